@@ -1,0 +1,110 @@
+/** Byte arrays: compare, join, hex, and fixed-width integers. All pure; none of it is for secrets. */
+
+import { assert } from "./assert.ts";
+import { fail, ok, type Result } from "./result.ts";
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+const TEXT_ENCODER = new TextEncoder();
+const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** The empty byte array. */
+export const EMPTY: Uint8Array = new Uint8Array(0);
+
+/** Whether both hold the same bytes. Not constant time: for public data. */
+export function bytesEqual(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index += 1) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+/** Lexicographic order of unsigned bytes, a prefix before what extends it. Negative, zero or positive. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const shared = a.length < b.length ? a.length : b.length;
+  for (let index = 0; index < shared; index += 1) {
+    const difference = (a[index] as number) - (b[index] as number);
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+/** Joins byte arrays into a new one. */
+export function concatBytes(...parts: readonly Uint8Array[]): Uint8Array {
+  let size = 0;
+  for (const part of parts) size += part.length;
+  const joined = new Uint8Array(size);
+  let offset = 0;
+  for (const part of parts) {
+    joined.set(part, offset);
+    offset += part.length;
+  }
+  return joined;
+}
+
+/** Whether `bytes` begins with `prefix`. */
+export function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
+  return bytes.length >= prefix.length && bytesEqual(bytes.subarray(0, prefix.length), prefix);
+}
+
+/** Lower-case hex, two digits a byte. */
+export function toHex(bytes: Uint8Array): string {
+  let hex = "";
+  for (let index = 0; index < bytes.length; index += 1) hex += HEX[bytes[index] as number] as string;
+  return hex;
+}
+
+/** Parses hex of either case; anything else is `hex_invalid`. */
+export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_invalid" }> {
+  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex)) return fail({ code: "hex_invalid" });
+  const bytes = new Uint8Array(hex.length / 2);
+  for (let index = 0; index < bytes.length; index += 1) bytes[index] = Number.parseInt(hex.slice(index * 2, index * 2 + 2), 16);
+  return ok(bytes);
+}
+
+/** Hex that we wrote ourselves: a wrong digit is our bug. */
+export function fromHex(hex: string): Uint8Array {
+  const parsed = parseHex(hex);
+  assert(parsed.ok, `not hex: ${hex.slice(0, 80)}`);
+  return parsed.value;
+}
+
+/** UTF-8 bytes of a string. */
+export function utf8(text: string): Uint8Array {
+  return TEXT_ENCODER.encode(text);
+}
+
+/** Parses UTF-8 strictly; malformed sequences are `utf8_invalid`. A byte order mark is kept. */
+export function parseUtf8(bytes: Uint8Array): Result<string, { readonly code: "utf8_invalid" }> {
+  try {
+    return ok(TEXT_DECODER.decode(bytes));
+  } catch {
+    return fail({ code: "utf8_invalid" });
+  }
+}
+
+/** Eight bytes, big-endian: sorts as the number does. `0 <= value < 2^64`. */
+export function u64(value: bigint): Uint8Array {
+  assert(value >= 0n && value < 1n << 64n, `not a u64: ${value}`);
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value);
+  return bytes;
+}
+
+/** Reads eight big-endian bytes at `offset`, which the caller has checked to be there. */
+export function readU64(bytes: Uint8Array, offset = 0): bigint {
+  assert(bytes.length >= offset + 8, `u64 at ${offset} of ${bytes.length} bytes`);
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(offset);
+}
+
+/** Four bytes, big-endian. `0 <= value < 2^32`. */
+export function u32(value: number): Uint8Array {
+  assert(Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff, `not a u32: ${value}`);
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value);
+  return bytes;
+}
+
+/** Reads four big-endian bytes at `offset`, which the caller has checked to be there. */
+export function readU32(bytes: Uint8Array, offset = 0): number {
+  assert(bytes.length >= offset + 4, `u32 at ${offset} of ${bytes.length} bytes`);
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset);
+}

@@ -1,0 +1,41 @@
+/**
+ * Every domain tag of the system, in one table: the first byte of whatever is hashed says what it is, so that no
+ * hash of one kind of thing can stand for another kind.
+ *
+ * Tags are part of the format: never renumber, never reuse.
+ */
+
+export const DOMAIN = {
+  /** A leaf and an inner node of an append-only log tree (history, transactions, results, records). RFC 6962, 2.1. */
+  logLeaf: 0x00,
+  logNode: 0x01,
+  /** The state tree: a row, an inner node, a row's value, and the root of no rows at all. */
+  stateLeaf: 0x10,
+  stateNode: 0x11,
+  stateValue: 0x12,
+  stateEmpty: 0x13,
+  /** A transaction body: its id, and what its senders sign. */
+  transaction: 0x20,
+  /** A block header: the hash that votes and later headers name. */
+  header: 0x21,
+  /** A validator set, as headers name it. */
+  validators: 0x22,
+  /** A commit certificate, as the next header names it. */
+  certificate: 0x23,
+  /** A vote and a proposal, as validators sign them. */
+  vote: 0x24,
+  proposal: 0x25,
+  /** A piece of misbehaviour evidence. */
+  evidence: 0x26,
+  /** A network file. */
+  network: 0x27,
+  /** An account or validator address: a key, or a multisig policy. */
+  address: 0x30,
+  /** What both halves of a hybrid key sign. */
+  hybrid: 0x31,
+  /** A gossip message id. */
+  gossip: 0x40,
+} as const satisfies Record<string, number>;
+
+/** The name of a domain. */
+export type Domain = keyof typeof DOMAIN;
