@@ -71,6 +71,7 @@ function readEnvironment(environment: Environment): Result<readonly Override[], 
   const byVariable = new Map(KEYS.map((description) => [description.environment, description]));
   for (const variable of Object.keys(environment).toSorted()) {
     const text = environment[variable];
+    if (text === undefined) continue;
     const description = byVariable.get(variable);
     if (description === undefined) {
       if (!namesSection(variable)) continue;
