@@ -33,6 +33,8 @@ export const DOMAIN = {
   address: 0x30,
   /** What both halves of a hybrid key sign. */
   hybrid: 0x31,
+  /** A seed derived from a seed: the halves of a hybrid key, the network key of a node. */
+  seed: 0x32,
   /** A gossip message id. */
   gossip: 0x40,
 } as const satisfies Record<string, number>;

@@ -1,0 +1,48 @@
+/** Signatures by noble: pure JavaScript, runs anywhere, and decides Ed25519 where `node:crypto` refuses. */
+
+import { ed25519 } from "@noble/curves/ed25519.js";
+import { ml_dsa65 } from "@noble/post-quantum/ml-dsa.js";
+import { unreachable } from "../base/assert.ts";
+import { type SignatureAlgorithm, type SignatureBackend, type Signer, sizesFit } from "./signatures.ts";
+
+/** The portable adapter. `verifyAsync` works on the calling thread. */
+export const nobleSignatures: SignatureBackend = {
+  name: "noble",
+  signer,
+  verify,
+  verifyAsync: async (algorithm, publicKey, message, signature) => verify(algorithm, publicKey, message, signature),
+};
+
+function signer(algorithm: SignatureAlgorithm, seed: Uint8Array): Signer {
+  switch (algorithm) {
+    case "ed25519": {
+      const sign = (message: Uint8Array): Uint8Array => ed25519.sign(message, seed);
+      return { publicKey: ed25519.getPublicKey(seed), sign, signDeterministic: sign };
+    }
+    case "ml-dsa-65": {
+      const { publicKey, secretKey } = ml_dsa65.keygen(seed);
+      return {
+        publicKey,
+        sign: (message) => ml_dsa65.sign(message, secretKey),
+        signDeterministic: (message) => ml_dsa65.sign(message, secretKey, { extraEntropy: false }),
+      };
+    }
+    default:
+      return unreachable(algorithm);
+  }
+}
+
+const VERIFY = {
+  "ed25519": (publicKey, message, signature) => ed25519.verify(signature, message, publicKey, { zip215: true }),
+  "ml-dsa-65": (publicKey, message, signature) => ml_dsa65.verify(signature, message, publicKey),
+} as const satisfies Record<SignatureAlgorithm, (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean>;
+
+function verify(algorithm: SignatureAlgorithm, publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
+  if (!sizesFit(algorithm, publicKey, signature)) return false;
+  try {
+    return VERIFY[algorithm](publicKey, message, signature);
+  } catch {
+    // noble throws on some malformed keys and signatures of the right size. They are a peer's: a refusal.
+    return false;
+  }
+}
