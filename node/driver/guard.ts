@@ -1,0 +1,162 @@
+/**
+ * The double-sign guard: the last thing between a validator's key and two signatures for one step.
+ *
+ * It keeps (height, round, step) of the newest signature with the bytes that were signed, durably, before the
+ * signature leaves. It signs only forward; asked again for exactly the same bytes it returns the same signature.
+ *
+ * What it survives:
+ * - a crash at any point: the file is replaced whole and its directory fsynced before the signature is returned;
+ * - a torn or damaged file: it has a checksum, and a file that does not check stops the validator instead of
+ *   starting it from nothing;
+ * - a lost file: one must exist once a key has been used (`open` makes it only for a node that has no blocks);
+ * - an old file (a restored backup): `raiseFloor` forbids all heights that others may have seen us in, and
+ *   `witness` learns from our own votes when peers send them back.
+ *
+ * Source: the state file of CometBFT's private validator, and the ways it has failed (rolled back by a rename
+ * without a directory sync; restored from a backup while the chain stood still).
+ */
+
+import { bytesEqual, concatBytes, EMPTY } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { blake3 } from "../../crypto/backend/blake3.ts";
+import { readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import type { KeyPair } from "../../crypto/sign/key.ts";
+import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
+import { placeFile, readFileBounded } from "../home/files.ts";
+
+/** The order of what a validator signs in a round. */
+export const STEP = { proposal: 1, prevote: 2, precommit: 3 } as const;
+export type Step = keyof typeof STEP;
+
+/** What is about to be signed. */
+export type SignRequest = { readonly height: Height; readonly round: number; readonly step: Step; readonly bytes: Uint8Array };
+
+/**
+ * Why the guard refused:
+ * - `sign_regression`: this step is before one that was signed already
+ * - `sign_conflict`: this step was signed, with other bytes
+ * - `sign_floor`: others may hold a signature of ours at this height that this home does not remember
+ */
+export type SignRefusal = { readonly code: "sign_regression" | "sign_conflict" | "sign_floor" };
+
+type State = {
+  readonly height: Height;
+  readonly round: number;
+  readonly step: number;
+  readonly bytes: Uint8Array;
+  readonly signature: Uint8Array;
+};
+
+const CHECKSUM_SIZE_BYTES = 16;
+const FIELD_SIZE_BYTES_MAX = 16 * 1024;
+const STATE_SIZE_BYTES_MAX = 64 * 1024;
+const INITIAL: State = { height: GENESIS_HEIGHT, round: 0, step: 0, bytes: EMPTY, signature: EMPTY };
+
+/** Signs for one validator key, never twice for one step. */
+export class SignGuard {
+  readonly #path: string;
+  readonly #keyPair: KeyPair;
+  #state: State;
+  #floor: Height = GENESIS_HEIGHT;
+  #queue: Promise<unknown> = Promise.resolve();
+
+  private constructor(path: string, keyPair: KeyPair, state: State) {
+    this.#path = path;
+    this.#keyPair = keyPair;
+    this.#state = state;
+  }
+
+  /**
+   * Opens the state file, or makes it when `isNew` says that this home has never held a block.
+   *
+   * @throws `sign_state_missing`, `sign_state_corrupt`: the operator must find out what was signed before going on
+   */
+  static async open(options: { readonly path: string; readonly keyPair: KeyPair; readonly isNew: boolean }): Promise<SignGuard> {
+    const { path, keyPair, isNew } = options;
+    let bytes = await readFileBounded(path, STATE_SIZE_BYTES_MAX);
+    if (bytes === undefined) {
+      if (!isNew) throw new CodedError("sign_state_missing", { path, message: "this home has blocks but no record of what its key signed" });
+      bytes = encodeState(INITIAL);
+      await placeFile(path, bytes);
+    }
+    const state = parseState(bytes);
+    if (!state.ok) throw new CodedError("sign_state_corrupt", { path, message: "the record of what this key signed is damaged" });
+    return new SignGuard(path, keyPair, state.value);
+  }
+
+  /** The newest height that this key is known to have signed at. */
+  get height(): Height {
+    return this.#state.height;
+  }
+
+  /** From now on sign nothing at or below `height`. */
+  raiseFloor(height: Height): void {
+    if (height > this.#floor) this.#floor = height;
+  }
+
+  /** Someone holds a signature of ours from this step: never sign at or before it again. */
+  async witness(seen: { readonly height: Height; readonly round: number; readonly step: Step }): Promise<void> {
+    await this.#inTurn(async () => {
+      if (compareSteps(seen.height, seen.round, STEP[seen.step], this.#state) <= 0) return;
+      await this.#store({ height: seen.height, round: seen.round, step: STEP[seen.step], bytes: EMPTY, signature: EMPTY });
+    });
+  }
+
+  /** Signs, durably remembered before it resolves, or says why not. Requests are answered in order. */
+  async sign(request: SignRequest): Promise<Result<Uint8Array, SignRefusal>> {
+    return await this.#inTurn(async () => {
+      const step = STEP[request.step];
+      const order = compareSteps(request.height, request.round, step, this.#state);
+      if (order < 0) return fail({ code: "sign_regression" });
+      if (order === 0) {
+        const isSame = this.#state.signature.length > 0 && bytesEqual(request.bytes, this.#state.bytes);
+        return isSame ? ok(this.#state.signature) : fail({ code: "sign_conflict" });
+      }
+      if (request.height <= this.#floor) return fail({ code: "sign_floor" });
+      const signature = this.#keyPair.sign(request.bytes);
+      await this.#store({ height: request.height, round: request.round, step, bytes: request.bytes, signature });
+      return ok(signature);
+    });
+  }
+
+  async #store(state: State): Promise<void> {
+    await placeFile(this.#path, encodeState(state));
+    this.#state = state;
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined); // The caller sees its failure; the queue only keeps the order.
+    return await turn;
+  }
+}
+
+function compareSteps(height: Height, round: number, step: number, state: State): number {
+  if (height !== state.height) return height < state.height ? -1 : 1;
+  return round - state.round || step - state.step;
+}
+
+function encodeState(state: State): Uint8Array {
+  const body = new Writer().array(5).uint(state.height).uint(state.round).uint(state.step).bytes(state.bytes).bytes(state.signature).finish();
+  return concatBytes(blake3(body).subarray(0, CHECKSUM_SIZE_BYTES), body);
+}
+
+function parseState(bytes: Uint8Array): Result<State, { readonly code: "sign_state_corrupt" }> {
+  const body = bytes.subarray(CHECKSUM_SIZE_BYTES);
+  if (!bytesEqual(bytes.subarray(0, CHECKSUM_SIZE_BYTES), blake3(body).subarray(0, CHECKSUM_SIZE_BYTES))) {
+    return fail({ code: "sign_state_corrupt" });
+  }
+  const parsed = readWith(body, (reader): State => {
+    reader.tuple(5);
+    return {
+      height: heightOf(BigInt(reader.number())),
+      round: reader.number(),
+      step: reader.number(STEP.precommit),
+      bytes: reader.bytes(FIELD_SIZE_BYTES_MAX).slice(),
+      signature: reader.bytes(FIELD_SIZE_BYTES_MAX).slice(),
+    };
+  });
+  return parsed.ok ? parsed : fail({ code: "sign_state_corrupt" });
+}
