@@ -1,11 +1,29 @@
-/** Blocks: a header, the transactions it orders, the certificate of the block before, and evidence. */
+/**
+ * Blocks: a header, the transactions it orders, the certificate of the block before, and evidence.
+ *
+ * Wire forms, canonical dag-cbor:
+ *
+ * ```
+ * header [version, chainId, height, timeMs, previous, historyRoot, transactionsRoot, stateRoot, resultsRoot,
+ *         validatorsHash, nextValidatorsHash, certificateHash, evidenceRoot, proposer]
+ * block  [header, [transaction...], certificate | null, [evidence...]]       header and transactions as byte strings
+ * result [1] applied, or [2, code, field] failed
+ * ```
+ */
 
-import type { Hash } from "../../crypto/hash/hash.ts";
+import { assert } from "../../crypto/base/assert.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import { type Hash, hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import type { Evidence } from "./evidence.ts";
+import { logRoot } from "../merkle/log.ts";
+import { encodeEvidence, type Evidence, readEvidence, writeEvidence } from "./evidence.ts";
+import { readAddress, readHash, readHeight, readName, readTimeMs } from "./fields.ts";
 import type { Height } from "./height.ts";
-import type { Transaction } from "./transaction.ts";
-import type { Certificate } from "./vote.ts";
+import { BLOCK_SIZE_BYTES_MAX, EVIDENCE_MAX, FORMAT_VERSION, RESULT_TEXT_SIZE_BYTES_MAX, TRANSACTION_SIZE_BYTES_MAX, TRANSACTIONS_MAX } from "./limits.ts";
+import { parseTransaction, type Transaction, type TransactionError } from "./transaction.ts";
+import { type Certificate, certificateHash, readCertificate, writeCertificate } from "./vote.ts";
 
 /**
  * What validators agree on. Every commitment below is to the state of things after this block's own transactions,
@@ -52,3 +70,160 @@ export type TransactionResult =
   | { readonly kind: "applied" }
   /** Charged, and without any effect: `code` says why, `field` what was at fault. */
   | { readonly kind: "failed"; readonly code: string; readonly field: string };
+
+/** What a header is made from, beyond what it commits to by hash. */
+export type BlockParts = Omit<Header, "transactionsRoot" | "resultsRoot" | "certificateHash" | "evidenceRoot"> & {
+  readonly transactions: readonly Transaction[];
+  readonly results: readonly TransactionResult[];
+  readonly previousCertificate: Certificate | undefined;
+  readonly evidence: readonly Evidence[];
+};
+
+/** Why bytes are not a block. `field` of a transaction's fault begins `transactions[index]`. */
+export type BlockError = TransactionError | { readonly code: "block_size"; readonly field: string };
+
+const RESULT_NUMBER = { applied: 1, failed: 2 } as const satisfies Record<TransactionResult["kind"], number>;
+
+/** Makes a block, its commitments reckoned from its parts. */
+export function assembleBlock(parts: BlockParts): Block {
+  const { transactions, results, previousCertificate, evidence } = parts;
+  assert(transactions.length === results.length, `${results.length} results of ${transactions.length} transactions`);
+  const header: Header = {
+    chainId: parts.chainId,
+    height: parts.height,
+    timeMs: parts.timeMs,
+    previous: parts.previous,
+    historyRoot: parts.historyRoot,
+    transactionsRoot: transactionsRoot(transactions),
+    stateRoot: parts.stateRoot,
+    resultsRoot: resultsRoot(results),
+    validatorsHash: parts.validatorsHash,
+    nextValidatorsHash: parts.nextValidatorsHash,
+    certificateHash: previousCertificate === undefined ? ZERO_HASH : certificateHash(previousCertificate),
+    evidenceRoot: evidenceRoot(evidence),
+    proposer: parts.proposer,
+  };
+  return { header, transactions, previousCertificate, evidence, hash: headerHash(header) };
+}
+
+/** Root over the wire forms of transactions. */
+export function transactionsRoot(transactions: readonly Transaction[]): Hash {
+  return logRoot(transactions.map(({ bytes }) => bytes));
+}
+
+/** Root over the encoded results. */
+export function resultsRoot(results: readonly TransactionResult[]): Hash {
+  return logRoot(results.map(encodeResult));
+}
+
+/** Root over the encoded evidence. */
+export function evidenceRoot(evidence: readonly Evidence[]): Hash {
+  return logRoot(evidence.map(encodeEvidence));
+}
+
+// Headers.
+
+/** The hash that votes and later headers name a block by. */
+export function headerHash(header: Header): Hash {
+  return hash("header", encodeHeader(header));
+}
+
+export function encodeHeader(header: Header): Uint8Array {
+  const writer = new Writer().array(14).uint(FORMAT_VERSION).text(header.chainId).uint(header.height).uint(header.timeMs);
+  writer.bytes(header.previous).bytes(header.historyRoot).bytes(header.transactionsRoot).bytes(header.stateRoot);
+  writer.bytes(header.resultsRoot).bytes(header.validatorsHash).bytes(header.nextValidatorsHash).bytes(header.certificateHash);
+  return writer.bytes(header.evidenceRoot).bytes(header.proposer).finish();
+}
+
+export function parseHeader(bytes: Uint8Array): Result<Header, DecodeError> {
+  return readWith(bytes, readHeader);
+}
+
+function readHeader(reader: Reader): Header {
+  reader.field("header").tuple(14);
+  const offset = reader.field("version").offset;
+  if (reader.number() !== FORMAT_VERSION) reader.refuse("encoding_limit", offset);
+  return {
+    chainId: readName(reader, "chainId"),
+    height: readHeight(reader, "height"),
+    timeMs: readTimeMs(reader, "timeMs"),
+    previous: readHash(reader, "previous"),
+    historyRoot: readHash(reader, "historyRoot"),
+    transactionsRoot: readHash(reader, "transactionsRoot"),
+    stateRoot: readHash(reader, "stateRoot"),
+    resultsRoot: readHash(reader, "resultsRoot"),
+    validatorsHash: readHash(reader, "validatorsHash"),
+    nextValidatorsHash: readHash(reader, "nextValidatorsHash"),
+    certificateHash: readHash(reader, "certificateHash"),
+    evidenceRoot: readHash(reader, "evidenceRoot"),
+    proposer: readAddress(reader, "proposer"),
+  };
+}
+
+// Blocks.
+
+export function encodeBlock(block: Block): Uint8Array {
+  const writer = new Writer().array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
+  for (const transaction of block.transactions) writer.bytes(transaction.bytes);
+  if (block.previousCertificate === undefined) writer.null();
+  else writeCertificate(writer, block.previousCertificate);
+  writer.array(block.evidence.length);
+  for (const evidence of block.evidence) writeEvidence(writer, evidence);
+  return writer.finish();
+}
+
+/**
+ * Parses a block. Its form is checked and each transaction's; whether the header commits to what stands beside it is
+ * for whoever judges the block. Byte strings are views on `bytes`.
+ */
+export function parseBlock(bytes: Uint8Array): Result<Block, BlockError> {
+  if (bytes.length > BLOCK_SIZE_BYTES_MAX) return fail({ code: "block_size", field: "block" });
+  const outer = readWith(bytes, readFrame);
+  if (!outer.ok) return outer;
+  const { headerBytes, transactionBytes, previousCertificate, evidence } = outer.value;
+  const header = parseHeader(headerBytes);
+  if (!header.ok) return header;
+  const transactions: Transaction[] = [];
+  for (const [index, wire] of transactionBytes.entries()) {
+    const parsed = parseTransaction(wire);
+    if (!parsed.ok) return fail({ ...parsed.error, field: `transactions[${index}].${parsed.error.field ?? "transaction"}` });
+    transactions.push(parsed.value);
+  }
+  return ok({ header: header.value, transactions, previousCertificate, evidence, hash: hash("header", headerBytes) });
+}
+
+function readFrame(reader: Reader): {
+  readonly headerBytes: Uint8Array;
+  readonly transactionBytes: readonly Uint8Array[];
+  readonly previousCertificate: Certificate | undefined;
+  readonly evidence: readonly Evidence[];
+} {
+  reader.field("block").tuple(4);
+  const headerBytes = reader.field("header").bytes(BLOCK_SIZE_BYTES_MAX);
+  const transactionCount = reader.field("transactions").array(TRANSACTIONS_MAX);
+  const transactionBytes: Uint8Array[] = [];
+  for (let index = 0; index < transactionCount; index += 1) transactionBytes.push(reader.bytes(TRANSACTION_SIZE_BYTES_MAX));
+  const previousCertificate = reader.field("previousCertificate").skipNull() ? undefined : readCertificate(reader);
+  const evidenceCount = reader.field("evidence").array(EVIDENCE_MAX);
+  const evidence: Evidence[] = [];
+  for (let index = 0; index < evidenceCount; index += 1) evidence.push(readEvidence(reader));
+  return { headerBytes, transactionBytes, previousCertificate, evidence };
+}
+
+// Results.
+
+export function encodeResult(result: TransactionResult): Uint8Array {
+  if (result.kind === "applied") return new Writer().array(1).uint(RESULT_NUMBER.applied).finish();
+  return new Writer().array(3).uint(RESULT_NUMBER.failed).text(result.code).text(result.field).finish();
+}
+
+export function parseResult(bytes: Uint8Array): Result<TransactionResult, DecodeError> {
+  return readWith(bytes, (reader) => {
+    const offset = reader.field("result").offset;
+    const length = reader.array(3);
+    const kind = reader.number();
+    if (kind === RESULT_NUMBER.applied && length === 1) return { kind: "applied" };
+    if (kind !== RESULT_NUMBER.failed || length !== 3) return reader.refuse("encoding_limit", offset);
+    return { kind: "failed", code: reader.field("code").text(RESULT_TEXT_SIZE_BYTES_MAX), field: reader.field("field").text(RESULT_TEXT_SIZE_BYTES_MAX) };
+  });
+}

@@ -4,17 +4,54 @@
  * Wire form, canonical dag-cbor: `[body, authorisation]`, the body a byte string holding
  * `[version, chainId, sender, nonce, fee, expiry, [call...]]`. The id is the domain-tagged hash of the body alone,
  * which is also what is signed: nobody can change an id by signing again.
+ *
+ * A call is a tuple that begins with its number:
+ *
+ * ```
+ * transfer     [1, to, amount]
+ * tableCreate  [2, namespace, table]
+ * tablePut     [3, namespace, table, key, value]       value: a byte string of canonical dag-cbor
+ * tableDelete  [4, namespace, table, key]
+ * logAppend    [5, stream, partition, [record...]]
+ * validatorSet [6, key, power]
+ * ```
  */
 
-import type { Hash } from "../../crypto/hash/hash.ts";
+import { bytesEqual } from "../../crypto/base/bytes.ts";
+import { assert, unreachable } from "../../crypto/base/assert.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { checkCanonical, type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import { type Hash, hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import type { Authorisation } from "../../crypto/identity/authorisation.ts";
-import type { PublicKey } from "../../crypto/sign/key.ts";
-import type { Height } from "./height.ts";
+import {
+  type Authorisation,
+  authoriserOf,
+  authoriseWith,
+  readAuthorisation,
+  verifyAuthorisation,
+  verifyAuthorisationAsync,
+  writeAuthorisation,
+} from "../../crypto/identity/authorisation.ts";
+import { type KeyPair, type PublicKey, readPublicKey, writePublicKey } from "../../crypto/sign/key.ts";
+import { isName, readAddress, readHeight } from "./fields.ts";
+import { type Height, isHeight } from "./height.ts";
+import {
+  AMOUNT_MAX,
+  CALLS_MAX,
+  FORMAT_VERSION,
+  PARTITION_MAX,
+  POWER_TOTAL_MAX,
+  RECORD_SIZE_BYTES_MAX,
+  RECORDS_MAX,
+  ROW_KEY_SIZE_BYTES_MAX,
+  ROW_VALUE_SIZE_BYTES_MAX,
+  TRANSACTION_SIZE_BYTES_MAX,
+} from "./limits.ts";
 
 /** One thing a transaction does. All of its calls take effect, or none. */
 export type Call =
-  /** Moves native tokens. */
+  /** Moves native tokens; `amount` is at least 1. */
   | { readonly kind: "transfer"; readonly to: Address; readonly amount: bigint }
   /** Makes a table; the sender owns it. */
   | { readonly kind: "tableCreate"; readonly namespace: string; readonly table: string }
@@ -41,7 +78,12 @@ export type TransactionBody = {
   readonly calls: readonly Call[];
 };
 
-/** A signed transaction, with the encodings that everything else hashes and stores. */
+/**
+ * A signed transaction, with the encodings that everything else hashes and stores.
+ *
+ * One that `parseTransaction` or `assembleTransaction` gave keeps every rule of `checkTransactionBody`, and its
+ * authorisation speaks for its sender; whether the signatures are valid is for `verifyTransaction` to say.
+ */
 export type Transaction = {
   readonly id: Hash;
   readonly body: TransactionBody;
@@ -51,3 +93,261 @@ export type Transaction = {
   /** The whole wire form. */
   readonly bytes: Uint8Array;
 };
+
+/** Why a body breaks a rule that holds whatever the state; `errors.ts` says what to do about each. */
+export type BodyError = {
+  readonly code:
+    | "name_invalid"
+    | "nonce_range"
+    | "expiry_range"
+    | "amount_range"
+    | "calls_count"
+    | "row_key_size"
+    | "row_value_size"
+    | "row_value_encoding"
+    | "partition_range"
+    | "records_count"
+    | "record_size"
+    | "power_range";
+  readonly field: string;
+};
+
+/** Why bytes are not a transaction. */
+export type TransactionError = DecodeError | BodyError | { readonly code: "transaction_size" | "sender_mismatch"; readonly field: string };
+
+const CALL_NUMBER = {
+  transfer: 1,
+  tableCreate: 2,
+  tablePut: 3,
+  tableDelete: 4,
+  logAppend: 5,
+  validatorSet: 6,
+} as const satisfies Record<Call["kind"], number>;
+
+// Making one.
+
+/** The one encoding of a body, which must keep the rules of `checkTransactionBody`. */
+export function encodeTransactionBody(body: TransactionBody): Uint8Array {
+  const writer = new Writer().array(7).uint(FORMAT_VERSION).text(body.chainId).bytes(body.sender);
+  writer.uint(body.nonce).uint(body.fee).uint(body.expiry).array(body.calls.length);
+  for (const call of body.calls) writeCall(writer, call);
+  return writer.finish();
+}
+
+/** The id of a transaction, which is also what its senders sign. */
+export function transactionId(bodyBytes: Uint8Array): Hash {
+  return hash("transaction", bodyBytes);
+}
+
+/** Puts a body and the signatures over its id together. The authorisation must be that of the sender. */
+export function assembleTransaction(body: TransactionBody, authorisation: Authorisation): Transaction {
+  const checked = checkTransactionBody(body);
+  assert(checked.ok, `transaction body: ${checked.ok ? "" : `${checked.error.code} at ${checked.error.field}`}`);
+  assert(bytesEqual(authoriserOf(authorisation), body.sender), "the authorisation is not the sender's");
+  const bodyBytes = encodeTransactionBody(body);
+  const writer = new Writer().array(2).bytes(bodyBytes);
+  writeAuthorisation(writer, authorisation);
+  const bytes = writer.finish();
+  assert(bytes.length <= TRANSACTION_SIZE_BYTES_MAX, `transaction is ${bytes.length} bytes`);
+  return { id: transactionId(bodyBytes), body, authorisation, bodyBytes, bytes };
+}
+
+/** Signs for a sender that is a single key. */
+export function signTransaction(body: TransactionBody, keyPair: KeyPair): Transaction {
+  return assembleTransaction(body, authoriseWith(keyPair, transactionId(encodeTransactionBody(body))));
+}
+
+/** Whether the sender signed this. Never throws. */
+export function verifyTransaction(transaction: Transaction): boolean {
+  return verifyAuthorisation(transaction.authorisation, transaction.id);
+}
+
+/** As `verifyTransaction`, on a thread pool where the platform has one. */
+export async function verifyTransactionAsync(transaction: Transaction): Promise<boolean> {
+  return await verifyAuthorisationAsync(transaction.authorisation, transaction.id);
+}
+
+/** The size that a transaction will have once a key of this kind has signed it: what its fee is reckoned on. */
+export function signedSizeBytes(body: TransactionBody, authorisation: Authorisation): number {
+  const writer = new Writer().array(2).bytes(encodeTransactionBody(body));
+  writeAuthorisation(writer, authorisation);
+  return writer.finish().length;
+}
+
+// Checking one.
+
+/**
+ * Parses the wire form: every rule that does not depend on the state is checked here, and nothing about signatures.
+ * Byte strings are views on `bytes`, which must not change afterwards.
+ */
+export function parseTransaction(bytes: Uint8Array): Result<Transaction, TransactionError> {
+  if (bytes.length > TRANSACTION_SIZE_BYTES_MAX) return fail({ code: "transaction_size", field: "transaction" });
+  const outer = readWith(bytes, (reader) => {
+    reader.field("transaction").tuple(2);
+    return { bodyBytes: reader.field("body").bytes(TRANSACTION_SIZE_BYTES_MAX), authorisation: readAuthorisation(reader) };
+  });
+  if (!outer.ok) return outer;
+  const { bodyBytes, authorisation } = outer.value;
+  const body = parseTransactionBody(bodyBytes);
+  if (!body.ok) return body;
+  if (!bytesEqual(authoriserOf(authorisation), body.value.sender)) return fail({ code: "sender_mismatch", field: "authorisation" });
+  return ok({ id: transactionId(bodyBytes), body: body.value, authorisation, bodyBytes, bytes });
+}
+
+/** Parses what `encodeTransactionBody` made: what a signer shows before it signs. */
+export function parseTransactionBody(bytes: Uint8Array): Result<TransactionBody, DecodeError | BodyError> {
+  const read = readWith(bytes, readBody);
+  if (!read.ok) return read;
+  const checked = checkTransactionBody(read.value);
+  return checked.ok ? read : checked;
+}
+
+/** Checks every rule of a body that does not depend on the state, and names the first field that breaks one. */
+export function checkTransactionBody(body: TransactionBody): Result<void, BodyError> {
+  if (!isName(body.chainId)) return fail({ code: "name_invalid", field: "chainId" });
+  if (!isAmount(body.nonce)) return fail({ code: "nonce_range", field: "nonce" });
+  if (!isAmount(body.fee)) return fail({ code: "amount_range", field: "fee" });
+  if (!isHeight(body.expiry)) return fail({ code: "expiry_range", field: "expiry" });
+  if (body.calls.length < 1 || body.calls.length > CALLS_MAX) return fail({ code: "calls_count", field: "calls" });
+  for (const [index, call] of body.calls.entries()) {
+    const fault = faultOf(call);
+    if (fault !== undefined) return fail({ code: fault[0], field: `calls[${index}].${fault[1]}` });
+  }
+  return ok(undefined);
+}
+
+/** The first rule that a call breaks, and the field in it. */
+function faultOf(call: Call): readonly [BodyError["code"], string] | undefined {
+  switch (call.kind) {
+    case "transfer":
+      return call.amount >= 1n && isAmount(call.amount) ? undefined : ["amount_range", "amount"];
+    case "tableCreate":
+      return tableFault(call);
+    case "tablePut":
+      return tableFault(call) ?? rowKeyFault(call.key) ?? rowValueFault(call.value);
+    case "tableDelete":
+      return tableFault(call) ?? rowKeyFault(call.key);
+    case "logAppend":
+      return appendFault(call);
+    case "validatorSet":
+      return call.power >= 0n && call.power <= POWER_TOTAL_MAX ? undefined : ["power_range", "power"];
+    default:
+      return unreachable(call);
+  }
+}
+
+function tableFault(call: { readonly namespace: string; readonly table: string }): readonly [BodyError["code"], string] | undefined {
+  if (!isName(call.namespace)) return ["name_invalid", "namespace"];
+  return isName(call.table) ? undefined : ["name_invalid", "table"];
+}
+
+function rowKeyFault(key: Uint8Array): readonly [BodyError["code"], string] | undefined {
+  return key.length >= 1 && key.length <= ROW_KEY_SIZE_BYTES_MAX ? undefined : ["row_key_size", "key"];
+}
+
+function rowValueFault(value: Uint8Array): readonly [BodyError["code"], string] | undefined {
+  if (value.length > ROW_VALUE_SIZE_BYTES_MAX) return ["row_value_size", "value"];
+  return checkCanonical(value).ok ? undefined : ["row_value_encoding", "value"];
+}
+
+function appendFault(call: Extract<Call, { kind: "logAppend" }>): readonly [BodyError["code"], string] | undefined {
+  if (!isName(call.stream)) return ["name_invalid", "stream"];
+  if (!Number.isInteger(call.partition) || call.partition < 0 || call.partition > PARTITION_MAX) return ["partition_range", "partition"];
+  if (call.records.length < 1 || call.records.length > RECORDS_MAX) return ["records_count", "records"];
+  const large = call.records.findIndex((record) => record.length > RECORD_SIZE_BYTES_MAX);
+  return large === -1 ? undefined : ["record_size", `records[${large}]`];
+}
+
+function isAmount(value: bigint): boolean {
+  return value >= 0n && value <= AMOUNT_MAX;
+}
+
+// Encoding.
+
+function writeCall(writer: Writer, call: Call): void {
+  const number = CALL_NUMBER[call.kind];
+  switch (call.kind) {
+    case "transfer":
+      writer.array(3).uint(number).bytes(call.to).uint(call.amount);
+      return;
+    case "tableCreate":
+      writer.array(3).uint(number).text(call.namespace).text(call.table);
+      return;
+    case "tablePut":
+      writer.array(5).uint(number).text(call.namespace).text(call.table).bytes(call.key).bytes(call.value);
+      return;
+    case "tableDelete":
+      writer.array(4).uint(number).text(call.namespace).text(call.table).bytes(call.key);
+      return;
+    case "logAppend":
+      writer.array(4).uint(number).text(call.stream).uint(call.partition).array(call.records.length);
+      for (const record of call.records) writer.bytes(record);
+      return;
+    case "validatorSet":
+      writePublicKey(writer.array(3).uint(number), call.key);
+      writer.uint(call.power);
+      return;
+    default:
+      unreachable(call);
+  }
+}
+
+/**
+ * Types and counts alone; sizes and names are for `checkTransactionBody`, which can name the call at fault. Nothing
+ * read here is longer than the transaction, and that is bounded.
+ */
+function readBody(reader: Reader): TransactionBody {
+  reader.field("body").tuple(7);
+  const offset = reader.field("version").offset;
+  if (reader.number() !== FORMAT_VERSION) reader.refuse("encoding_limit", offset);
+  const chainId = reader.field("chainId").text(TRANSACTION_SIZE_BYTES_MAX);
+  const sender = readAddress(reader, "sender");
+  const nonce = reader.field("nonce").uint();
+  const fee = reader.field("fee").uint();
+  const expiry = readHeight(reader, "expiry");
+  const count = reader.field("calls").array(CALLS_MAX);
+  const calls: Call[] = [];
+  for (let index = 0; index < count; index += 1) calls.push(readCall(reader, `calls[${index}]`));
+  return { chainId, sender, nonce, fee, expiry, calls };
+}
+
+function readCall(reader: Reader, field: string): Call {
+  const offset = reader.field(field).offset;
+  // The length is checked against the number below: the head comes first on the wire.
+  const length = reader.array(5);
+  const number = reader.number();
+  const take = (wanted: number): void => {
+    if (length !== wanted) reader.refuse("encoding_limit", offset);
+  };
+  const text = (): string => reader.text(TRANSACTION_SIZE_BYTES_MAX);
+  const bytes = (): Uint8Array => reader.bytes(TRANSACTION_SIZE_BYTES_MAX);
+  switch (number) {
+    case CALL_NUMBER.transfer:
+      take(3);
+      return { kind: "transfer", to: readAddress(reader, `${field}.to`), amount: reader.field(`${field}.amount`).uint() };
+    case CALL_NUMBER.tableCreate:
+      take(3);
+      return { kind: "tableCreate", namespace: text(), table: text() };
+    case CALL_NUMBER.tablePut:
+      take(5);
+      return { kind: "tablePut", namespace: text(), table: text(), key: bytes(), value: bytes() };
+    case CALL_NUMBER.tableDelete:
+      take(4);
+      return { kind: "tableDelete", namespace: text(), table: text(), key: bytes() };
+    case CALL_NUMBER.logAppend:
+      take(4);
+      return { kind: "logAppend", stream: text(), partition: reader.number(), records: readRecords(reader) };
+    case CALL_NUMBER.validatorSet:
+      take(3);
+      return { kind: "validatorSet", key: readPublicKey(reader), power: reader.uint() };
+    default:
+      return reader.refuse("encoding_limit", offset);
+  }
+}
+
+function readRecords(reader: Reader): Uint8Array[] {
+  const count = reader.array(RECORDS_MAX);
+  const records: Uint8Array[] = [];
+  for (let index = 0; index < count; index += 1) records.push(reader.bytes(TRANSACTION_SIZE_BYTES_MAX));
+  return records;
+}

@@ -1,0 +1,67 @@
+/** Fields that several block types share, read and refused in one way. */
+
+import { bytesEqual } from "../../crypto/base/bytes.ts";
+import type { Reader } from "../../crypto/codec/reader.ts";
+import type { Writer } from "../../crypto/codec/writer.ts";
+import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
+import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
+import { SIGNATURE_SIZE_BYTES_MAX } from "../../crypto/sign/key.ts";
+import { type Height, isHeight } from "./height.ts";
+import { NAME_PATTERN, NAME_SIZE_BYTES_MAX, ROUND_MAX, TIME_MS_MAX } from "./limits.ts";
+
+/** Whether a string can name a chain, namespace, table or stream. */
+export function isName(text: string): boolean {
+  return NAME_PATTERN.test(text);
+}
+
+export function readHash(reader: Reader, field: string): Hash {
+  return hashOf(reader.field(field).fixed(HASH_SIZE_BYTES));
+}
+
+/** A hash, or null for none. */
+export function readHashOrNull(reader: Reader, field: string): Hash | undefined {
+  return reader.field(field).skipNull() ? undefined : readHash(reader, field);
+}
+
+/** A hash, or null for none. */
+export function writeHashOrNull(writer: Writer, hash: Hash | undefined): void {
+  if (hash === undefined) writer.null();
+  else writer.bytes(hash);
+}
+
+export function readAddress(reader: Reader, field: string): Address {
+  return addressOf(reader.field(field).fixed(ADDRESS_SIZE_BYTES));
+}
+
+export function readHeight(reader: Reader, field: string): Height {
+  const offset = reader.field(field).offset;
+  const value = reader.uint();
+  return isHeight(value) ? value : reader.refuse("encoding_limit", offset);
+}
+
+export function readRound(reader: Reader, field: string): number {
+  return reader.field(field).number(ROUND_MAX);
+}
+
+/** Milliseconds since 1970 UTC. */
+export function readTimeMs(reader: Reader, field: string): bigint {
+  const offset = reader.field(field).offset;
+  const value = reader.uint();
+  return value <= TIME_MS_MAX ? value : reader.refuse("encoding_limit", offset);
+}
+
+export function readName(reader: Reader, field: string): string {
+  const offset = reader.field(field).offset;
+  const text = reader.text(NAME_SIZE_BYTES_MAX);
+  return isName(text) ? text : reader.refuse("encoding_limit", offset);
+}
+
+export function readSignature(reader: Reader, field: string): Uint8Array {
+  return reader.field(field).bytes(SIGNATURE_SIZE_BYTES_MAX);
+}
+
+/** Whether both are the same hash or both are absent. */
+export function sameHash(a: Hash | undefined, b: Hash | undefined): boolean {
+  if (a === undefined || b === undefined) return a === b;
+  return bytesEqual(a, b);
+}

@@ -1,0 +1,60 @@
+/**
+ * Every bound of blocks and what they hold, in one table. These are properties of the format: a value over one of
+ * them does not decode anywhere. A network file may ask for less, never for more.
+ */
+
+/** Version of the transaction, header and network file formats. A change of any encoding is a new number. */
+export const FORMAT_VERSION = 1;
+
+/** One mebibyte: gossiped whole, so it must fit a gossip message beside its envelope. At the bound: refused. */
+export const TRANSACTION_SIZE_BYTES_MAX = 1024 * 1024;
+/** Sixteen mebibytes: what a peer may be asked to hold of one message, and to judge within a propose timeout. */
+export const BLOCK_SIZE_BYTES_MAX = 16 * 1024 * 1024;
+/** An encoded transaction takes at least 200 bytes, so a full block of them stays below this. */
+export const TRANSACTIONS_MAX = 65_536;
+/** Bounds what one signature makes a validator do, and the width of `calls[index]` in a refusal. */
+export const CALLS_MAX = 64;
+/** A chain id, namespace, table or stream is `NAME_PATTERN`: readable, safe in paths and URLs, free of zero bytes. */
+export const NAME_SIZE_BYTES_MAX = 64;
+/** Lower-case ASCII, so that equal looking names are equal; no zero byte, which separates names in state keys. */
+export const NAME_PATTERN = /^[a-z0-9][a-z0-9_.-]{0,63}$/;
+/** A row key is part of a state key, and every proof carries whole keys. */
+export const ROW_KEY_SIZE_BYTES_MAX = 256;
+/** A row value stands whole in its proof. Larger things belong in records or outside, by CID. */
+export const ROW_VALUE_SIZE_BYTES_MAX = 64 * 1024;
+/** Records of one append; each costs a tree leaf. */
+export const RECORDS_MAX = 1024;
+/** A record stands whole in its proof. */
+export const RECORD_SIZE_BYTES_MAX = 64 * 1024;
+/** Partitions of one stream are numbered from 0 to this. */
+export const PARTITION_MAX = 65_535;
+
+/** Validators of one set. A certificate of so many hybrid signatures is about 300 KiB, a tolerable part of a block. */
+export const VALIDATORS_MAX = 128;
+/** Voters that survive one Byzantine fault: 3f + 1 with f = 1. A development network may have fewer. */
+export const VALIDATORS_MIN = 4;
+/**
+ * Total power of a set. Priorities stay within four times the total (see `validators.ts`), so every number of the
+ * algorithm fits 64 bits with room, here and in implementations that have no bigints.
+ */
+export const POWER_TOTAL_MAX = 1n << 56n;
+/** Rounds fit a signed 32-bit number; reaching this one takes longer than the network lives. */
+export const ROUND_MAX = 0x7fff_ffff;
+/** Pieces of evidence in one block; each costs two signature checks before execution. The rest wait for a later block. */
+export const EVIDENCE_MAX = 16;
+
+/** Amounts, fees and the whole supply are below 2^64, so that every balance is one dag-cbor integer. */
+export const AMOUNT_MAX = (1n << 64n) - 1n;
+/** The last moment that a JavaScript `Date` can show (ECMA-262, 21.4.1.1). */
+export const TIME_MS_MAX = 8_640_000_000_000_000n;
+
+/** The failure code and the field of a result, each; ours are far shorter. */
+export const RESULT_TEXT_SIZE_BYTES_MAX = 64;
+
+/** A network file; it is read whole and hashed whole. */
+export const NETWORK_FILE_SIZE_BYTES_MAX = 8 * 1024 * 1024;
+/** Accounts that a network file can fund. */
+export const GENESIS_ACCOUNTS_MAX = 20_000;
+/** Bootstrap addresses of a network file, and the size of one. */
+export const BOOTSTRAP_MAX = 64;
+export const BOOTSTRAP_SIZE_BYTES_MAX = 256;
