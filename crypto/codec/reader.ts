@@ -11,6 +11,7 @@
 
 import { compareBytes, parseUtf8 } from "../base/bytes.ts";
 import { fail, ok, type Result } from "../base/result.ts";
+import { isBinaryCid } from "./link.ts";
 import { MAJOR } from "./writer.ts";
 
 /**
@@ -186,10 +187,14 @@ export class Reader {
     return value;
   }
 
-  /** The head of tag 42; dag-cbor has no other. */
-  linkTag(): void {
+  /** A link: tag 42 (dag-cbor has no other) on a byte string of 0x00 and a CID, which is returned as a view. */
+  link(): Uint8Array {
     const offset = this.#offset;
     if (this.#head(MAJOR.tag) !== 42n) this.refuse("encoding_type", offset);
+    const bytes = this.bytes(this.#bytes.length);
+    // Source: DAG-CBOR, "Links": the identity multibase prefix 0x00, then a binary CID.
+    if (bytes[0] !== 0 || !isBinaryCid(bytes.subarray(1))) this.refuse("encoding_not_canonical", offset);
+    return bytes.subarray(1);
   }
 
   /** The major type of the next item (`MAJOR`), and its first byte. */
@@ -239,13 +244,9 @@ export class Reader {
         }
         return;
       }
-      case MAJOR.tag: {
-        this.linkTag();
-        const link = this.bytes(this.#bytes.length);
-        // Source: DAG-CBOR, "Links": the identity multibase prefix 0x00, then a binary CID.
-        if (link.length < 2 || link[0] !== 0) this.refuse("encoding_not_canonical");
+      case MAJOR.tag:
+        this.link();
         return;
-      }
       default:
         if (byte === 0xfb) this.float();
         else if (byte !== 0xf6 && byte !== 0xf4 && byte !== 0xf5) this.refuse("encoding_type");
