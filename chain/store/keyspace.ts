@@ -1,0 +1,110 @@
+/**
+ * Every key of the store, in one table: the first byte says what kind of thing a row is.
+ *
+ * Prefixes are part of the format on disk: never renumber, and when one is retired leave it here as a comment, so
+ * that none is used twice. Numbers are big-endian, so that keys sort as the numbers do.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import { concatBytes, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { StoreRange } from "./store.ts";
+
+/** First bytes of keys. */
+export const KEYSPACE = {
+  /** name -> the few facts about the store itself: format, network, head */
+  metadata: 0x01,
+  /** height -> encoded header */
+  header: 0x02,
+  /** height -> encoded block */
+  block: 0x03,
+  /** height -> encoded certificate of that height */
+  certificate: 0x04,
+  /** transaction id -> height, index in the block */
+  transaction: 0x05,
+  /** height -> encoded results of its transactions */
+  results: 0x06,
+  /** level, index -> node of the history log */
+  historyNode: 0x07,
+  /** hash of a validator set -> encoded set */
+  validators: 0x08,
+  /** 0x10 to 0x1f: the state tree. `chain/state/layout.ts` gives them out. */
+  state: 0x10,
+  stateLast: 0x1f,
+  /** stream, partition, index -> record */
+  record: 0x20,
+  /** stream, partition, index of the last leaf below -> nodes that this leaf completed; see `chain/segment` */
+  recordNode: 0x21,
+} as const satisfies Record<string, number>;
+
+/** A kind of row. */
+export type Kind = keyof typeof KEYSPACE;
+
+/** One partition of one stream: a log of records. */
+export type PartitionId = {
+  /** At most 255 bytes of UTF-8. */
+  readonly stream: string;
+  /** `0 <= partition < 2^32`. */
+  readonly partition: number;
+};
+
+/** All rows of one kind. */
+export function kindRange(kind: Kind): Required<Pick<StoreRange, "from" | "to">> {
+  const prefix = KEYSPACE[kind];
+  return { from: Uint8Array.of(prefix), to: Uint8Array.of(prefix + 1) };
+}
+
+/** The key of one fact about the store itself. Names are ASCII. */
+export function metadataKey(name: string): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE.metadata), utf8(name));
+}
+
+/** The key of what there is one of at each height. */
+export function heightKey(kind: "header" | "block" | "certificate" | "results", height: bigint): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE[kind]), u64(height));
+}
+
+/** The height in a key that `heightKey` made. */
+export function heightOfKey(key: Uint8Array): bigint {
+  assert(key.length === 9, `height key of ${key.length} bytes`);
+  return readU64(key, 1);
+}
+
+/** The key of where a transaction is. */
+export function transactionKey(id: Hash): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE.transaction), id);
+}
+
+/** The key of a validator set. */
+export function validatorsKey(hash: Hash): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE.validators), hash);
+}
+
+/** The key of a node of the history log. */
+export function historyNodeKey(level: number, index: bigint): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE.historyNode, level), u64(index));
+}
+
+/** The key of a record. */
+export function recordKey(id: PartitionId, index: bigint): Uint8Array {
+  return concatBytes(partitionPrefix("record", id), u64(index));
+}
+
+/** The key of the nodes that leaf `index` of a partition completed. */
+export function recordNodeKey(id: PartitionId, index: bigint): Uint8Array {
+  return concatBytes(partitionPrefix("recordNode", id), u64(index));
+}
+
+/** All records, or all node rows, of one partition. */
+export function partitionRange(kind: "record" | "recordNode", id: PartitionId): Required<Pick<StoreRange, "from" | "to">> {
+  const prefix = partitionPrefix(kind, id);
+  // Longer than any key of the partition, and below every key of the next one.
+  return { from: prefix, to: concatBytes(prefix, u64((1n << 64n) - 1n), Uint8Array.of(0)) };
+}
+
+/** The length of the name comes first, so that no stream's keys can begin with another's. */
+function partitionPrefix(kind: "record" | "recordNode", { stream, partition }: PartitionId): Uint8Array {
+  const name = utf8(stream);
+  assert(name.length <= 255, `stream name of ${name.length} bytes`);
+  return concatBytes(Uint8Array.of(KEYSPACE[kind], name.length), name, u32(partition));
+}
