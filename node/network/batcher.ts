@@ -1,0 +1,124 @@
+/**
+ * Batches small payloads into gossip messages: one message costs about 200 us on every node, whatever its size.
+ *
+ * ```
+ *   empty --add--> waiting --batchDelayMs, or full--> publishing --rate allows--> empty or waiting
+ * ```
+ *
+ * Wire: a canonical dag-cbor array of 1 to `batchItemsMax` byte strings.
+ */
+
+import { fail, type Result } from "../../crypto/base/result.ts";
+import { assert } from "../../crypto/base/assert.ts";
+import { codeOf } from "../../crypto/base/error.ts";
+import { type DecodeError, readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import type { Log } from "../log/log.ts";
+import { Bucket } from "./bucket.ts";
+import { LIMITS, type Limits } from "./limits.ts";
+
+/** The one encoding of a batch. */
+export function encodeBatch(items: readonly Uint8Array[]): Uint8Array {
+  assert(items.length > 0, "an empty batch");
+  const writer = new Writer().array(items.length);
+  for (const item of items) writer.bytes(item);
+  return writer.finish();
+}
+
+/** Parses a batch from a peer; items are views on `bytes`. Empty batches and empty items are refused. */
+export function parseBatch(bytes: Uint8Array, limits: Limits = LIMITS): Result<readonly Uint8Array[], DecodeError> {
+  if (bytes.length > limits.gossipTransactionsBytesMax) return fail({ code: "encoding_limit", offset: 0 });
+  return readWith(bytes, (reader) => {
+    const count = reader.field("items").array(limits.batchItemsMax);
+    if (count === 0) reader.refuse("encoding_limit");
+    const items: Uint8Array[] = [];
+    for (let index = 0; index < count; index += 1) {
+      const item = reader.field("item").bytes(bytes.length);
+      if (item.length === 0) reader.refuse("encoding_limit");
+      items.push(item);
+    }
+    return items;
+  });
+}
+
+/** Collects payloads and publishes them together. */
+export class Batcher implements AsyncDisposable {
+  readonly #limits: Limits;
+  readonly #publish: (batch: Uint8Array) => Promise<unknown>;
+  readonly #log: Log;
+  readonly #rate: Bucket;
+  readonly #queue: Uint8Array[] = [];
+  #queuedBytes = 0;
+  #isClosed = false;
+  #pump: Promise<void> | undefined;
+  #hurry: (() => void) | undefined;
+
+  constructor(limits: Limits, dependencies: { readonly publish: (batch: Uint8Array) => Promise<unknown>; readonly log: Log }) {
+    this.#limits = limits;
+    this.#publish = dependencies.publish;
+    this.#log = dependencies.log;
+    this.#rate = new Bucket({ perSecond: limits.batchBytesPerSecondMax, burst: limits.batchBytesPerSecondMax }, performance.now());
+  }
+
+  /** How many payload bytes wait. */
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  /** Takes a payload to be published soon; `false` when the queue is full (refuse it) or the batcher is closed. */
+  add(item: Uint8Array): boolean {
+    assert(item.length > 0 && item.length <= this.#limits.gossipTransactionsBytesMax - 16, `a payload of ${item.length} bytes`);
+    if (this.#isClosed || this.#queuedBytes + item.length > this.#limits.batchQueueBytesMax) return false;
+    this.#queue.push(item);
+    this.#queuedBytes += item.length;
+    this.#pump ??= this.#run();
+    if (this.#queuedBytes >= this.#limits.batchBytesMax || this.#queue.length >= this.#limits.batchItemsMax) this.#hurry?.();
+    return true;
+  }
+
+  /** Publishes what waits and stops. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#hurry?.();
+    await this.#pump;
+  }
+
+  async #run(): Promise<void> {
+    await this.#pause(this.#limits.batchDelayMs);
+    while (this.#queue.length > 0) {
+      const batch = encodeBatch(this.#next());
+      const waitMs = this.#rate.charge(batch.length, performance.now());
+      try {
+        await this.#publish(batch);
+      } catch (error) {
+        // Lost for gossip, not for the network: the mempool that gave them still has them, and so may resend.
+        this.#log.warn({ code: codeOf(error), bytes: batch.length }, "batch not published");
+      }
+      if (waitMs > 0) await this.#pause(waitMs, { canHurry: false });
+    }
+    this.#pump = undefined;
+  }
+
+  /** The longest prefix of the queue that fits one batch; at least one item. */
+  #next(): Uint8Array[] {
+    let sizeBytes = 0;
+    let count = 0;
+    for (const item of this.#queue) {
+      if (count > 0 && (sizeBytes + item.length > this.#limits.batchBytesMax || count >= this.#limits.batchItemsMax)) break;
+      sizeBytes += item.length;
+      count += 1;
+    }
+    this.#queuedBytes -= sizeBytes;
+    return this.#queue.splice(0, count);
+  }
+
+  async #pause(ms: number, options: { readonly canHurry: boolean } = { canHurry: true }): Promise<void> {
+    if (this.#isClosed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, ms);
+    if (options.canHurry) this.#hurry = resolve;
+    await promise;
+    this.#hurry = undefined;
+    clearTimeout(timer);
+  }
+}
