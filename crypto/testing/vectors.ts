@@ -32,27 +32,31 @@ export function listVectors(path: string): readonly string[] {
   return readdirSync(vectorPath(path)).toSorted();
 }
 
-/** The shape of every Wycheproof file. */
-export type Wycheproof<Group, Test> = {
-  readonly numberOfTests: number;
-  readonly testGroups: readonly (Group & {
-    readonly tests: readonly (Test & { readonly tcId: number; readonly result: "valid" | "invalid" | "acceptable"; readonly flags: readonly string[] })[];
-  })[];
+/** What every Wycheproof test says besides its own fields. */
+export type WycheproofTest<Test> = Test & {
+  readonly tcId: number;
+  readonly result: "valid" | "invalid" | "acceptable";
+  readonly flags: readonly string[];
 };
 
 /** Every test of a Wycheproof file with its group, after checking that none is missing. */
-export function wycheproofTests<Group, Test>(name: string): readonly { readonly group: Group; readonly test: Wycheproof<Group, Test>["testGroups"][number]["tests"][number] }[] {
-  const file = readVectorJson<Wycheproof<Group, Test>>(`wycheproof/testvectors_v1/${name}.json`);
-  const all = file.testGroups.flatMap((group) => group.tests.map((test) => ({ group, test })));
+export function wycheproofTests<Group, Test>(name: string): readonly { readonly group: Group; readonly test: WycheproofTest<Test> }[] {
+  const file = readVectorJson<{
+    readonly numberOfTests: number;
+    readonly testGroups: readonly (Group & { readonly tests: readonly WycheproofTest<Test>[] })[];
+  }>(`wycheproof/testvectors_v1/${name}.json`);
+  const all: { group: Group; test: WycheproofTest<Test> }[] = [];
+  for (const group of file.testGroups) for (const test of group.tests) all.push({ group, test });
   if (all.length !== file.numberOfTests || all.length === 0) throw new Error(`${name}: ${all.length} of ${file.numberOfTests} tests`);
   return all;
 }
 
+/** One group of an ACVP set. */
+export type AcvpGroup<Test> = { readonly parameterSet: string; readonly function?: string; readonly tests: readonly Test[] };
+
 /** The groups of an ACVP set, from its file that holds questions and answers together. */
-export function acvpGroups<Test>(name: string): readonly { readonly parameterSet: string; readonly function?: string; readonly tests: readonly Test[] }[] {
-  const file = readVectorJson<{ readonly testGroups: readonly { readonly parameterSet: string; readonly function?: string; readonly tests: readonly Test[] }[] }>(
-    `acvp/acvp/${name}/internalProjection.json.gz`,
-  );
+export function acvpGroups<Test>(name: string): readonly AcvpGroup<Test>[] {
+  const file = readVectorJson<{ readonly testGroups: readonly AcvpGroup<Test>[] }>(`acvp/acvp/${name}/internalProjection.json.gz`);
   if (file.testGroups.length === 0) throw new Error(`${name}: no groups`);
   return file.testGroups;
 }
