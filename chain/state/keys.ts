@@ -1,0 +1,241 @@
+/**
+ * Every key of the state tree, in one table: a first byte that says what the row is, then fields that no other row
+ * of that kind shares. Names hold no zero byte (`NAME_PATTERN`), so a zero ends each of them and keys sort by
+ * namespace, then table, then row key.
+ *
+ * ```
+ * 01 address(32)                         account       [balance, nonce]
+ * 02 namespace 00 table                  table         [owner]
+ * 03 namespace 00 table 00 key           row           the value, canonical dag-cbor as the client put it
+ * 04 stream 00 partition(4)              partition     [owner, frontier]
+ * 05 which(1)                            validators    [[key, power]...]      which: 00 current, 01 next
+ * 06 which(1)                            priorities    [priority...]          in the order of that set
+ * 07                                     authority     address
+ * 08                                     parameters    as the network file has them
+ * 09 address(32) height(8)               misbehaviour  [height included]      evidence that was acted on
+ * 0a address(32)                         tombstone     [height included]      may never validate again
+ * ```
+ *
+ * First bytes are part of the format: never renumber, never reuse.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import { concatBytes, parseUtf8, readU32, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
+import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
+import { isName } from "../block/fields.ts";
+import { type Height, heightOf, isHeight } from "../block/height.ts";
+import { NAME_SIZE_BYTES_MAX, PARTITION_MAX, ROW_KEY_SIZE_BYTES_MAX } from "../block/limits.ts";
+
+const PREFIX = {
+  account: 0x01,
+  table: 0x02,
+  row: 0x03,
+  partition: 0x04,
+  validators: 0x05,
+  priorities: 0x06,
+  authority: 0x07,
+  parameters: 0x08,
+  misbehaviour: 0x09,
+  tombstone: 0x0a,
+} as const;
+
+/** No state key is longer: a row's, with the longest names. */
+export const STATE_KEY_SIZE_BYTES_MAX: number = 1 + NAME_SIZE_BYTES_MAX + 1 + NAME_SIZE_BYTES_MAX + 1 + ROW_KEY_SIZE_BYTES_MAX;
+
+/** The set that decides the height after the state's, or the one after that. */
+export type Which = "current" | "next";
+
+const WHICH_BYTE = { current: 0, next: 1 } as const satisfies Record<Which, number>;
+
+/** A range of state keys: `from` inclusive, `to` exclusive. */
+export type KeyRange = { readonly from: Uint8Array; readonly to: Uint8Array };
+
+/** What a state key names. */
+export type StateKey =
+  | { readonly kind: "account"; readonly address: Address }
+  | { readonly kind: "table"; readonly namespace: string; readonly table: string }
+  | { readonly kind: "row"; readonly namespace: string; readonly table: string; readonly key: Uint8Array }
+  | { readonly kind: "partition"; readonly stream: string; readonly partition: number }
+  | { readonly kind: "validators"; readonly which: Which }
+  | { readonly kind: "priorities"; readonly which: Which }
+  | { readonly kind: "authority" }
+  | { readonly kind: "parameters" }
+  | { readonly kind: "misbehaviour"; readonly address: Address; readonly height: Height }
+  | { readonly kind: "tombstone"; readonly address: Address };
+
+export function accountKey(address: Address): Uint8Array {
+  return prefixed(PREFIX.account, address);
+}
+
+/** Every account. */
+export function accountRange(): KeyRange {
+  return kindRange(PREFIX.account);
+}
+
+export function tableKey(namespace: string, table: string): Uint8Array {
+  return names(PREFIX.table, namespace, table, 0);
+}
+
+/** Every table, or every table of one namespace. */
+export function tableRange(namespace?: string): KeyRange {
+  if (namespace === undefined) return kindRange(PREFIX.table);
+  return { from: named(PREFIX.table, namespace, 0), to: named(PREFIX.table, namespace, 1) };
+}
+
+export function rowKey(namespace: string, table: string, key: Uint8Array): Uint8Array {
+  const head = names(PREFIX.row, namespace, table, 1);
+  return concatBytes(head, key);
+}
+
+/** The rows of a table from row key `from` (inclusive) to `to` (exclusive); absent bounds are the table's own. */
+export function rowRange(namespace: string, table: string, from?: Uint8Array, to?: Uint8Array): KeyRange {
+  const first = rowKey(namespace, table, new Uint8Array(0));
+  // The zero byte after the table's name, raised by one: past every row key, before every longer name.
+  const end = first.slice();
+  end[end.length - 1] = 1;
+  return { from: from === undefined ? first : concatBytes(first, from), to: to === undefined ? end : concatBytes(first, to) };
+}
+
+export function partitionKey(stream: string, partition: number): Uint8Array {
+  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  return concatBytes(named(PREFIX.partition, stream, 0), u32(partition));
+}
+
+/** Every partition, or every partition of one stream. */
+export function partitionRange(stream?: string): KeyRange {
+  if (stream === undefined) return kindRange(PREFIX.partition);
+  return { from: named(PREFIX.partition, stream, 0), to: named(PREFIX.partition, stream, 1) };
+}
+
+export function validatorsKey(which: Which): Uint8Array {
+  return Uint8Array.of(PREFIX.validators, WHICH_BYTE[which]);
+}
+
+export function prioritiesKey(which: Which): Uint8Array {
+  return Uint8Array.of(PREFIX.priorities, WHICH_BYTE[which]);
+}
+
+export function authorityKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.authority);
+}
+
+export function parametersKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.parameters);
+}
+
+/** The row that says that this validator's misbehaviour at this height was acted on. */
+export function misbehaviourKey(address: Address, height: Height): Uint8Array {
+  return concatBytes(prefixed(PREFIX.misbehaviour, address), u64(height));
+}
+
+/** The row that says that this validator may never validate again. */
+export function tombstoneKey(address: Address): Uint8Array {
+  return prefixed(PREFIX.tombstone, address);
+}
+
+/** What a key from a proof names; `undefined` for bytes that no function above makes. */
+export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
+  const rest = bytes.subarray(1);
+  switch (bytes[0]) {
+    case PREFIX.account:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "account", address: addressOf(rest) } : undefined;
+    case PREFIX.table:
+      return parseTableKey(rest);
+    case PREFIX.row:
+      return parseRowKey(rest);
+    case PREFIX.partition:
+      return parsePartitionKey(rest);
+    case PREFIX.validators:
+    case PREFIX.priorities: {
+      const which = rest[0] === WHICH_BYTE.current ? "current" : rest[0] === WHICH_BYTE.next ? "next" : undefined;
+      if (which === undefined || rest.length !== 1) return undefined;
+      return { kind: bytes[0] === PREFIX.validators ? "validators" : "priorities", which };
+    }
+    case PREFIX.authority:
+      return rest.length === 0 ? { kind: "authority" } : undefined;
+    case PREFIX.parameters:
+      return rest.length === 0 ? { kind: "parameters" } : undefined;
+    case PREFIX.misbehaviour:
+      return parseMisbehaviourKey(rest);
+    case PREFIX.tombstone:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "tombstone", address: addressOf(rest) } : undefined;
+    default:
+      return undefined;
+  }
+}
+
+function parseTableKey(rest: Uint8Array): StateKey | undefined {
+  const namespace = takeName(rest);
+  if (namespace === undefined) return undefined;
+  const table = nameIn(rest.subarray(namespace.length + 1));
+  return table === undefined ? undefined : { kind: "table", namespace, table };
+}
+
+function parseRowKey(rest: Uint8Array): StateKey | undefined {
+  const namespace = takeName(rest);
+  if (namespace === undefined) return undefined;
+  const afterNamespace = rest.subarray(namespace.length + 1);
+  const table = takeName(afterNamespace);
+  if (table === undefined) return undefined;
+  const key = afterNamespace.subarray(table.length + 1);
+  return key.length >= 1 && key.length <= ROW_KEY_SIZE_BYTES_MAX ? { kind: "row", namespace, table, key } : undefined;
+}
+
+function parsePartitionKey(rest: Uint8Array): StateKey | undefined {
+  const stream = takeName(rest);
+  if (stream === undefined || rest.length !== stream.length + 5) return undefined;
+  const partition = readU32(rest, stream.length + 1);
+  return partition <= PARTITION_MAX ? { kind: "partition", stream, partition } : undefined;
+}
+
+function parseMisbehaviourKey(rest: Uint8Array): StateKey | undefined {
+  if (rest.length !== ADDRESS_SIZE_BYTES + 8) return undefined;
+  const height = readU64(rest, ADDRESS_SIZE_BYTES);
+  return isHeight(height) ? { kind: "misbehaviour", address: addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES)), height: heightOf(height) } : undefined;
+}
+
+/** The name that a zero byte ends, at the beginning of `bytes`. */
+function takeName(bytes: Uint8Array): string | undefined {
+  const end = bytes.subarray(0, NAME_SIZE_BYTES_MAX + 1).indexOf(0);
+  return end === -1 ? undefined : nameIn(bytes.subarray(0, end));
+}
+
+function nameIn(bytes: Uint8Array): string | undefined {
+  const text = parseUtf8(bytes);
+  return text.ok && isName(text.value) ? text.value : undefined;
+}
+
+function prefixed(prefix: number, rest: Uint8Array): Uint8Array {
+  const key = new Uint8Array(1 + rest.length);
+  key[0] = prefix;
+  key.set(rest, 1);
+  return key;
+}
+
+/** A prefix, one name, and the byte that ends it. */
+function named(prefix: number, name: string, end: number): Uint8Array {
+  assert(isName(name), `not a name: ${name.slice(0, NAME_SIZE_BYTES_MAX)}`);
+  const key = new Uint8Array(name.length + 2);
+  key[0] = prefix;
+  writeAscii(key, 1, name);
+  key[key.length - 1] = end;
+  return key;
+}
+
+/** A prefix, two names with a zero between them, and `zerosAfter` zeros. */
+function names(prefix: number, first: string, second: string, zerosAfter: number): Uint8Array {
+  assert(isName(first) && isName(second), `not names: ${first.slice(0, NAME_SIZE_BYTES_MAX)}, ${second.slice(0, NAME_SIZE_BYTES_MAX)}`);
+  const key = new Uint8Array(2 + first.length + second.length + zerosAfter);
+  key[0] = prefix;
+  writeAscii(key, 1, first);
+  writeAscii(key, 2 + first.length, second);
+  return key;
+}
+
+function writeAscii(target: Uint8Array, offset: number, name: string): void {
+  target.set(utf8(name), offset);
+}
+
+function kindRange(prefix: number): KeyRange {
+  return { from: Uint8Array.of(prefix), to: Uint8Array.of(prefix + 1) };
+}

@@ -1,0 +1,85 @@
+/**
+ * Changes on top of a state that is not changed: what a block writes while it executes, with checkpoints to go back
+ * to when a transaction fails.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import type { StateView } from "./executor.ts";
+import type { StateUpdate } from "./update.ts";
+
+type Entry = { readonly key: Uint8Array; value: Uint8Array | undefined; isWritten: boolean };
+type Undo = { readonly entry: Entry; readonly value: Uint8Array | undefined; readonly isWritten: boolean };
+
+/** A position in an overlay's journal; see `checkpoint`. */
+export type Checkpoint = { readonly length: number };
+
+/** Reads through to `base` once a key, and remembers. Not for use after `changes`. */
+export class Overlay implements StateView {
+  readonly #base: StateView;
+  readonly #entries = new Map<string, Entry>();
+  readonly #journal: Undo[] = [];
+
+  constructor(base: StateView) {
+    this.#base = base;
+  }
+
+  /** The value as written so far. The caller must not change the bytes. */
+  get(key: Uint8Array): Uint8Array | undefined {
+    return this.#entry(key).value;
+  }
+
+  put(key: Uint8Array, value: Uint8Array): void {
+    this.#set(key, value);
+  }
+
+  delete(key: Uint8Array): void {
+    this.#set(key, undefined);
+  }
+
+  /** A point to `revert` to. Checkpoints nest. */
+  checkpoint(): Checkpoint {
+    return { length: this.#journal.length };
+  }
+
+  /** Undoes every write since the checkpoint. Later checkpoints are void. */
+  revert(checkpoint: Checkpoint): void {
+    assert(checkpoint.length <= this.#journal.length, `checkpoint ${checkpoint.length} of ${this.#journal.length}`);
+    while (this.#journal.length > checkpoint.length) {
+      const undo = this.#journal.pop() as Undo;
+      undo.entry.value = undo.value;
+      undo.entry.isWritten = undo.isWritten;
+    }
+  }
+
+  /** What was written, sorted by key; a delete of what the base never had is left out. */
+  changes(): StateUpdate[] {
+    const written = [...this.#entries].filter(([, entry]) => entry.isWritten);
+    // Names have one character a byte, so their order is that of the bytes.
+    written.sort(([a], [b]) => (a < b ? -1 : 1));
+    return written
+      .map(([, { key, value }]) => ({ key, value }))
+      .filter(({ key, value }) => value !== undefined || this.#base.get(key) !== undefined);
+  }
+
+  #set(key: Uint8Array, value: Uint8Array | undefined): void {
+    const entry = this.#entry(key);
+    this.#journal.push({ entry, value: entry.value, isWritten: entry.isWritten });
+    entry.value = value;
+    entry.isWritten = true;
+  }
+
+  #entry(key: Uint8Array): Entry {
+    const name = nameOf(key);
+    let entry = this.#entries.get(name);
+    if (entry === undefined) {
+      entry = { key, value: this.#base.get(key), isWritten: false };
+      this.#entries.set(name, entry);
+    }
+    return entry;
+  }
+}
+
+/** A string with one character a byte: a map key that sorts as the bytes do. State keys are a few hundred bytes. */
+function nameOf(key: Uint8Array): string {
+  return String.fromCharCode(...key);
+}

@@ -1,0 +1,98 @@
+/**
+ * The values of state rows, as canonical tuples. Whoever verified a proof reads them with the `parse` functions;
+ * inside the state machine a row that does not parse means that our own store gave back something else.
+ */
+
+import { CodedError } from "../../crypto/base/error.ts";
+import type { Coded, Result } from "../../crypto/base/result.ts";
+import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import { readAddress, readHeight } from "../block/fields.ts";
+import type { Height } from "../block/height.ts";
+import { appendLeaf, EMPTY_FRONTIER, type Frontier, LOG_HASHER, readFrontier, writeFrontier } from "../merkle/log.ts";
+
+/** An account; one that has no row is `ACCOUNT_EMPTY`. */
+export type Account = { readonly balance: bigint; readonly nonce: bigint };
+
+/** A table. Rows may be written by its owner alone. */
+export type Table = { readonly owner: Address };
+
+/** The head of a partition: who may append, and the frontier of its record tree. */
+export type PartitionHead = { readonly owner: Address; readonly frontier: Frontier };
+
+export const ACCOUNT_EMPTY: Account = { balance: 0n, nonce: 0n };
+
+export function encodeAccount(account: Account): Uint8Array {
+  return new Writer().array(2).uint(account.balance).uint(account.nonce).finish();
+}
+
+export function parseAccount(bytes: Uint8Array): Result<Account, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("account").tuple(2);
+    return { balance: reader.field("balance").uint(), nonce: reader.field("nonce").uint() };
+  });
+}
+
+export function encodeTable(table: Table): Uint8Array {
+  return new Writer().array(1).bytes(table.owner).finish();
+}
+
+export function parseTable(bytes: Uint8Array): Result<Table, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("table").tuple(1);
+    return { owner: readAddress(reader, "owner") };
+  });
+}
+
+/** A partition that `owner` is about to make. */
+export function emptyPartition(owner: Address): PartitionHead {
+  return { owner, frontier: EMPTY_FRONTIER };
+}
+
+/** The head after these encoded records. Cost: about two hashes a record. */
+export function appendRecords(head: PartitionHead, records: readonly Uint8Array[]): PartitionHead {
+  let { frontier } = head;
+  for (const record of records) frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(record));
+  return { owner: head.owner, frontier };
+}
+
+export function encodePartitionHead(head: PartitionHead): Uint8Array {
+  const writer = new Writer().array(2).bytes(head.owner);
+  writeFrontier(writer, head.frontier);
+  return writer.finish();
+}
+
+export function parsePartitionHead(bytes: Uint8Array): Result<PartitionHead, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("partition").tuple(2);
+    return { owner: readAddress(reader, "owner"), frontier: readFrontier(reader.field("frontier")) };
+  });
+}
+
+/** The authority that may change the validator set. */
+export function encodeAuthority(authority: Address): Uint8Array {
+  return new Writer().bytes(authority).finish();
+}
+
+export function parseAuthority(bytes: Uint8Array): Result<Address, DecodeError> {
+  return readWith(bytes, (reader: Reader) => readAddress(reader, "authority"));
+}
+
+/** The height of the block that acted on misbehaviour, or that set a tombstone. */
+export function encodeActedAt(height: Height): Uint8Array {
+  return new Writer().array(1).uint(height).finish();
+}
+
+export function parseActedAt(bytes: Uint8Array): Result<Height, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("row").tuple(1);
+    return readHeight(reader, "height");
+  });
+}
+
+/** The value of a row that we wrote. @throws `state_corrupt` when it does not parse: the store gave back another. */
+export function ownRow<T>(parsed: Result<T, Coded>, row: string): T {
+  if (!parsed.ok) throw new CodedError("state_corrupt", { message: `a state row does not decode`, row, reason: parsed.error.code });
+  return parsed.value;
+}

@@ -1,0 +1,43 @@
+/** Balances and nonces. Tokens only move: nothing here makes or destroys any. */
+
+import { assert } from "../crypto/base/assert.ts";
+import type { Address } from "../crypto/identity/address.ts";
+import { AMOUNT_MAX } from "../chain/block/limits.ts";
+import type { StateView } from "../chain/state/executor.ts";
+import { accountKey } from "../chain/state/keys.ts";
+import type { Overlay } from "../chain/state/overlay.ts";
+import { type Account, ACCOUNT_EMPTY, encodeAccount, ownRow, parseAccount } from "../chain/state/rows.ts";
+
+/** The account at an address; one that was never paid is empty. */
+export function accountAt(view: StateView, address: Address): Account {
+  const bytes = view.get(accountKey(address));
+  return bytes === undefined ? ACCOUNT_EMPTY : ownRow(parseAccount(bytes), "account");
+}
+
+/** Takes the fee of a transaction and counts it. The caller has checked both. */
+export function charge(state: Overlay, sender: Address, fee: bigint): void {
+  const account = accountAt(state, sender);
+  assert(account.balance >= fee, `fee ${fee} of a balance of ${account.balance}`);
+  putAccount(state, sender, { balance: account.balance - fee, nonce: account.nonce + 1n });
+}
+
+/** Adds to a balance. Amounts come from other balances, so the sum stays below 2^64. */
+export function credit(state: Overlay, address: Address, amount: bigint): void {
+  const account = accountAt(state, address);
+  const balance = account.balance + amount;
+  assert(balance <= AMOUNT_MAX, `balance ${balance}`);
+  putAccount(state, address, { balance, nonce: account.nonce });
+}
+
+/** Moves tokens if the balance covers them, and says whether it did. */
+export function transfer(state: Overlay, move: { readonly from: Address; readonly to: Address; readonly amount: bigint }): boolean {
+  const source = accountAt(state, move.from);
+  if (source.balance < move.amount) return false;
+  putAccount(state, move.from, { balance: source.balance - move.amount, nonce: source.nonce });
+  credit(state, move.to, move.amount);
+  return true;
+}
+
+function putAccount(state: Overlay, address: Address, account: Account): void {
+  state.put(accountKey(address), encodeAccount(account));
+}

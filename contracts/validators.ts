@@ -1,0 +1,102 @@
+/**
+ * The validator sets in the state.
+ *
+ * The state after height h holds two sets: `current` decides h + 1 and `next` decides h + 2. Executing a block first
+ * moves them on (`next` becomes `current`, and a copy with the turns advanced by one becomes `next`); changes in the
+ * block then go into `next`. So what block h changes decides from h + 2, and everybody who holds the header of h
+ * knows the set of h + 1 already.
+ */
+
+import { bytesEqual } from "../crypto/base/bytes.ts";
+import { fail, ok, type Result } from "../crypto/base/result.ts";
+import type { Address } from "../crypto/identity/address.ts";
+import { addressOfKey } from "../crypto/identity/address.ts";
+import type { RefusalCode } from "../chain/block/errors.ts";
+import type { Evidence } from "../chain/block/evidence.ts";
+import type { Height } from "../chain/block/height.ts";
+import { VALIDATORS_MIN } from "../chain/block/limits.ts";
+import {
+  advancePriorities,
+  encodeMembers,
+  encodePriorities,
+  findValidator,
+  parseMembers,
+  parsePriorities,
+  updateValidators,
+  type ValidatorChange,
+  type ValidatorSet,
+} from "../chain/block/validators.ts";
+import type { BlockContext, StateView, TransactionRefusal } from "../chain/state/executor.ts";
+import { authorityKey, misbehaviourKey, prioritiesKey, tombstoneKey, validatorsKey, type Which } from "../chain/state/keys.ts";
+import type { Overlay } from "../chain/state/overlay.ts";
+import { encodeActedAt, ownRow, parseAuthority } from "../chain/state/rows.ts";
+import { CodedError } from "../crypto/base/error.ts";
+
+/** The set that decides the height after the state's (`current`), or the one after that (`next`). */
+export function validatorsAt(view: StateView, which: Which): ValidatorSet {
+  const members = ownRow(parseMembers(ownBytes(view, validatorsKey(which))), "validators");
+  return ownRow(parsePriorities(ownBytes(view, prioritiesKey(which)), members), "priorities");
+}
+
+/** Writes a set. Members change rarely and are large; they are written only when they differ. */
+export function putValidators(state: Overlay, which: Which, set: ValidatorSet): void {
+  const key = validatorsKey(which);
+  const members = encodeMembers(set);
+  const known = state.get(key);
+  if (known === undefined || !bytesEqual(known, members)) state.put(key, members);
+  state.put(prioritiesKey(which), encodePriorities(set));
+}
+
+/** Moves the sets on by one height. */
+export function shiftValidators(state: Overlay): void {
+  const next = validatorsAt(state, "next");
+  putValidators(state, "current", next);
+  putValidators(state, "next", advancePriorities(next, 1));
+}
+
+/** A change by the authority, into the set that will decide two heights on. */
+export function changeValidator(state: Overlay, change: ValidatorChange, by: { readonly sender: Address; readonly context: BlockContext }): RefusalCode | undefined {
+  const authority = state.get(authorityKey());
+  if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), by.sender)) return "authority_required";
+  if (change.power > 0n && state.get(tombstoneKey(addressOfKey(change.key))) !== undefined) return "validator_tombstoned";
+  const set = validatorsAt(state, "next");
+  const updated = updateValidators(set, [change]);
+  if (!updated.ok) return updated.error.code;
+  const count = updated.value.validators.length;
+  // A set that misbehaviour has made small may still grow: only getting smaller is refused.
+  if (!by.context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length) return "validators_few";
+  putValidators(state, "next", updated.value);
+  return undefined;
+}
+
+/** Whether evidence that is known to be true may be acted on in this block. */
+export function admitEvidence(view: StateView, evidence: Evidence, context: BlockContext): Result<void, TransactionRefusal> {
+  const { height, validator } = evidence.first;
+  if (height >= context.height) return fail({ code: "evidence_height", field: "first.height" });
+  if (context.height - height > BigInt(context.parameters.evidenceAgeMax)) return fail({ code: "evidence_old", field: "first.height" });
+  if (view.get(misbehaviourKey(validator, height)) !== undefined) return fail({ code: "evidence_repeated", field: "first.validator" });
+  return ok(undefined);
+}
+
+/**
+ * Acts on evidence that was admitted: the validator leaves the set at the usual delay and may never come back. One
+ * that is the last of its set stays, because nobody could decide anything without it.
+ */
+export function punish(state: Overlay, evidence: Evidence, at: Height): void {
+  const { height, validator } = evidence.first;
+  state.put(misbehaviourKey(validator, height), encodeActedAt(at));
+  const set = validatorsAt(state, "next");
+  const member = findValidator(set, validator);
+  if (member !== undefined) {
+    const updated = updateValidators(set, [{ key: member.key, power: 0n }]);
+    if (!updated.ok) return;
+    putValidators(state, "next", updated.value);
+  }
+  state.put(tombstoneKey(validator), encodeActedAt(at));
+}
+
+function ownBytes(view: StateView, key: Uint8Array): Uint8Array {
+  const bytes = view.get(key);
+  if (bytes === undefined) throw new CodedError("state_corrupt", { message: "the state has no validators" });
+  return bytes;
+}
