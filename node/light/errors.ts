@@ -1,0 +1,53 @@
+/** Every reason for which an answer is not believed. */
+
+import { CodedError } from "../../crypto/base/error.ts";
+import type { Coded } from "../../crypto/base/result.ts";
+
+/** What each code means and what the caller should do about it. */
+export const UNPROVEN_CODES = {
+  proof_missing: "The answer lacks its header, certificate or proof. Ask another node.",
+  answer_malformed: "The answer does not decode. Ask another node.",
+  answer_mismatch: "The answer says one thing and its proof another. The node is faulty or lying.",
+  answer_height: "The answer is for another height than was asked. The node is faulty or lying.",
+  header_chain: "The header is of another network. Check the address of the node and the network file.",
+  header_network: "The first header does not begin at the network file. Check the network file.",
+  header_time: "The header's time is not after that of an earlier header. The node is faulty or lying.",
+  certificate_block: "The certificate is for another block. The node is faulty or lying.",
+  certificate_order: "The certificate's signers repeat or are out of order. The node is faulty or lying.",
+  certificate_signer: "Somebody outside the validator set signed. The node is faulty or lying.",
+  certificate_power: "The signers hold no more than 2/3 of the power. The node is faulty or lying.",
+  certificate_signature: "A signature in the certificate is not valid. The node is faulty or lying.",
+  validators_unknown: "The header names a validator set that no accepted header leads to. Follow the changes first.",
+  validators_mismatch: "The given validator set is not the one that the header names. The node is faulty or lying.",
+  root_mismatch: "The proof leads to another root than the header's. The node is faulty or lying.",
+  proof_malformed: "The proof does not decode, or cannot lead anywhere. The node is faulty or lying.",
+  range_incomplete: "A page does not begin where the one before ended, or never ends. The node is faulty or lying.",
+  stale_head: "The node's head is behind one that was proven before. Ask another node, or wait.",
+  old_head: "The newest block is older than is allowed. The network stands still, or the node hides its progress.",
+  fork_detected: "Two certified headers contradict each other: more than 1/3 of the validators are faulty. Stop and tell people.",
+  log_forked: "A stream no longer begins with the records that it had. More than 1/3 of the validators are faulty. Stop and tell people.",
+  log_shrank: "A stream has fewer records than it had. More than 1/3 of the validators are faulty. Stop and tell people.",
+  network_mismatch: "The proof is for another network than the given network file.",
+  file_malformed: "Not a proof file.",
+  file_version: "A proof file of a version that is not known here. Use a newer program.",
+  file_size: "The proof file is too large to be one.",
+} as const satisfies Record<string, string>;
+
+/** A code of the table above. */
+export type UnprovenCode = keyof typeof UNPROVEN_CODES;
+
+/** Why something is not proven. */
+export type Unproven = Coded & { readonly code: UnprovenCode; readonly field?: string; readonly height?: bigint };
+
+/** Thrown by the client when an answer is not proven. */
+export class UnprovenError extends CodedError {
+  constructor(reason: Unproven) {
+    super(reason.code, { message: UNPROVEN_CODES[reason.code], ...reason });
+  }
+}
+
+/** The value, or `UnprovenError`. */
+export function provenOrThrow<T>(result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: Unproven }): T {
+  if (!result.ok) throw new UnprovenError(result.error);
+  return result.value;
+}

@@ -1,0 +1,171 @@
+/**
+ * Follows a network by certificates alone, from nothing but its network file.
+ *
+ * ```
+ *   genesis set --(certified header h1 names another set for h1 + 1)--> set 2 --(certified header h2 ...)--> set 3
+ *   [1, h1]                                                            [h1 + 1, h2]                        [h2 + 1, ...)
+ * ```
+ *
+ * A header is believed when more than 2/3 of the power of the set that decides its height precommitted its hash. A set
+ * is believed when it is the genesis one, or when a believed header names it by `nextValidatorsHash`. Headers in
+ * between need not be seen, because a set stays in office until a header names another.
+ *
+ * What this cannot see: validators that left office long ago and sell their keys can certify another history from that
+ * height on (a long-range attack). A client that keeps its verifier between uses, or starts from a network file as
+ * new as it can get, narrows that; `headAgeMsMax` of the client refuses heads that have stood still.
+ */
+
+import { bytesEqual } from "../../crypto/base/bytes.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { type Hash, hash } from "../../crypto/hash/hash.ts";
+import { type Header, headerHash, parseHeader } from "../../chain/block/block.ts";
+import { genesisValidators, type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
+import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
+import { parseMembers, type ValidatorSet, validatorsHash } from "../../chain/block/validators.ts";
+import { parseCertificate, verifyCertificateAsync } from "../../chain/block/vote.ts";
+import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
+import type { Brand } from "../../crypto/base/brand.ts";
+import type { Unproven } from "./errors.ts";
+
+/** An encoded header and the encoded certificate that makes it final. */
+export type Anchor = { readonly header: Uint8Array; readonly certificate: Uint8Array };
+
+/** A header whose certificate names another set for the next height, and that set. */
+export type SetChange = { readonly anchor: Anchor; readonly validators: Uint8Array };
+
+/** A header that this verifier believes. */
+export type VerifiedHeader = Brand<{ readonly header: Header; readonly hash: Hash }, "VerifiedHeader">;
+
+/** A validator set and the first height that it decides. */
+type Epoch = { readonly from: Height; readonly set: ValidatorSet; readonly setHash: Hash; readonly change: SetChange | undefined };
+
+/** Verified headers that are remembered, to notice contradictions and to check each certificate once. */
+const HEADERS_REMEMBERED_MAX = 4_096;
+
+/** See the file's head. Nothing that it refuses changes it. */
+export class LightVerifier {
+  readonly network: NetworkFile;
+  readonly networkHash: Hash;
+  readonly #epochs: Epoch[];
+  readonly #headers = new Map<Height, VerifiedHeader>();
+
+  private constructor(network: NetworkFile, epoch: Epoch) {
+    this.network = network;
+    this.networkHash = networkHash(network);
+    this.#epochs = [epoch];
+  }
+
+  /** Trusts the validators of the network file. */
+  static fromGenesis(network: NetworkFile): LightVerifier {
+    const set = genesisValidators(network);
+    return new LightVerifier(network, { from: heightOf(1n), set, setHash: validatorsHash(set), change: undefined });
+  }
+
+  /** The newest set, and the first height that it decides. */
+  get newest(): { readonly from: Height; readonly validators: ValidatorSet } {
+    const { from, set } = this.#newest();
+    return { from, validators: set };
+  }
+
+  /** What leads from the genesis set to the set that decides `height`, for somebody who has only the network file. */
+  trustPath(height: Height): readonly SetChange[] {
+    return this.#epochs.filter((epoch) => epoch.from <= height).flatMap((epoch) => (epoch.change === undefined ? [] : [epoch.change]));
+  }
+
+  /** The remembered header of a height. */
+  known(height: Height): VerifiedHeader | undefined {
+    return this.#headers.get(height);
+  }
+
+  /** Checks a header against its certificate and the set that decides its height. `validators_unknown`: follow first. */
+  async acceptHeader(anchor: Anchor): Promise<Result<VerifiedHeader, Unproven>> {
+    const parsed = parseHeader(anchor.header);
+    if (!parsed.ok) return fail({ code: "answer_malformed", field: "anchor.header" });
+    const header = parsed.value;
+    const { height } = header;
+    if (header.chainId !== this.network.chainId) return fail({ code: "header_chain", height });
+    const hashed = headerHash(header);
+    const known = this.#headers.get(height);
+    if (known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
+    const epoch = this.#epochAt(height);
+    if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash)) return fail({ code: "validators_unknown", height });
+    const certified = await this.#checkCertificate(height, hashed, epoch.set, anchor.certificate);
+    return certified.ok ? this.#adopt(header, hashed) : certified;
+  }
+
+  /** Accepts a change of the newest set: a believed header that names `validators` for the height after it. */
+  async acceptChange(change: SetChange): Promise<Result<VerifiedHeader, Unproven>> {
+    const verified = await this.acceptHeader(change.anchor);
+    if (!verified.ok) return verified;
+    const { header } = verified.value;
+    const { height } = header;
+    const newest = this.#newest();
+    // Heights before the newest set's first are decided by sets whose end is known already.
+    if (height < newest.from) return verified;
+    const parsed = parseMembers(change.validators);
+    if (!parsed.ok) return fail({ code: "answer_malformed", field: "validators", height });
+    const setHash = hash("validators", change.validators);
+    if (!bytesEqual(setHash, header.nextValidatorsHash)) return fail({ code: "validators_mismatch", field: "validators", height });
+    if (bytesEqual(setHash, newest.setHash)) return fail({ code: "validators_mismatch", field: "header.nextValidatorsHash", height });
+    this.#epochs.push({ from: nextHeight(height), set: parsed.value, setHash, change });
+    return verified;
+  }
+
+  /** Believes an old header because a believed newer one commits to it in its `historyRoot`. */
+  acceptHistory(of: { readonly header: Uint8Array; readonly siblings: readonly Hash[] }, at: VerifiedHeader): Result<VerifiedHeader, Unproven> {
+    const parsed = parseHeader(of.header);
+    if (!parsed.ok) return fail({ code: "answer_malformed", field: "header" });
+    const header = parsed.value;
+    const { height } = header;
+    if (height < 1n || height >= at.header.height) return fail({ code: "answer_height", field: "of", height });
+    const hashed = headerHash(header);
+    const claim = { leafHash: LOG_HASHER.leaf(hashed), index: height - 1n, size: at.header.height - 1n, siblings: of.siblings, root: at.header.historyRoot };
+    const included = verifyInclusion(LOG_HASHER, claim);
+    if (!included.ok) return fail({ code: included.error.code === "root_mismatch" ? "root_mismatch" : "proof_malformed", field: "siblings", height });
+    return this.#adopt(header, hashed);
+  }
+
+  #newest(): Epoch {
+    // The genesis epoch is never taken away.
+    return this.#epochs.at(-1) as Epoch;
+  }
+
+  #epochAt(height: Height): Epoch | undefined {
+    return this.#epochs.findLast((epoch) => epoch.from <= height);
+  }
+
+  async #checkCertificate(height: Height, hashed: Hash, set: ValidatorSet, bytes: Uint8Array): Promise<Result<void, Unproven>> {
+    const parsed = parseCertificate(bytes);
+    if (!parsed.ok) return fail({ code: "answer_malformed", field: "anchor.certificate", height });
+    const certificate = parsed.value;
+    if (certificate.height !== height || !bytesEqual(certificate.blockHash, hashed)) return fail({ code: "certificate_block", height });
+    const verified = await verifyCertificateAsync(this.network.chainId, set, certificate);
+    return verified.ok ? ok(undefined) : fail({ ...verified.error, height });
+  }
+
+  /** Remembers a proven header, unless it contradicts one that was proven before. */
+  #adopt(header: Header, hashed: Hash): Result<VerifiedHeader, Unproven> {
+    const { height } = header;
+    if (height === 1n && !bytesEqual(header.previous, this.networkHash)) return fail({ code: "header_network", height });
+    const same = this.#headers.get(height);
+    const before = height === 0n ? undefined : this.#headers.get(heightOf(height - 1n));
+    const after = this.#headers.get(nextHeight(height));
+    if (
+      (same !== undefined && !bytesEqual(same.hash, hashed)) ||
+      (before !== undefined && !bytesEqual(header.previous, before.hash)) ||
+      (after !== undefined && !bytesEqual(after.header.previous, hashed))
+    ) {
+      return fail({ code: "fork_detected", height });
+    }
+    if (before !== undefined && header.timeMs <= before.header.timeMs) return fail({ code: "header_time", height });
+    // Only this class makes the brand.
+    const verified = { header, hash: hashed } as VerifiedHeader;
+    this.#headers.delete(height);
+    this.#headers.set(height, verified);
+    if (this.#headers.size > HEADERS_REMEMBERED_MAX) {
+      const [oldest] = this.#headers.keys();
+      if (oldest !== undefined) this.#headers.delete(oldest);
+    }
+    return ok(verified);
+  }
+}

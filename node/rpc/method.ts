@@ -1,0 +1,143 @@
+/** What a method is, and the helpers that methods of several nouns share. Nothing here needs a server. */
+
+import type * as z from "zod";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import { type Height, GENESIS_HEIGHT } from "../../chain/block/height.ts";
+import type { NodeBackend } from "./backend.ts";
+import type { Refusal, RpcCode } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+
+/** What a method may use besides its parameters. */
+export type MethodContext = {
+  readonly backend: NodeBackend;
+  readonly limits: Limits;
+  /** Aborted when the connection or the server closes. */
+  readonly signal: AbortSignal;
+  /** Absent over HTTP. */
+  readonly subscriptions: SubscriptionPort | undefined;
+};
+
+/** The subscriptions of one connection. */
+export interface SubscriptionPort {
+  add(topic: Topic): Result<string, Refusal>;
+  delete(id: string): boolean;
+}
+
+/** What can be subscribed to. */
+export type Topic =
+  | { readonly kind: "blocks" }
+  | { readonly kind: "transactions"; readonly id?: Hash | undefined; readonly sender?: Address | undefined }
+  | { readonly kind: "keys"; readonly namespace: string; readonly table: string };
+
+/** A method as its noun's file declares it. `Params` and `Value` are what code sees, not what JSON holds. */
+export type Method<Params extends z.ZodObject = z.ZodObject, Value extends z.ZodType = z.ZodType> = {
+  readonly name: string;
+  readonly summary: string;
+  /** In the order of positional parameters. */
+  readonly params: Params;
+  readonly result: Value;
+  /** Codes of its own refusals, beyond those that any request can meet. */
+  readonly errors: readonly RpcCode[];
+  handle(params: z.output<Params>, context: MethodContext): Result<z.output<Value>, Refusal> | Promise<Result<z.output<Value>, Refusal>>;
+};
+
+/** A method whose types the server need not know. */
+export type AnyMethod = {
+  readonly name: string;
+  readonly summary: string;
+  readonly params: z.ZodObject;
+  readonly result: z.ZodType;
+  readonly errors: readonly RpcCode[];
+  handle(params: never, context: MethodContext): Result<unknown, Refusal> | Promise<Result<unknown, Refusal>>;
+};
+
+/** Declares a method; only ties its types together. */
+export function method<Params extends z.ZodObject, Value extends z.ZodType>(declared: Method<Params, Value>): Method<Params, Value> {
+  return declared;
+}
+
+/** The height that a read is for: what was asked, or the newest. */
+export function readHeight(asked: Height | undefined, { backend }: MethodContext): Result<Height, Refusal> {
+  const head = backend.ledger.head().height;
+  if (head === GENESIS_HEIGHT || asked === GENESIS_HEIGHT) return fail({ code: "height_none", field: "height" });
+  const height = asked ?? head;
+  if (height > head) return fail({ code: "height_future", field: "height", head: `${head}` });
+  return ok(height);
+}
+
+/** As `readHeight`, for a height whose state must still be there. */
+export function readStateHeight(asked: Height | undefined, context: MethodContext): Result<Height, Refusal> {
+  const height = readHeight(asked, context);
+  if (height.ok && context.backend.ledger.state(height.value) === undefined) {
+    return fail({ code: "height_pruned", field: "height", oldest: `${context.backend.ledger.oldestState()}` });
+  }
+  return height;
+}
+
+/** Header and certificate of a final height. */
+export type Anchor = { readonly header: Uint8Array; readonly certificate: Uint8Array };
+
+/** The anchor of a final height, as bytes; `undefined` when this node does not hold it. */
+export function anchorAt(height: Height, { backend }: MethodContext): Anchor | undefined {
+  const header = backend.ledger.headerBytes(height);
+  const certificate = backend.ledger.certificateBytes(height);
+  return header === undefined || certificate === undefined ? undefined : { header, certificate };
+}
+
+/** `anchor` of a result, present when it was wanted and is there. */
+export function anchorField(wanted: boolean, height: Height, context: MethodContext): { readonly anchor?: Anchor } {
+  const anchor = wanted ? anchorAt(height, context) : undefined;
+  return anchor === undefined ? {} : { anchor };
+}
+
+/** What every read of the state takes and gives. */
+export type ReadOptions = { readonly height?: Height | undefined; readonly anchor: boolean };
+type Proven = { readonly height: Height; readonly proof: Uint8Array; readonly anchor?: Anchor };
+
+/** One state row, or its absence, with the proof. */
+export function proveKey(key: Uint8Array, read: ReadOptions, context: MethodContext): Result<Proven & { readonly value: Uint8Array | undefined }, Refusal> {
+  const height = readStateHeight(read.height, context);
+  if (!height.ok) return height;
+  const { ledger } = context.backend;
+  const value = ledger.state(height.value)?.get(key);
+  const proof = ledger.proveState(height.value, { from: key, to: successor(key) });
+  if (proof === undefined) return fail({ code: "height_pruned", field: "height" });
+  return ok({ value, height: height.value, proof, ...anchorField(read.anchor, height.value, context) });
+}
+
+type StateRow = { readonly key: Uint8Array; readonly value: Uint8Array };
+
+/** One page of state rows with a proof that none was left out. `next` is the key of the first row after the page. */
+export function provePage(
+  read: ReadOptions & { readonly range: { readonly from: Uint8Array; readonly to?: Uint8Array }; readonly limit: number },
+  context: MethodContext,
+): Result<Proven & { readonly rows: readonly StateRow[]; readonly next: Uint8Array | undefined }, Refusal> {
+  const height = readStateHeight(read.height, context);
+  if (!height.ok) return height;
+  const { ledger } = context.backend;
+  const { rangeRowsMax, rangeBytesMax } = context.limits;
+  const limit = Math.min(read.limit, rangeRowsMax);
+  const rows: StateRow[] = [];
+  let next: Uint8Array | undefined;
+  let sizeBytes = 0;
+  for (const row of ledger.stateEntries(height.value, { ...read.range, limit: limit + 1 })) {
+    sizeBytes += row.key.length + row.value.length;
+    if (rows.length === limit || (rows.length > 0 && sizeBytes > rangeBytesMax)) {
+      next = row.key;
+      break;
+    }
+    rows.push(row);
+  }
+  const proof = ledger.proveState(height.value, next === undefined ? read.range : { ...read.range, limit: rows.length });
+  if (proof === undefined) return fail({ code: "height_pruned", field: "height" });
+  return ok({ rows, next, height: height.value, proof, ...anchorField(read.anchor, height.value, context) });
+}
+
+/** The least key after `key`. */
+export function successor(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}

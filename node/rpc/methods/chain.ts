@@ -1,0 +1,138 @@
+/** Headers, blocks, certificates, and proofs that an old header belongs to a new one. */
+
+import * as z from "zod";
+import { fail, ok } from "../../../crypto/base/result.ts";
+import type { Hash } from "../../../crypto/hash/hash.ts";
+import type { Header } from "../../../chain/block/block.ts";
+import { GENESIS_HEIGHT, heightOf } from "../../../chain/block/height.ts";
+import { type Anchor, anchorAt, method, readHeight } from "../method.ts";
+import { addressSchema, amountSchema, anchorSchema, blobSchema, hashSchema, heightSchema, siblingsSchema } from "../schema.ts";
+
+const optionalHeight = heightSchema.optional().describe("The newest when absent.");
+
+export const chainHead = method({
+  name: "chain.head",
+  summary: "The newest final block of this node: header and certificate. At height 0 there is neither.",
+  params: z.strictObject({}),
+  result: z.strictObject({
+    height: heightSchema,
+    hash: hashSchema.describe("Hash of the header; at height 0, of the network file."),
+    timeMs: amountSchema,
+    stateRoot: hashSchema,
+    anchor: anchorSchema.optional(),
+  }),
+  errors: [],
+  handle(_, context) {
+    const { height, hash, timeMs, stateRoot } = context.backend.ledger.head();
+    const anchor = height === GENESIS_HEIGHT ? undefined : anchorAt(height, context);
+    return ok({ height, hash, timeMs, stateRoot, ...(anchor === undefined ? {} : { anchor }) });
+  },
+});
+
+export const chainHeader = method({
+  name: "chain.header",
+  summary: "A header with the certificate that made it final.",
+  params: z.strictObject({ height: optionalHeight }),
+  result: z.strictObject({ height: heightSchema, anchor: anchorSchema }),
+  errors: ["height_none", "height_future", "block_unknown"],
+  handle(params, context) {
+    const height = readHeight(params.height, context);
+    if (!height.ok) return height;
+    const anchor = anchorAt(height.value, context);
+    return anchor === undefined ? fail({ code: "block_unknown", field: "height" }) : ok({ height: height.value, anchor });
+  },
+});
+
+export const chainCertificate = method({
+  name: "chain.certificate",
+  summary: "The commit certificate of a height.",
+  params: z.strictObject({ height: optionalHeight }),
+  result: z.strictObject({ height: heightSchema, certificate: blobSchema }),
+  errors: ["height_none", "height_future", "block_unknown"],
+  handle(params, context) {
+    const height = readHeight(params.height, context);
+    if (!height.ok) return height;
+    const certificate = context.backend.ledger.certificateBytes(height.value);
+    return certificate === undefined ? fail({ code: "block_unknown", field: "height" }) : ok({ height: height.value, certificate });
+  },
+});
+
+export const chainBlock = method({
+  name: "chain.block",
+  summary: "A whole block with its results. Transactions and results are proven by the roots in its header.",
+  params: z.strictObject({ height: optionalHeight }),
+  result: z.strictObject({
+    height: heightSchema,
+    block: blobSchema.describe("Encoded block, header included."),
+    certificate: blobSchema.describe("Encoded certificate of this very height."),
+  }),
+  errors: ["height_none", "height_future", "block_unknown"],
+  handle(params, context) {
+    const height = readHeight(params.height, context);
+    if (!height.ok) return height;
+    const { ledger } = context.backend;
+    const block = ledger.blockBytes(height.value);
+    const certificate = ledger.certificateBytes(height.value);
+    if (block === undefined || certificate === undefined) return fail({ code: "block_unknown", field: "height" });
+    return ok({ height: height.value, block, certificate });
+  },
+});
+
+type BlockSummary = Pick<Header, "height" | "timeMs" | "proposer"> & { readonly hash: Hash; readonly transactionsCount: number; readonly anchor: Anchor };
+
+export const chainBlocks = method({
+  name: "chain.blocks",
+  summary: "Summaries of blocks, newest first. Each has its header and certificate.",
+  params: z.strictObject({
+    before: heightSchema.optional().describe("Only heights below this."),
+    limit: z.int().min(1).default(20).describe("At most so many; the node may give fewer."),
+  }),
+  result: z.strictObject({
+    blocks: z.array(
+      z.strictObject({
+        height: heightSchema,
+        hash: hashSchema,
+        timeMs: amountSchema,
+        proposer: addressSchema,
+        transactionsCount: z.int().min(0).describe("The node's word: headers commit to the transactions, not to their number."),
+        anchor: anchorSchema,
+      }),
+    ),
+    continueBefore: heightSchema.optional().describe("Ask again with this as `before`; absent at the beginning of the chain."),
+  }),
+  errors: [],
+  handle({ before, limit }, context) {
+    const { ledger } = context.backend;
+    const head = ledger.head().height;
+    let height: bigint = before === undefined || before > head ? head : before - 1n;
+    const blocks: BlockSummary[] = [];
+    for (; height > 0n && blocks.length < Math.min(limit, context.limits.blocksMax); height -= 1n) {
+      const at = heightOf(height);
+      const found = ledger.block(at);
+      const anchor = anchorAt(at, context);
+      if (found === undefined || anchor === undefined) break;
+      const { timeMs, proposer } = found.header;
+      blocks.push({ height: at, hash: found.hash, timeMs, proposer, transactionsCount: found.transactions.length, anchor });
+    }
+    return ok({ blocks, ...(height > 0n && blocks.length > 0 ? { continueBefore: heightOf(height + 1n) } : {}) });
+  },
+});
+
+export const chainHistoryProof = method({
+  name: "chain.historyProof",
+  summary: "The siblings that prove an old header under the historyRoot of a newer one.",
+  params: z.strictObject({ of: heightSchema, at: heightSchema.optional().describe("The newer height; the newest when absent.") }),
+  result: z.strictObject({ of: heightSchema, at: heightSchema, header: blobSchema, siblings: siblingsSchema }),
+  errors: ["height_none", "height_future", "height_order", "block_unknown"],
+  handle(params, context) {
+    const at = readHeight(params.at, context);
+    if (!at.ok) return at;
+    const of = readHeight(params.of, context);
+    if (!of.ok) return fail({ ...of.error, field: "of" });
+    if (of.value >= at.value) return fail({ code: "height_order", field: "of" });
+    const { ledger } = context.backend;
+    const header = ledger.headerBytes(of.value);
+    if (header === undefined) return fail({ code: "block_unknown", field: "of" });
+    return ok({ of: of.value, at: at.value, header, siblings: [...ledger.proveHistory(of.value, at.value)] });
+  },
+});

@@ -1,0 +1,56 @@
+/** Every method, in the order of the OpenRPC document. */
+
+import * as z from "zod";
+import { ok } from "../../../crypto/base/result.ts";
+import { openRpcDocument } from "../openrpc.ts";
+import { type AnyMethod, method } from "../method.ts";
+import { accountGet } from "./account.ts";
+import { chainBlock, chainBlocks, chainCertificate, chainHead, chainHeader, chainHistoryProof } from "./chain.ts";
+import { networkFile } from "./network.ts";
+import { nodePeers, nodeStatus } from "./node.ts";
+import { stateProve } from "./state.ts";
+import { streamConsistency, streamHead, streamRecords } from "./stream.ts";
+import { subscribe, unsubscribe } from "./subscription.ts";
+import { tableGet, tableList, tableRangeRead, tableRow } from "./table.ts";
+import { transactionProof, transactionStatus, transactionSubmit, transactionWait } from "./transaction.ts";
+import { validatorsAt, validatorsChanges } from "./validators.ts";
+
+const rpcDiscover = method({
+  name: "rpc.discover",
+  summary: "This document.",
+  params: z.strictObject({}),
+  result: z.record(z.string(), z.unknown()).describe("An OpenRPC document."),
+  errors: [],
+  handle: () => ok(openRpcDocument(METHODS)),
+});
+
+/** See the file's head. */
+export const METHODS: readonly AnyMethod[] = [
+  rpcDiscover,
+  nodeStatus,
+  nodePeers,
+  networkFile,
+  chainHead,
+  chainHeader,
+  chainBlock,
+  chainBlocks,
+  chainCertificate,
+  chainHistoryProof,
+  transactionSubmit,
+  transactionStatus,
+  transactionWait,
+  transactionProof,
+  accountGet,
+  tableGet,
+  tableList,
+  tableRow,
+  tableRangeRead,
+  streamHead,
+  streamRecords,
+  streamConsistency,
+  stateProve,
+  validatorsAt,
+  validatorsChanges,
+  subscribe,
+  unsubscribe,
+];

@@ -1,0 +1,97 @@
+/** Handing transactions in, and what became of them. */
+
+import * as z from "zod";
+import { fail, ok } from "../../../crypto/base/result.ts";
+import { TRANSACTION_SIZE_BYTES_MAX } from "../../../chain/block/limits.ts";
+import type { TransactionStatus } from "../backend.ts";
+import { anchorField, method, type MethodContext } from "../method.ts";
+import { anchorSchema, blobSchema, bytesSchema, hashSchema, heightSchema, resultSchema, siblingsSchema } from "../schema.ts";
+
+export const transactionSubmit = method({
+  name: "transaction.submit",
+  summary: "Hands in a signed transaction. Accepted means: waiting, not final. A refusal has the chain's code and the field at fault.",
+  params: z.strictObject({ transaction: bytesSchema(TRANSACTION_SIZE_BYTES_MAX).describe("The encoded transaction.") }),
+  result: z.strictObject({ id: hashSchema }),
+  errors: [],
+  async handle({ transaction }, { backend }) {
+    const submitted = await backend.submit(transaction);
+    return submitted.ok ? ok({ id: submitted.value }) : submitted;
+  },
+});
+
+const statusSchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("pending") }),
+  z.strictObject({ kind: z.literal("final"), height: heightSchema, index: z.int().min(0), result: resultSchema }),
+  z.strictObject({ kind: z.literal("refused"), code: z.string().max(128), field: z.string().max(256) }),
+  z.strictObject({ kind: z.literal("unknown") }),
+]);
+
+export const transactionStatus = method({
+  name: "transaction.status",
+  summary: "Where a transaction stands and why: pending, final with its result, refused with code and field, or unknown here. Not proven.",
+  params: z.strictObject({ id: hashSchema }),
+  result: statusSchema,
+  errors: [],
+  handle: ({ id }, { backend }) => ok(backend.transactionStatus(id)),
+});
+
+export const transactionWait = method({
+  name: "transaction.wait",
+  summary: "As transaction.status, but answers only once it is final or refused, or when the time is over.",
+  params: z.strictObject({ id: hashSchema, timeoutMs: z.int().min(0).default(30_000).describe("At most 60000.") }),
+  result: statusSchema,
+  errors: [],
+  handle: async ({ id, timeoutMs }, context) => ok(await settled(id, Math.min(timeoutMs, context.limits.waitMsMax), context)),
+});
+
+/** A pool drops transactions at commits for the most part; this catches the rest. */
+const POLL_INTERVAL_MS = 250;
+
+async function settled(id: Parameters<MethodContext["backend"]["transactionStatus"]>[0], timeoutMs: number, context: MethodContext): Promise<TransactionStatus> {
+  const { backend, signal } = context;
+  const done = Promise.withResolvers<TransactionStatus>();
+  const look = (): void => {
+    const status = backend.transactionStatus(id);
+    if (status.kind === "final" || status.kind === "refused") done.resolve(status);
+  };
+  const onAbort = (): void => done.reject(signal.reason);
+  using _ = backend.onCommit(look);
+  const timeout = setTimeout(() => done.resolve(backend.transactionStatus(id)), timeoutMs);
+  const poll = setInterval(look, POLL_INTERVAL_MS);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    look();
+    return await done.promise;
+  } finally {
+    clearTimeout(timeout);
+    clearInterval(poll);
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+export const transactionProof = method({
+  name: "transaction.proof",
+  summary: "A final transaction with the proofs that it and its result stand at one place of one block.",
+  params: z.strictObject({ id: hashSchema, anchor: z.boolean().default(true) }),
+  result: z.strictObject({
+    height: heightSchema,
+    index: z.int().min(0),
+    count: z.int().min(1).describe("Transactions in the block."),
+    transaction: blobSchema.describe("The encoded transaction."),
+    siblings: siblingsSchema.describe("Path to transactionsRoot."),
+    result: resultSchema,
+    resultSiblings: siblingsSchema.describe("Path to resultsRoot."),
+    anchor: anchorSchema.optional(),
+  }),
+  errors: ["transaction_unknown", "block_unknown"],
+  handle({ id, anchor }, context) {
+    const { ledger } = context.backend;
+    const found = ledger.findTransaction(id);
+    if (found === undefined) return fail({ code: "transaction_unknown", field: "id" });
+    const { height, index } = found;
+    const proof = ledger.proveTransaction(height, index);
+    if (proof === undefined) return fail({ code: "block_unknown", field: "id", height: `${height}` });
+    const { bytes: transaction, siblings, result, resultSiblings, count } = proof;
+    return ok({ height, index, count, transaction, siblings: [...siblings], result, resultSiblings: [...resultSiblings], ...anchorField(anchor, height, context) });
+  },
+});

@@ -1,0 +1,138 @@
+/**
+ * JSON-RPC 2.0, apart from any transport: a message in, the answer out. Source: the specification of 2013-01-04
+ * (jsonrpc.org); section numbers below are its.
+ *
+ * Where the specification leaves room: parameters may be given by name or by position; an id that a JavaScript number
+ * cannot hold exactly is refused, because echoing it would change it; unknown members of a request are ignored.
+ */
+
+import { parseUtf8 } from "../../crypto/base/bytes.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { RPC_CODES, RPC_ERROR, type Refusal, type RpcCode } from "./errors.ts";
+import type { Limits } from "./limits.ts";
+
+/** What tells requests of one connection apart. */
+export type RequestId = string | number | null;
+
+/** A request that has the right shape. Without an id it is a notification (section 4.1). */
+export type Request = { readonly id: RequestId | undefined; readonly method: string; readonly params: unknown };
+
+/** `error` of an answer (section 5.1). */
+export type ErrorObject = { readonly code: number; readonly message: string; readonly data?: Refusal };
+
+/** One answer (section 5). */
+export type Answer =
+  | { readonly jsonrpc: "2.0"; readonly id: RequestId; readonly result: unknown }
+  | { readonly jsonrpc: "2.0"; readonly id: RequestId; readonly error: ErrorObject };
+
+/** Runs one request. Must not throw: what it cannot do is an error object. */
+export type Dispatch = (request: Request) => Promise<{ readonly result: unknown } | { readonly error: ErrorObject }>;
+
+/** An error object for a code of the table. */
+export function rpcError(number: number, code: RpcCode, detail: Readonly<Record<string, unknown>> = {}): ErrorObject {
+  return { code: number, message: RPC_CODES[code], data: { code, ...detail } };
+}
+
+/** An error object for a refusal of a method, with number -32000. */
+export function refusalError(refusal: Refusal): ErrorObject {
+  const known = Object.hasOwn(RPC_CODES, refusal.code) ? RPC_CODES[refusal.code as RpcCode] : undefined;
+  return { code: RPC_ERROR.coded, message: known ?? refusal.code, data: refusal };
+}
+
+/** An answer that carries an error ; without an id where the request's could not be read. */
+export function errorAnswer(error: ErrorObject, id: RequestId = null): Answer {
+  return { jsonrpc: "2.0", id, error };
+}
+
+/**
+ * Answers one message, which is a request or a batch of them (section 6), as JSON text. `undefined` when nothing is to
+ * be sent: every request in it was a notification. Requests of a batch run one after another, so that one message
+ * holds one answer in the making; together their answers stay below `answerSizeBytesMax`.
+ */
+export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): Promise<string | undefined> {
+  const { limits } = options;
+  const parsed = parseMessage(bytes, limits);
+  if (!parsed.ok) return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.parse, parsed.error.code, { depthMax: limits.depthMax })));
+  if (!Array.isArray(parsed.value)) return await answerOne(parsed.value, limits.answerSizeBytesMax, options);
+  if (parsed.value.length === 0) return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "batch_empty")));
+  if (parsed.value.length > limits.batchMax) {
+    return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "batch_size", { batchMax: limits.batchMax })));
+  }
+  const answers: string[] = [];
+  let left = limits.answerSizeBytesMax;
+  for (const item of parsed.value as readonly unknown[]) {
+    const answer = await answerOne(item, left, options);
+    if (answer === undefined) continue;
+    answers.push(answer);
+    left -= answer.length;
+  }
+  return answers.length === 0 ? undefined : `[${answers.join(",")}]`;
+}
+
+/** What answering needs. */
+export type AnswerOptions = { readonly limits: Limits; readonly dispatch: Dispatch };
+
+async function answerOne(value: unknown, sizeMax: number, { limits, dispatch }: AnswerOptions): Promise<string | undefined> {
+  const request = parseRequest(value, limits);
+  if (!request.ok) {
+    return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "request_invalid", { field: request.error.field }), request.error.id));
+  }
+  const outcome = await dispatch(request.value);
+  const { id } = request.value;
+  if (id === undefined) return undefined;
+  const text = JSON.stringify({ jsonrpc: "2.0", id, ...outcome } satisfies Answer);
+  if (text.length <= sizeMax) return text;
+  return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.coded, "answer_size", { answerSizeBytesMax: limits.answerSizeBytesMax }), id));
+}
+
+function parseMessage(bytes: Uint8Array, limits: Limits): Result<unknown, { readonly code: "json_invalid" | "json_depth" }> {
+  const text = parseUtf8(bytes);
+  if (!text.ok) return fail({ code: "json_invalid" });
+  if (jsonDepth(text.value) > limits.depthMax) return fail({ code: "json_depth" });
+  try {
+    return ok(JSON.parse(text.value));
+  } catch {
+    // JSON.parse has no other way to say no; the answer is its code.
+    return fail({ code: "json_invalid" });
+  }
+}
+
+/** How deeply arrays and objects nest in `text`, whether or not it is JSON. One pass, nothing built. */
+export function jsonDepth(text: string): number {
+  let depth = 0;
+  let deepest = 0;
+  let inString = false;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (inString) {
+      if (unit === 0x5c) index += 1;
+      else if (unit === 0x22) inString = false;
+    } else if (unit === 0x22) inString = true;
+    else if (unit === 0x5b || unit === 0x7b) {
+      depth += 1;
+      if (depth > deepest) deepest = depth;
+    } else if (unit === 0x5d || unit === 0x7d) depth -= 1;
+  }
+  return deepest;
+}
+
+/** Checks the shape of one request (section 4). `id` of the refusal is the request's own where it could be read. */
+export function parseRequest(value: unknown, limits: Limits): Result<Request, { readonly code: "request_invalid"; readonly field: string; readonly id: RequestId }> {
+  const refuse = (field: string, id: RequestId) => fail({ code: "request_invalid", field, id });
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse("request", null);
+  const { jsonrpc, method, params, id } = value as { readonly [member: string]: unknown };
+  const hasId = Object.hasOwn(value, "id");
+  if (hasId && !isRequestId(id, limits)) return refuse("id", null);
+  const known = hasId ? (id as RequestId) : null;
+  if (!Object.hasOwn(value, "jsonrpc") || jsonrpc !== "2.0") return refuse("jsonrpc", known);
+  if (!Object.hasOwn(value, "method") || typeof method !== "string") return refuse("method", known);
+  const given = Object.hasOwn(value, "params");
+  if (given && (typeof params !== "object" || params === null)) return refuse("params", known);
+  return ok({ id: hasId ? (id as RequestId) : undefined, method, params: given ? params : undefined });
+}
+
+function isRequestId(id: unknown, limits: Limits): id is RequestId {
+  if (id === null) return true;
+  if (typeof id === "string") return id.length <= limits.idCharactersMax;
+  return typeof id === "number" && (Number.isSafeInteger(id) || (Number.isFinite(id) && !Number.isInteger(id)));
+}
