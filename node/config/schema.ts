@@ -1,7 +1,7 @@
 /** The whole configuration of one node. Unknown keys are refused; an empty file is a complete configuration. */
 
 import { z } from "zod";
-import { KEYS_SECTION, LOG_SECTION, MEMPOOL_SECTION, METRICS_SECTION, NETWORK_SECTION, RPC_SECTION, STORAGE_SECTION } from "./sections.ts";
+import { CLIENT_SECTION, KEYS_SECTION, LOG_SECTION, MEMPOOL_SECTION, METRICS_SECTION, NETWORK_SECTION, RPC_SECTION, STORAGE_SECTION } from "./sections.ts";
 
 /** The sections by their name in `config.toml`, in the order they are written. */
 export const SECTIONS = {
@@ -12,6 +12,7 @@ export const SECTIONS = {
   mempool: MEMPOOL_SECTION,
   keys: KEYS_SECTION,
   metrics: METRICS_SECTION,
+  client: CLIENT_SECTION,
 } as const;
 
 /** The schema of `config.toml` after parsing. */
@@ -23,6 +24,7 @@ export const CONFIG_SCHEMA = z.strictObject({
   mempool: MEMPOOL_SECTION.prefault({}),
   keys: KEYS_SECTION.prefault({}),
   metrics: METRICS_SECTION.prefault({}),
+  client: CLIENT_SECTION.prefault({}),
 });
 
 /** A complete, checked configuration. */

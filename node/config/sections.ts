@@ -73,6 +73,13 @@ export const METRICS_SECTION = z
   })
   .describe("Metrics for Prometheus.");
 
+/** The verbs that ask a node. */
+export const CLIENT_SECTION = z
+  .strictObject({
+    nodeUrl: z.string().max(512).refine(isNodeUrl, { message: "must be an http or ws URL, or empty" }).default("").describe("Node to ask when none runs in this home. Empty means http://127.0.0.1:26680."),
+  })
+  .describe("Verbs that ask a node.");
+
 function isMultiaddr(text: string): boolean {
   try {
     multiaddr(text);
@@ -85,4 +92,8 @@ function isMultiaddr(text: string): boolean {
 
 function isOrigin(text: string): boolean {
   return text === "*" || (URL.canParse(text) && new URL(text).origin === text);
+}
+
+function isNodeUrl(text: string): boolean {
+  return text === "" || (URL.canParse(text) && ["http:", "https:", "ws:", "wss:"].includes(new URL(text).protocol));
 }

@@ -19,16 +19,14 @@
 
 import { chmod, mkdir, readdir, stat } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
-import { parseNetworkFile, type NetworkFile } from "../../chain/block/genesis.ts";
+import { parseNetworkFile, type NetworkError, type NetworkFile } from "../../chain/block/genesis.ts";
+import { NETWORK_FILE_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { parseUtf8 } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { CONFIG_SIZE_BYTES_MAX, parseConfig, type Environment } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { DIRECTORY_MODE_PRIVATE, placeFile, readFileBounded, syncDirectory } from "./files.ts";
 import { readRunFile, removeRunFile, writeRunFile, type RunFile, type RunState } from "./run.ts";
-
-/** Largest `network.json` that is read: room for some thousands of hybrid validators. */
-export const NETWORK_FILE_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 
 /** A directory with the shape above. Constructing it touches nothing. */
 export class Home {
@@ -188,10 +186,22 @@ export async function readNetworkFile(path: string): Promise<NetworkFile | undef
   const bytes = await readFileBounded(path, NETWORK_FILE_SIZE_BYTES_MAX);
   if (bytes === undefined) return undefined;
   const text = parseUtf8(bytes);
-  if (!text.ok) throw new CodedError("network_text", { path, message: `${path} is not UTF-8` });
+  if (!text.ok) throw new CodedError("network_json", { path, message: `${path} is not UTF-8` });
   const parsed = parseNetworkFile(text.value);
-  if (!parsed.ok) throw new CodedError(parsed.error.code, { message: `${path} is not a network file`, ...parsed.error, path });
+  if (!parsed.ok) throw new CodedError(parsed.error.code, { ...parsed.error, path, message: `${path} ${NETWORK_MESSAGES[parsed.error.code]}${atField(parsed.error)}` });
   return parsed.value;
+}
+
+const NETWORK_MESSAGES = {
+  network_size: "is larger than a network file may be",
+  network_json: "is not JSON",
+  network_invalid: "is not a network file: a field is missing, unknown or out of range",
+  network_not_canonical: "says a valid thing in another way than network files do; it was edited",
+  network_hash: "has another hash than the one it states; it was changed",
+} as const satisfies Record<NetworkError["code"], string>;
+
+function atField({ field }: NetworkError): string {
+  return field === "" ? "" : ` (${field})`;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -1,0 +1,36 @@
+/**
+ * The program `pyralog`: looks at the Node it runs on, then hands the arguments to the command line.
+ *
+ * SIGINT and SIGTERM ask the verb to stop in order; the second one does not ask.
+ */
+
+const NODE_MAJOR_MIN = 24;
+
+if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
+  process.stderr.write(
+    `pyralog needs Node ${NODE_MAJOR_MIN} or newer and runs on ${process.versions.node}.\n` +
+      "Start it with npx pyralog or an npm script: they use the Node that npm ci installed beside it.\n",
+  );
+  process.exit(1);
+}
+
+const { runCommandLine } = await import("./cli/main.ts");
+const stopping = new AbortController();
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  process.on(signal, () => {
+    if (stopping.signal.aborted) process.exit(128 + (signal === "SIGINT" ? 2 : 15));
+    stopping.abort();
+  });
+}
+
+// A reader that has seen enough (`pyralog ... | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
+process.exitCode = await runCommandLine(
+  process.argv.slice(2),
+  { environment: process.env, stdin: process.stdin, stdout: process.stdout, stderr: process.stderr },
+  stopping.signal,
+);
