@@ -1,0 +1,112 @@
+/**
+ * The proposals of one height, and the blocks that they carry.
+ *
+ * A round normally has one proposal. Two different ones of the same proposer are evidence, and both are kept; a
+ * further one only if its block has a quorum, since then we need the block. Blocks live as long as a kept proposal
+ * or a pinned value names them.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import type { Block } from "../../chain/block/block.ts";
+import type { Proposal } from "../../chain/block/vote.ts";
+import { PROPOSALS_PER_ROUND_MAX } from "./limits.ts";
+import { valueOf } from "./votes.ts";
+
+/** A proposal with its block. */
+export type Candidate = { readonly proposal: Proposal; readonly block: Block };
+
+/** What became of a proposal. `conflict` is another one of the same round. */
+export type CandidateOutcome =
+  | { readonly kind: "kept"; readonly conflict: Proposal | undefined }
+  | { readonly kind: "known" }
+  | { readonly kind: "surplus"; readonly conflict: Proposal };
+
+/** How far the chain's judgement of a block has come. */
+type Judgement = "none" | "asked" | "valid" | "invalid";
+
+type HeldBlock = { readonly block: Block; judgement: Judgement };
+
+/** The candidates of one height. */
+export class CandidateKeeper {
+  readonly #rounds = new Map<number, Candidate[]>();
+  readonly #blocks = new Map<string, HeldBlock>();
+
+  /** Keeps a proposal whose signature and proposer have been checked. `hasQuorum`: its block has one in some step. */
+  add(candidate: Candidate, hasQuorum: boolean): CandidateOutcome {
+    const { proposal, block } = candidate;
+    const candidates = this.#rounds.get(proposal.round) ?? [];
+    if (candidates.some((known) => isSameProposal(known.proposal, proposal))) return { kind: "known" };
+    const conflict = candidates[0]?.proposal;
+    if (conflict !== undefined && !this.wants(proposal, hasQuorum)) return { kind: "surplus", conflict };
+    this.#rounds.set(proposal.round, [...candidates, candidate]);
+    this.hold(block);
+    return { kind: "kept", conflict };
+  }
+
+  /** Whether `add` would keep this proposal. */
+  wants(proposal: Proposal, hasQuorum: boolean): boolean {
+    const candidates = this.of(proposal.round);
+    if (candidates.some((known) => isSameProposal(known.proposal, proposal))) return false;
+    return candidates.length < PROPOSALS_PER_ROUND_MAX || hasQuorum;
+  }
+
+  /** Keeps a block that no proposal names yet: our own, on its way to be signed. */
+  hold(block: Block): void {
+    const value = valueOf(block.hash);
+    if (!this.#blocks.has(value)) this.#blocks.set(value, { block, judgement: "none" });
+  }
+
+  /** The proposals of a round, in the order they came. */
+  of(round: number): readonly Candidate[] {
+    return this.#rounds.get(round) ?? [];
+  }
+
+  /** The rounds with proposals, ascending. */
+  rounds(): readonly number[] {
+    return [...this.#rounds.keys()].toSorted((a, b) => a - b);
+  }
+
+  /** The block, if it is here. */
+  block(value: string): Block | undefined {
+    return this.#blocks.get(value)?.block;
+  }
+
+  /** Whether the chain holds the block valid; undefined when it is not here or not judged yet. */
+  isValid(value: string): boolean | undefined {
+    const judgement = this.#blocks.get(value)?.judgement;
+    return judgement === "valid" ? true : judgement === "invalid" ? false : undefined;
+  }
+
+  /** The block if it is here and nobody has been asked about it; from now on it counts as asked. */
+  takeUnjudged(value: string): Block | undefined {
+    const held = this.#blocks.get(value);
+    if (held === undefined || held.judgement !== "none") return undefined;
+    held.judgement = "asked";
+    return held.block;
+  }
+
+  /** Notes the chain's answer; says whether it is news. */
+  judge(value: string, isValid: boolean): boolean {
+    const held = this.#blocks.get(value);
+    if (held === undefined || held.judgement === "valid" || held.judgement === "invalid") return false;
+    held.judgement = isValid ? "valid" : "invalid";
+    return true;
+  }
+
+  /** Forgets the proposals that `isKept` refuses, and every block that neither a proposal nor `pinned` names. */
+  retain(isKept: (proposal: Proposal) => boolean, pinned: readonly string[]): void {
+    for (const [round, candidates] of [...this.#rounds]) {
+      const kept = candidates.filter(({ proposal }) => isKept(proposal));
+      if (kept.length === 0) this.#rounds.delete(round);
+      else this.#rounds.set(round, kept);
+    }
+    const named = new Set(pinned);
+    for (const candidates of this.#rounds.values()) for (const { proposal } of candidates) named.add(valueOf(proposal.blockHash));
+    for (const value of [...this.#blocks.keys()]) if (!named.has(value)) this.#blocks.delete(value);
+    for (const value of pinned) assert(this.#blocks.has(value), `pinned block ${value} is gone`);
+  }
+}
+
+function isSameProposal(a: Proposal, b: Proposal): boolean {
+  return a.round === b.round && a.validRound === b.validRound && valueOf(a.blockHash) === valueOf(b.blockHash);
+}
