@@ -3,10 +3,12 @@
 import { assert } from "../crypto/base/assert.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import { AMOUNT_MAX } from "../chain/block/limits.ts";
+import type { Call } from "../chain/block/transaction.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { accountKey } from "../chain/state/keys.ts";
 import type { Overlay } from "../chain/state/overlay.ts";
 import { type Account, ACCOUNT_EMPTY, encodeAccount, ownRow, parseAccount } from "../chain/state/rows.ts";
+import type { CallFault, CallScope } from "./scope.ts";
 
 /** The account at an address; one that was never paid is empty. */
 export function accountAt(view: StateView, address: Address): Account {
@@ -29,13 +31,13 @@ export function credit(state: Overlay, address: Address, amount: bigint): void {
   putAccount(state, address, { balance, nonce: account.nonce });
 }
 
-/** Moves tokens if the balance covers them, and says whether it did. */
-export function transfer(state: Overlay, move: { readonly from: Address; readonly to: Address; readonly amount: bigint }): boolean {
-  const source = accountAt(state, move.from);
-  if (source.balance < move.amount) return false;
-  putAccount(state, move.from, { balance: source.balance - move.amount, nonce: source.nonce });
-  credit(state, move.to, move.amount);
-  return true;
+/** Moves tokens from the sender. */
+export function transfer({ state, sender }: CallScope, call: Extract<Call, { kind: "transfer" }>): CallFault | undefined {
+  const source = accountAt(state, sender);
+  if (source.balance < call.amount) return { code: "balance_insufficient", field: "amount" };
+  putAccount(state, sender, { balance: source.balance - call.amount, nonce: source.nonce });
+  credit(state, call.to, call.amount);
+  return undefined;
 }
 
 function putAccount(state: Overlay, address: Address, account: Account): void {

@@ -35,11 +35,13 @@ import { encodeAuthority } from "../chain/state/rows.ts";
 import type { StateUpdate } from "../chain/state/update.ts";
 import { accountAt, charge, credit } from "./accounts.ts";
 import { Appends } from "./appends.ts";
-import { type CallScope, runCall } from "./calls.ts";
+import { runCall } from "./calls.ts";
+import { partitionSize } from "./partitions.ts";
+import type { CallScope } from "./scope.ts";
 import { admitEvidence, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
 
 /** The executor of the built-in calls. */
-export const EXECUTOR: Executor = { genesis, admit, execute, admitEvidence, validatorsAt };
+export const EXECUTOR: Executor = { genesis, admit, execute, admitEvidence, validatorsAt, partitionSize };
 
 const NO_STATE: StateView = { get: () => undefined };
 const APPLIED: TransactionResult = { kind: "applied" };

@@ -8,13 +8,13 @@
  */
 
 import { bytesEqual } from "../crypto/base/bytes.ts";
+import { CodedError } from "../crypto/base/error.ts";
 import { fail, ok, type Result } from "../crypto/base/result.ts";
-import type { Address } from "../crypto/identity/address.ts";
 import { addressOfKey } from "../crypto/identity/address.ts";
-import type { RefusalCode } from "../chain/block/errors.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { Height } from "../chain/block/height.ts";
 import { VALIDATORS_MIN } from "../chain/block/limits.ts";
+import type { Call } from "../chain/block/transaction.ts";
 import {
   advancePriorities,
   encodeMembers,
@@ -23,14 +23,13 @@ import {
   parseMembers,
   parsePriorities,
   updateValidators,
-  type ValidatorChange,
   type ValidatorSet,
 } from "../chain/block/validators.ts";
 import type { BlockContext, StateView, TransactionRefusal } from "../chain/state/executor.ts";
 import { authorityKey, misbehaviourKey, prioritiesKey, tombstoneKey, validatorsKey, type Which } from "../chain/state/keys.ts";
 import type { Overlay } from "../chain/state/overlay.ts";
 import { encodeActedAt, ownRow, parseAuthority } from "../chain/state/rows.ts";
-import { CodedError } from "../crypto/base/error.ts";
+import type { CallFault, CallScope } from "./scope.ts";
 
 /** The set that decides the height after the state's (`current`), or the one after that (`next`). */
 export function validatorsAt(view: StateView, which: Which): ValidatorSet {
@@ -55,16 +54,16 @@ export function shiftValidators(state: Overlay): void {
 }
 
 /** A change by the authority, into the set that will decide two heights on. */
-export function changeValidator(state: Overlay, change: ValidatorChange, by: { readonly sender: Address; readonly context: BlockContext }): RefusalCode | undefined {
+export function changeValidator({ state, sender, context }: CallScope, call: Extract<Call, { kind: "validatorSet" }>): CallFault | undefined {
   const authority = state.get(authorityKey());
-  if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), by.sender)) return "authority_required";
-  if (change.power > 0n && state.get(tombstoneKey(addressOfKey(change.key))) !== undefined) return "validator_tombstoned";
+  if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), sender)) return { code: "authority_required", field: "key" };
+  if (call.power > 0n && state.get(tombstoneKey(addressOfKey(call.key))) !== undefined) return { code: "validator_tombstoned", field: "key" };
   const set = validatorsAt(state, "next");
-  const updated = updateValidators(set, [change]);
-  if (!updated.ok) return updated.error.code;
+  const updated = updateValidators(set, [{ key: call.key, power: call.power }]);
+  if (!updated.ok) return { code: updated.error.code, field: updated.error.code === "validators_power_total" ? "power" : "key" };
   const count = updated.value.validators.length;
   // A set that misbehaviour has made small may still grow: only getting smaller is refused.
-  if (!by.context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length) return "validators_few";
+  if (!context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length) return { code: "validators_few", field: "power" };
   putValidators(state, "next", updated.value);
   return undefined;
 }

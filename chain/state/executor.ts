@@ -90,4 +90,6 @@ export interface Executor {
   admitEvidence(view: StateView, evidence: Evidence, context: BlockContext): Result<void, TransactionRefusal>;
   /** The set that decides the height after the state's (`current`), or the one after that (`next`). */
   validatorsAt(view: StateView, which: Which): ValidatorSet;
+  /** How many records a partition has; `undefined` when nobody has made it. */
+  partitionSize(view: StateView, stream: string, partition: number): bigint | undefined;
 }
