@@ -28,12 +28,16 @@ export const KEYSPACE = {
   historyNode: 0x07,
   /** hash of a validator set -> encoded set */
   validators: 0x08,
-  /** 0x10 to 0x1f: the state tree. `chain/state/layout.ts` gives them out. */
-  state: 0x10,
-  stateLast: 0x1f,
+  /** height -> nothing: the header of this height names another set for the next one */
+  validatorChange: 0x09,
+  /** 0x10 to 0x1f: the state tree, whose keys `chain/state/layout.ts` builds. */
+  stateRoot: 0x10,
+  stateChunk: 0x11,
+  stateStale: 0x12,
+  stateWorn: 0x13,
   /** stream, partition, index -> record */
   record: 0x20,
-  /** stream, partition, index of the last leaf below -> nodes that this leaf completed; see `chain/segment` */
+  /** stream, partition, index of the last leaf below -> inner nodes that this leaf completed */
   recordNode: 0x21,
 } as const satisfies Record<string, number>;
 
@@ -60,7 +64,7 @@ export function metadataKey(name: string): Uint8Array {
 }
 
 /** The key of what there is one of at each height. */
-export function heightKey(kind: "header" | "block" | "certificate" | "results", height: bigint): Uint8Array {
+export function heightKey(kind: "header" | "block" | "certificate" | "results" | "validatorChange", height: bigint): Uint8Array {
   return concatBytes(Uint8Array.of(KEYSPACE[kind]), u64(height));
 }
 

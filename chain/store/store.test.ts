@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import t from "tap";
 import { compareBytes, readU32, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { ZERO_HASH } from "../../crypto/hash/hash.ts";
+import { STATE_PREFIX } from "../state/layout.ts";
 import { STORE_ERRORS } from "./errors.ts";
 import {
   heightKey,
@@ -87,10 +88,10 @@ t.test("after kill -9 the store opens at the last acknowledged batch or the one 
   }
 });
 
-t.test("prefixes of the keyspace are distinct, and leave the state tree its own", async (t) => {
-  const { state, stateLast, ...others } = KEYSPACE;
-  t.equal(new Set(Object.values(others)).size, Object.keys(others).length);
-  for (const [kind, prefix] of Object.entries(others)) t.ok(prefix < state || prefix > stateLast, kind);
+t.test("prefixes of the keyspace are distinct, and those of the state tree are the ones it uses", async (t) => {
+  const { stateRoot: root, stateChunk: chunk, stateStale: stale, stateWorn: worn } = KEYSPACE;
+  t.equal(new Set(Object.values(KEYSPACE)).size, Object.keys(KEYSPACE).length);
+  t.same(STATE_PREFIX, { root, chunk, stale, worn });
 });
 
 t.test("keys of a kind lie in its range and sort as their numbers do", async (t) => {
@@ -101,6 +102,7 @@ t.test("keys of a kind lie in its range and sort as their numbers do", async (t)
     block: [heightKey("block", 0n), heightKey("block", (1n << 63n) - 1n)],
     certificate: [heightKey("certificate", 1n)],
     results: [heightKey("results", 1n)],
+    validatorChange: [heightKey("validatorChange", 0n), heightKey("validatorChange", 9n)],
     transaction: [transactionKey(ZERO_HASH)],
     validators: [validatorsKey(ZERO_HASH)],
     historyNode: [historyNodeKey(0, 255n), historyNodeKey(0, 256n), historyNodeKey(1, 0n)],
