@@ -6,6 +6,8 @@
 import { ed25519 } from "@noble/curves/ed25519.js";
 import { sha512 } from "@noble/hashes/sha2.js";
 import fc from "fast-check";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import t from "tap";
 import { concatBytes, fromHex, toHex, utf8 } from "../base/bytes.ts";
 import { nobleSignatures } from "../backend/noble-signatures.ts";
@@ -52,6 +54,24 @@ async function verdict(key: PublicKey, message: Uint8Array, signature: Uint8Arra
 t.test("node:crypto is used where it is there", async (t) => {
   t.ok(nodeSignatures, "Node 24 has every algorithm");
   t.equal(signatures.name, "node");
+});
+
+t.test("where node:crypto is absent or too old, the portable back ends serve and give the same keys", async (t) => {
+  const expected = toHex(keyPairFromSeed("hybrid", SEED).publicKey.bytes.subarray(0, 64));
+  const script = `
+    const { signatures, kems } = await import(${JSON.stringify(new URL("../backend/backends.ts", import.meta.url).href)});
+    const { keyPairFromSeed, verifySignature } = await import(${JSON.stringify(new URL("./key.ts", import.meta.url).href)});
+    const pair = keyPairFromSeed("hybrid", new Uint8Array(32).map((_, index) => index));
+    const valid = verifySignature(pair.publicKey, new Uint8Array(1), pair.sign(new Uint8Array(1)));
+    console.log([signatures.name, kems.name, Buffer.from(pair.publicKey.bytes.subarray(0, 64)).toString("hex"), valid].join(" "));`;
+  const without: readonly (readonly [string, string])[] = [
+    ["no way to load it", "process.getBuiltinModule = undefined;"],
+    ["one without raw keys, as before Node 24", "const load = process.getBuiltinModule; process.getBuiltinModule = (id) => ({ ...load.call(process, id), createPrivateKey: () => { throw new Error('unsupported'); } });"],
+  ];
+  for (const [name, prelude] of without) {
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", prelude + script]);
+    t.equal(stdout.trim(), `noble noble ${expected} true`, name);
+  }
 });
 
 t.test("the public ed25519-speccheck cases get the verdicts of the ZIP215 column", async (t) => {
