@@ -25,9 +25,9 @@ function run(argv: readonly string[], environment: Readonly<Record<string, strin
   });
 }
 
-async function json(argv: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number; readonly value: Record<string, never> }> {
+async function json(argv: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number; readonly value: Record<string, unknown> }> {
   const { code, stdout } = await run([...argv, "--json"], environment);
-  return { code, value: JSON.parse(stdout) as Record<string, never> };
+  return { code, value: JSON.parse(stdout) as Record<string, unknown> };
 }
 
 async function temporary(test: { teardown(run: () => Promise<void>): void }): Promise<string> {

@@ -54,6 +54,11 @@ export class Invocation {
     return this.surroundings.environment;
   }
 
+  /** Whether standard error is a terminal: a person looks on. */
+  get isTerminal(): boolean {
+    return (this.surroundings.stderr as WriteStream).isTTY === true;
+  }
+
   /** The positional at `index`; the table has made sure that the needed ones are there. */
   positional(index: number): string {
     const value = this.positionals[index];
@@ -126,13 +131,13 @@ export class Invocation {
   async passphrase(home: Home, options: { readonly confirm?: boolean } = {}): Promise<string> {
     const config = await home.config(this.environment);
     const { stdin, stderr } = this.surroundings;
-    const isTerminal = (stdin as ReadStream).isTTY === true && (stderr as WriteStream).isTTY === true;
+    const canAsk = this.isTerminal && (stdin as ReadStream).isTTY === true;
     return findPassphrase(
       {
         file: this.text("passphrase-file"),
         variable: this.environment["PYRALOG_PASSPHRASE"],
         configuredFile: home.configuredPassphraseFile(config),
-        terminal: isTerminal ? { input: stdin as ReadStream, output: stderr } : undefined,
+        terminal: canAsk ? { input: stdin as ReadStream, output: stderr } : undefined,
         prompt: `Passphrase of ${home.path}`,
         ...options,
       },

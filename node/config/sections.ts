@@ -5,6 +5,7 @@
 
 import { multiaddr } from "@multiformats/multiaddr";
 import { z } from "zod";
+import { LOG_LEVELS } from "../log/log.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -47,9 +48,10 @@ export const STORAGE_SECTION = z
 /** Log output. */
 export const LOG_SECTION = z
   .strictObject({
-    level: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info").describe("Least severe event to write."),
+    level: z.enum(LOG_LEVELS).default("info").describe("Least severe event to write."),
+    file: z.string().max(4096).default("").describe("File to append to, relative to the home. Empty means standard error, where a terminal is shown warnings only."),
   })
-  .describe("Log lines, JSON on standard error.");
+  .describe("Log lines, one JSON object each.");
 
 /** The pool of transactions that wait for a block. */
 export const MEMPOOL_SECTION = z

@@ -140,6 +140,11 @@ export class Home {
     return config.keys.passphraseFile === "" ? undefined : resolve(this.path, config.keys.passphraseFile);
   }
 
+  /** The path of the configured log file, relative to the home; `undefined` when lines go to standard error. */
+  configuredLogFile(config: Config): string | undefined {
+    return config.log.file === "" ? undefined : resolve(this.path, config.log.file);
+  }
+
   /** What the run file says. */
   async runState(): Promise<RunState> {
     return readRunFile(this.runPath);

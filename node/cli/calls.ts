@@ -1,0 +1,147 @@
+/** Calls as people give them: on the command line, one, or in a JSON file, several that happen together or not at all. */
+
+import { z } from "zod";
+import { encodePublicKey, parsePublicKey } from "../../crypto/sign/key.ts";
+import type { Call } from "../../chain/block/transaction.ts";
+import { parseHex, parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { decodeValue } from "../../crypto/codec/value.ts";
+import { formatAddress, parseAddress, type Address } from "../../crypto/identity/address.ts";
+import type { Json } from "./command.ts";
+import { encodeJsonText, jsonOf } from "./value.ts";
+
+/** An address from its text. */
+export function requireAddress(text: string, field: string): Address {
+  const parsed = parseAddress(text);
+  if (!parsed.ok) throw new CodedError(parsed.error.code, { field, message: `${text.slice(0, 80)} is not an address: ${ADDRESS_MESSAGES[parsed.error.code]}` });
+  return parsed.value;
+}
+
+const ADDRESS_MESSAGES = {
+  address_length: "it has the wrong length",
+  address_text: "a character is wrong, missing or too many",
+  address_prefix: "it does not begin with pyra1",
+} as const;
+
+/** Bytes given as text, or in hex when asked. */
+export function bytesOf(text: string, asHex: boolean, field: string): Uint8Array {
+  if (!asHex) return utf8(text);
+  const parsed = parseHex(text);
+  if (!parsed.ok) throw new CodedError(parsed.error.code, { field, message: `${text.slice(0, 80)} is not hex` });
+  return parsed.value;
+}
+
+const NAME = z.string().max(64);
+const HEX = z.string().max(1_000_000);
+const BYTES = z.union([z.strictObject({ hex: HEX }), z.strictObject({ text: z.string().max(1_000_000) })]);
+
+const CALL_SCHEMA = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("transfer"), to: z.string().max(128), amount: z.string().regex(/^\d{1,20}$/) }),
+  z.strictObject({ kind: z.literal("tableCreate"), namespace: NAME, table: NAME }),
+  z.strictObject({ kind: z.literal("tablePut"), namespace: NAME, table: NAME, key: BYTES, value: z.unknown() }),
+  z.strictObject({ kind: z.literal("tableDelete"), namespace: NAME, table: NAME, key: BYTES }),
+  z.strictObject({ kind: z.literal("logAppend"), stream: NAME, partition: z.int().min(0), records: z.array(BYTES).min(1).max(1024) }),
+  z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: z.string().regex(/^\d{1,20}$/) }),
+]);
+
+const CALLS_SCHEMA = z.array(CALL_SCHEMA).min(1).max(64);
+
+/**
+ * Parses a JSON list of calls. Keys and records are `{"text": ...}` or `{"hex": ...}`; values are JSON.
+ *
+ * @throws CodedError `calls_invalid` with the field at fault, or a code of its parts
+ */
+export function parseCalls(text: string): readonly Call[] {
+  let data: unknown;
+  try {
+    data = JSON.parse(text);
+  } catch (error) {
+    throw new CodedError("calls_invalid", { field: "", message: "not JSON" }, { cause: error });
+  }
+  const checked = CALLS_SCHEMA.safeParse(data);
+  if (!checked.success) {
+    const issue = checked.error.issues[0];
+    const field = `calls.${(issue?.path ?? []).join(".")}`;
+    throw new CodedError("calls_invalid", { field, message: `${field}: ${issue?.message ?? "invalid"}` });
+  }
+  return checked.data.map((call, index) => callOf(call, `calls.${index}`));
+}
+
+function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
+  switch (call.kind) {
+    case "transfer":
+      return { kind: "transfer", to: requireAddress(call.to, `${field}.to`), amount: BigInt(call.amount) };
+    case "tableCreate":
+      return call;
+    case "tablePut":
+      return { ...call, key: given(call.key, `${field}.key`), value: encodeJsonText(JSON.stringify(call.value), `${field}.value`) };
+    case "tableDelete":
+      return { ...call, key: given(call.key, `${field}.key`) };
+    case "logAppend":
+      return { ...call, records: call.records.map((record, index) => given(record, `${field}.records.${index}`)) };
+    case "validatorSet": {
+      const key = parsePublicKey(bytesOf(call.key, true, `${field}.key`));
+      if (!key.ok) throw new CodedError(key.error.code, { field: `${field}.key`, message: "not a public key" });
+      return { kind: "validatorSet", key: key.value, power: BigInt(call.power) };
+    }
+  }
+}
+
+function given(bytes: { readonly hex: string } | { readonly text: string }, field: string): Uint8Array {
+  return "hex" in bytes ? bytesOf(bytes.hex, true, field) : utf8(bytes.text);
+}
+
+/** A call as `parseCalls` reads it. */
+export function callJson(call: Call): Json {
+  switch (call.kind) {
+    case "transfer":
+      return { kind: call.kind, to: formatAddress(call.to), amount: call.amount };
+    case "tableCreate":
+      return { kind: call.kind, namespace: call.namespace, table: call.table };
+    case "tablePut":
+      return { kind: call.kind, namespace: call.namespace, table: call.table, key: bytesJson(call.key), value: rowValueJson(call.value) };
+    case "tableDelete":
+      return { kind: call.kind, namespace: call.namespace, table: call.table, key: bytesJson(call.key) };
+    case "logAppend":
+      return { kind: call.kind, stream: call.stream, partition: call.partition, records: call.records.map(bytesJson) };
+    case "validatorSet":
+      return { kind: call.kind, key: toHex(encodePublicKey(call.key)), power: call.power };
+  }
+}
+
+/** Bytes as text when they are readable as such, else in hex. */
+export function bytesJson(bytes: Uint8Array): Json {
+  const text = parseUtf8(bytes);
+  // Control characters, and what would look like nothing, are shown as what they are.
+  return text.ok && /^[\P{C}]*$/u.test(text.value) && bytes.length > 0 ? { text: text.value } : { hex: toHex(bytes) };
+}
+
+/** A row's value as JSON. What does not decode, which no valid chain holds, is shown in hex. */
+export function rowValueJson(bytes: Uint8Array): Json {
+  const value = decodeValue(bytes);
+  return value.ok ? jsonOf(value.value) : { hex: toHex(bytes) };
+}
+
+/** One line about a call, for people. */
+export function callText(call: Call): string {
+  switch (call.kind) {
+    case "transfer":
+      return `transfer ${call.amount} to ${formatAddress(call.to)}`;
+    case "tableCreate":
+      return `create table ${call.namespace}/${call.table}`;
+    case "tablePut":
+      return `put ${call.namespace}/${call.table} ${bytesText(call.key)} = ${JSON.stringify(rowValueJson(call.value)).slice(0, 200)}`;
+    case "tableDelete":
+      return `delete ${call.namespace}/${call.table} ${bytesText(call.key)}`;
+    case "logAppend":
+      return `append ${call.records.length} records to ${call.stream}/${call.partition}`;
+    case "validatorSet":
+      return `set validator ${toHex(encodePublicKey(call.key)).slice(0, 16)}... to power ${call.power}`;
+  }
+}
+
+/** Bytes as text when readable, else in hex. */
+export function bytesText(bytes: Uint8Array): string {
+  const json = bytesJson(bytes) as { readonly text?: string; readonly hex?: string };
+  return json.text ?? `0x${json.hex ?? ""}`;
+}

@@ -1,0 +1,83 @@
+/** Runs a node until it is asked to stop, for `start` and `join`. */
+
+import { present } from "../../crypto/base/assert.ts";
+import { toHex } from "../../crypto/base/bytes.ts";
+import { codeOf, CodedError } from "../../crypto/base/error.ts";
+import { formatAddress } from "../../crypto/identity/address.ts";
+import { networkHash } from "../../chain/block/genesis.ts";
+import type { Config } from "../config/schema.ts";
+import type { Home } from "../home/home.ts";
+import { NODE_KEY_NAME, openKey } from "../home/keys.ts";
+import { openLog, type OpenLog } from "../log/log.ts";
+import type { Invocation } from "./invocation.ts";
+
+/** A terminal shows what a person must see; everything goes to a file or a pipe. */
+async function openNodeLog(invocation: Invocation, home: Home, config: Config): Promise<OpenLog> {
+  const file = home.configuredLogFile(config);
+  if (file !== undefined) return openLog({ level: config.log.level, destination: { file } });
+  const isQuiet = invocation.isTerminal && (config.log.level === "info" || config.log.level === "debug");
+  return openLog({ level: isQuiet ? "warn" : config.log.level, destination: "stderr" });
+}
+
+/**
+ * Opens the node of a home, says where it answers, and waits for the end: a signal, or the failure of a part.
+ *
+ * @param passphrase - the one just used to make the home; asked for when absent
+ * @throws CodedError of whatever part of the node failed
+ */
+export async function runNode(invocation: Invocation, home: Home, passphrase?: string): Promise<undefined> {
+  await home.require();
+  await home.requireStopped();
+  const config = await home.config(invocation.environment);
+  const network = await home.network();
+  const key = await openKey(home, NODE_KEY_NAME, passphrase ?? (await invocation.passphrase(home)));
+  await using log = await openNodeLog(invocation, home, config);
+  using progress = invocation.progress("Syncing");
+  const startedAtMs = Date.now();
+  // The node brings libp2p and the store with it, which other verbs need not wait for.
+  const { Node } = await import("../node.ts");
+  await using stack = new AsyncDisposableStack();
+  const node = stack.use(
+    await Node.open({
+      home,
+      config,
+      network,
+      key: { type: key.type, seed: key.seed },
+      log,
+      signal: invocation.signal,
+      onSyncProgress: ({ height, target, peers }) => progress.update(height, target, `${peers} peers`),
+    }),
+  );
+  const rpcUrl = node.rpcUrl ?? "";
+  stack.defer(() => home.removeRun());
+  await home.writeRun({ startedAtMs, rpcUrl, peerId: node.peerId, listen: [...node.addresses] });
+  const address = formatAddress(key.address);
+  invocation.emit({
+    json: { home: home.path, chainId: network.chainId, networkHash: toHex(networkHash(network)), height: node.height, rpcUrl, peerId: node.peerId, listen: node.addresses, address },
+    text: [
+      `Node of ${network.chainId} at height ${node.height}`,
+      `  JSON-RPC  ${rpcUrl === "" ? "off" : rpcUrl}`,
+      ...node.addresses.map((each) => `  peers     ${each}`),
+      `  address   ${address}`,
+      "Stop with Ctrl-C.",
+    ].join("\n"),
+  });
+  await ended(node.failed, invocation.signal);
+  return undefined;
+}
+
+/** Resolves at the signal; rejects when the node cannot go on. */
+async function ended(failed: Promise<never>, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const onAbort = (): void => resolve();
+  signal.addEventListener("abort", onAbort, { once: true });
+  if (signal.aborted) resolve();
+  try {
+    await Promise.race([promise, failed]);
+  } catch (error) {
+    if (error instanceof CodedError) throw error;
+    throw new CodedError("node_failed", { reason: codeOf(error), message: `the node cannot go on: ${present(error as Error, "error").message}` }, { cause: error });
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
