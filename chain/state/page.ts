@@ -1,0 +1,335 @@
+/**
+ * Pages: the pieces that the trie is cut into for storage. A page is a subtree with some of its own subtrees cut out.
+ *
+ * A trie is determined by its keys in order: the branch bits between neighbours are all there is to know about its
+ * shape, because the node above a run of keys is the least of the bits between them (the tree is the Cartesian tree
+ * of those bits). So a page is a sorted list of *items* and the branch bits between them. An item is an *entry* (a
+ * row: key, leaf hash, where the value is) or a *link* (a subtree of two or more rows on a page of its own: its stem,
+ * its branch bit, its hash, where the page is). The hash of a page is a fold over a stack.
+ *
+ * Bytes of a page, made so that a row can be replaced without decoding the rest (integers big-endian):
+ *
+ * ```
+ * u16 count ‖ u16 prefix size
+ *   ‖ count × 32 hash ‖ count × 6 location ‖ count × u16 shape ‖ count × u16 end of suffix
+ *   ‖ (count - 1) × u16 branch bit ‖ prefix ‖ suffixes
+ * ```
+ *
+ * `shape` is 0xffff for an entry, or the branch bit of a link. An item's key (a link's stem) is the page's prefix and
+ * its own suffix. The prefix is the stem of the page's least branch bit without a part byte; empty below two items.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { type Hash, HASH_SIZE_BYTES } from "../../crypto/hash/hash.ts";
+import { branchBit, BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemSizeBytes } from "./bits.ts";
+import { nodeHash } from "./hashing.ts";
+import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from "./layout.ts";
+
+/**
+ * Items of a page. Every update rewrites one page a level, so small pages write and hash less; but more of them lie on
+ * the way, and each costs memory of its own. Chosen by measurement: see decisions/0001.
+ */
+export const PAGE_ITEMS_MAX = 16;
+
+/** A page with fewer items than this dissolves into the page above. */
+export const PAGE_ITEMS_MIN = 4;
+
+/** A row on a page. */
+export type Entry = { readonly kind: "entry"; readonly key: Uint8Array; readonly hash: Uint8Array; readonly location: Location };
+
+/** A subtree on a page of its own. `key` is the stem of its `bit`, the branch bit of its topmost node. */
+export type Link = { readonly kind: "link"; readonly key: Uint8Array; readonly bit: number; readonly hash: Uint8Array; readonly location: Location };
+
+export type Item = Entry | Link;
+
+const HEADER_SIZE_BYTES = 4;
+const SHAPE_ENTRY = 0xffff;
+const ITEM_SIZE_BYTES = HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 2 + 2 + 2;
+
+/** A page: its bytes and the few numbers that all access needs. Immutable. */
+export class Page {
+  readonly bytes: Uint8Array;
+  readonly count: number;
+  /** Bytes that all keys of the page begin with. */
+  readonly #prefixSize: number;
+  readonly #prefixAt: number;
+
+  private constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+    this.count = u16(bytes, 0);
+    this.#prefixSize = u16(bytes, 2);
+    this.#prefixAt = HEADER_SIZE_BYTES + this.count * ITEM_SIZE_BYTES - (this.count === 0 ? 0 : 2);
+  }
+
+  /** A page of no items: what an empty tree is changed from. */
+  static readonly EMPTY: Page = new Page(new Uint8Array(HEADER_SIZE_BYTES));
+
+  /** Encodes a page. `items` in key order, `bits` their branch bits. */
+  static of(items: readonly Item[], bits: readonly number[]): Page {
+    assert(bits.length === Math.max(items.length - 1, 0), `${bits.length} bits between ${items.length} items`);
+    const prefixSize = prefixSizeOf(bits);
+    let suffixesSize = 0;
+    for (const item of items) suffixesSize += item.key.length - prefixSize;
+    const count = items.length;
+    const prefixAt = HEADER_SIZE_BYTES + count * ITEM_SIZE_BYTES - (count === 0 ? 0 : 2);
+    const bytes = new Uint8Array(prefixAt + prefixSize + suffixesSize);
+    putU16(bytes, 0, count);
+    putU16(bytes, 2, prefixSize);
+    let end = 0;
+    for (let index = 0; index < count; index += 1) {
+      const item = items[index] as Item;
+      bytes.set(item.hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
+      writeLocation(bytes, locationAt(count, index), item.location);
+      putU16(bytes, shapeAt(count, index), item.kind === "entry" ? SHAPE_ENTRY : item.bit);
+      if (index > 0) putU16(bytes, bitPlace(count, index - 1), bits[index - 1] as number);
+      const suffix = item.key.subarray(prefixSize);
+      bytes.set(suffix, prefixAt + prefixSize + end);
+      end += suffix.length;
+      putU16(bytes, endAt(count, index), end);
+    }
+    if (count > 0) bytes.set((items[0] as Item).key.subarray(0, prefixSize), prefixAt);
+    return new Page(bytes);
+  }
+
+  /** Reads a page from a disk, strictly: the keys must be in order, and every derived field as `Page.of` makes it. */
+  static parse(bytes: Uint8Array): Result<Page, { readonly code: "page_malformed" }> {
+    return isPage(bytes) ? ok(new Page(bytes)) : fail({ code: "page_malformed" });
+  }
+
+  /** Wraps bytes whose sizes are known to fit; what `parse` checks the order of. */
+  static trusted(bytes: Uint8Array): Page {
+    return new Page(bytes);
+  }
+
+  /** The leaf hash of an entry, or the subtree hash of a link; a view. */
+  hash(index: number): Hash {
+    const at = HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES;
+    return this.bytes.subarray(at, at + HASH_SIZE_BYTES) as Hash;
+  }
+
+  location(index: number): Location {
+    return readLocation(this.bytes, locationAt(this.count, index));
+  }
+
+  isEntry(index: number): boolean {
+    return u16(this.bytes, shapeAt(this.count, index)) === SHAPE_ENTRY;
+  }
+
+  /** The branch bit of a link's topmost node. */
+  linkBit(index: number): number {
+    const shape = u16(this.bytes, shapeAt(this.count, index));
+    assert(shape !== SHAPE_ENTRY, `item ${index} is an entry`);
+    return shape;
+  }
+
+  /** The branch bit between items `index` and `index + 1`. */
+  bit(index: number): number {
+    return u16(this.bytes, bitPlace(this.count, index));
+  }
+
+  /** The key of an entry, or the stem of a link, as new bytes. */
+  key(index: number): Uint8Array {
+    const from = this.#suffixFrom(index);
+    const size = this.#suffixTo(index) - from;
+    const key = new Uint8Array(this.#prefixSize + size);
+    key.set(this.bytes.subarray(this.#prefixAt, this.#prefixAt + this.#prefixSize));
+    key.set(this.bytes.subarray(from, from + size), this.#prefixSize);
+    return key;
+  }
+
+  /** The item, decoded. */
+  item(index: number): Item {
+    const common = { key: this.key(index), hash: this.hash(index), location: this.location(index) };
+    return this.isEntry(index) ? { kind: "entry", ...common } : { kind: "link", bit: this.linkBit(index), ...common };
+  }
+
+  /** Whether `key` comes before item `index` (negative), belongs to it (0) or comes after (positive). */
+  compare(index: number, key: Uint8Array): number {
+    const prefixOrder = this.#comparePrefix(key);
+    return prefixOrder !== 0 ? prefixOrder : this.#compareSuffix(index, key);
+  }
+
+  /** The item from `first` on that `key` belongs to, or `~index` of the item it comes before. */
+  find(key: Uint8Array, first = 0): number {
+    if (this.count === 0) return ~0;
+    const prefixOrder = this.#comparePrefix(key);
+    if (prefixOrder !== 0) return prefixOrder < 0 ? ~first : ~this.count;
+    let low = first;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const order = this.#compareSuffix(middle, key);
+      if (order === 0) return middle;
+      if (order < 0) high = middle;
+      else low = middle + 1;
+    }
+    return ~low;
+  }
+
+  /** The hash of the page's subtree. There is one for one item or more. */
+  rootHash(): Hash {
+    assert(this.count > 0, "an empty page has no hash of its own");
+    const hashes: Uint8Array[] = [this.hash(0)];
+    const bits: number[] = [];
+    for (let index = 1; index < this.count; index += 1) {
+      const bit = this.bit(index - 1);
+      while (bits.length > 0 && (bits[bits.length - 1] as number) > bit) foldTop(hashes, bits);
+      bits.push(bit);
+      hashes.push(this.hash(index));
+    }
+    while (bits.length > 0) foldTop(hashes, bits);
+    return hashes[0] as Hash;
+  }
+
+  /** The index of the least branch bit between items `low` and `high - 1`: items up to and with it are the left half. */
+  split(low: number, high: number): number {
+    assert(high - low > 1, `no branch between ${low} and ${high}`);
+    let least = low;
+    for (let index = low + 1; index < high - 1; index += 1) if (this.bit(index) < this.bit(least)) least = index;
+    return least;
+  }
+
+  /** A copy with the hashes and locations of some items replaced: their keys stay. */
+  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): Page {
+    const bytes = this.bytes.slice();
+    for (const { index, hash, location } of changes) {
+      bytes.set(hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
+      writeLocation(bytes, locationAt(this.count, index), location);
+    }
+    return new Page(bytes);
+  }
+
+  /** Whether the page holds rows only. */
+  isLowest(): boolean {
+    for (let index = 0; index < this.count; index += 1) if (!this.isEntry(index)) return false;
+    return true;
+  }
+
+  #comparePrefix(key: Uint8Array): number {
+    const bytes = this.bytes;
+    const at = this.#prefixAt;
+    const size = this.#prefixSize;
+    for (let index = 0; index < size; index += 1) {
+      // Past its end a key reads as `undefined`; a key that ends early comes before what extends it.
+      const difference = index < key.length ? (key[index] as number) - (bytes[at + index] as number) : -1;
+      if (difference !== 0) return difference;
+    }
+    return 0;
+  }
+
+  #compareSuffix(index: number, key: Uint8Array): number {
+    const bytes = this.bytes;
+    const from = this.#suffixFrom(index);
+    const size = this.#suffixTo(index) - from;
+    const shape = u16(bytes, shapeAt(this.count, index));
+    const start = this.#prefixSize;
+    const last = size - 1;
+    const mask = shape === SHAPE_ENTRY ? 0xff : stemMask(shape);
+    for (let offset = 0; offset < size; offset += 1) {
+      if (start + offset >= key.length) return -1;
+      const byte = key[start + offset] as number;
+      const difference = (offset === last ? byte & mask : byte) - (bytes[from + offset] as number);
+      if (difference !== 0) return difference;
+    }
+    return shape === SHAPE_ENTRY && key.length > start + size ? 1 : 0;
+  }
+
+  #suffixFrom(index: number): number {
+    return this.#prefixAt + this.#prefixSize + (index === 0 ? 0 : u16(this.bytes, endAt(this.count, index - 1)));
+  }
+
+  #suffixTo(index: number): number {
+    return this.#prefixAt + this.#prefixSize + u16(this.bytes, endAt(this.count, index));
+  }
+}
+
+/** Joins the two topmost subtrees of a fold under the branch bit between them. */
+function foldTop(hashes: Uint8Array[], bits: number[]): void {
+  const right = hashes.pop() as Uint8Array;
+  const left = hashes.pop() as Uint8Array;
+  hashes.push(nodeHash(bits.pop() as number, left, right));
+}
+
+/** Whole bytes that all keys under the least of `bits` share. */
+function prefixSizeOf(bits: readonly number[]): number {
+  if (bits.length === 0) return 0;
+  let least = bits[0] as number;
+  for (const bit of bits) if (bit < least) least = bit;
+  return Math.floor(least / 9);
+}
+
+/** Whether bytes are a page as `Page.of` would write it. Reads nothing that it has not checked to be there. */
+function isPage(bytes: Uint8Array): boolean {
+  if (bytes.length < HEADER_SIZE_BYTES) return false;
+  const count = u16(bytes, 0);
+  const prefixSize = u16(bytes, 2);
+  if (count === 0 || count > PAGE_ITEMS_MAX) return false;
+  const prefixAt = HEADER_SIZE_BYTES + count * ITEM_SIZE_BYTES - 2;
+  if (prefixAt + prefixSize > bytes.length) return false;
+  let end = 0;
+  for (let index = 0; index < count; index += 1) {
+    const next = u16(bytes, endAt(count, index));
+    const shape = u16(bytes, shapeAt(count, index));
+    if (next < end || !isKeySize(shape, prefixSize + next - end)) return false;
+    end = next;
+  }
+  if (prefixAt + prefixSize + end !== bytes.length) return false;
+  return isOrdered(bytes, count, prefixSize);
+}
+
+function isKeySize(shape: number, sizeBytes: number): boolean {
+  if (shape === SHAPE_ENTRY) return sizeBytes > 0 && sizeBytes <= KEY_SIZE_BYTES_MAX;
+  return shape <= BRANCH_BIT_MAX && sizeBytes === stemSizeBytes(shape);
+}
+
+/** The second half of `isPage`: sizes fit, so keys can be read; are they stems, in order, and apart where `bits` says? */
+function isOrdered(bytes: Uint8Array, count: number, prefixSize: number): boolean {
+  const parsed = Page.trusted(bytes);
+  const bits: number[] = [];
+  let previous: Item | undefined;
+  for (let index = 0; index < count; index += 1) {
+    const item = parsed.item(index);
+    if (item.kind === "link" && !isStem(item.key, item.bit)) return false;
+    if (previous !== undefined) {
+      const bit = branchBit(previous.key, item.key);
+      if (bit < 0 || bit !== parsed.bit(index - 1) || parsed.compare(index - 1, item.key) <= 0) return false;
+      if ((previous.kind === "link" && bit >= previous.bit) || (item.kind === "link" && bit >= item.bit)) return false;
+      bits.push(bit);
+    }
+    previous = item;
+  }
+  return prefixSizeOf(bits) === prefixSize;
+}
+
+function isStem(key: Uint8Array, bit: number): boolean {
+  if (key.length === 0) return true;
+  const last = key[key.length - 1] as number;
+  return (last & stemMask(bit)) === last;
+}
+
+function locationAt(count: number, index: number): number {
+  return HEADER_SIZE_BYTES + count * HASH_SIZE_BYTES + index * LOCATION_SIZE_BYTES;
+}
+
+function shapeAt(count: number, index: number): number {
+  return HEADER_SIZE_BYTES + count * (HASH_SIZE_BYTES + LOCATION_SIZE_BYTES) + index * 2;
+}
+
+function endAt(count: number, index: number): number {
+  return HEADER_SIZE_BYTES + count * (HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 2) + index * 2;
+}
+
+function bitPlace(count: number, index: number): number {
+  return HEADER_SIZE_BYTES + count * (HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 4) + index * 2;
+}
+
+function u16(bytes: Uint8Array, offset: number): number {
+  return ((bytes[offset] as number) << 8) | (bytes[offset + 1] as number);
+}
+
+function putU16(bytes: Uint8Array, offset: number, value: number): void {
+  assert(value >= 0 && value <= 0xffff, `not a u16: ${value}`);
+  bytes[offset] = value >> 8;
+  bytes[offset + 1] = value;
+}

@@ -1,0 +1,416 @@
+/**
+ * The state tree: an ordered authenticated map with one root hash a version, kept in a store.
+ *
+ * ```
+ *            stage(base, version, updates)                      adopt(staged)
+ *   latest ────────────────────────────────▶ staged ──▶ the caller's batch is durable ──▶ latest
+ *                                               │
+ *                                               └──▶ dropped: nothing was written, nothing to undo
+ * ```
+ *
+ * Which tree a set of rows has is consensus (bits.ts, hashing.ts) and depends on nothing but the rows. How it is
+ * stored (page.ts, chunk.ts, layout.ts) is a matter of this node. Versions are heights; history is a line: each
+ * version is staged on the latest one.
+ *
+ * Reads are synchronous. The tree assumes that nobody else writes its keys.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import { bytesEqual, compareBytes } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Height } from "../block/height.ts";
+import type { Store, StoreOperation } from "../store/store.ts";
+import { KEY_SIZE_BYTES_MAX } from "./bits.ts";
+import { PageCache } from "./cache.ts";
+import { ChunkWriter, readSlot } from "./chunk.ts";
+import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
+import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, staleKey, versionOfKey } from "./layout.ts";
+import { Page } from "./page.ts";
+import { type Row, sortedKeys } from "./proof.ts";
+import { prove } from "./prove.ts";
+import { wearOut } from "./prune.ts";
+import { type KeyRange, rangesOf, rangesOfKeys, successor } from "./range.ts";
+import { encodeRoot, encodeStale, parseRoot, parseStale, type RootRecord } from "./record.ts";
+import { applyUpdates, type StateUpdate } from "./update.ts";
+
+export type { StateUpdate } from "./update.ts";
+export type { Row } from "./proof.ts";
+
+/** Options of `StateTree.open`. */
+export type StateTreeOptions = {
+  /** Bytes of decoded pages kept in memory. The pages of a million rows take about twice the default. */
+  readonly cacheSizeBytes?: number;
+};
+
+/** Which rows to read. */
+export type RowQuery = KeyRange & {
+  /** At most this many rows. */
+  readonly limit?: number | undefined;
+  readonly reverse?: boolean | undefined;
+};
+
+/** Which rows to prove. */
+export type ProofQuery = KeyRange & {
+  /** At most this many rows. */
+  readonly limit?: number | undefined;
+  /** Stop before the row with which keys and values would be more than this; the first row is always there. */
+  readonly sizeBytesMax?: number | undefined;
+};
+
+/** A version that is computed and not yet committed. Put `operations` into a batch, write it, then `adopt`. */
+export type Staged = {
+  readonly version: Height;
+  readonly root: Hash;
+  readonly operations: readonly StoreOperation[];
+  /** For `adopt`. */
+  readonly base: Height | undefined;
+  readonly record: RootRecord;
+  readonly fresh: readonly { readonly location: Location; readonly page: Page }[];
+  readonly stale: readonly Location[];
+};
+
+/** Default of `cacheSizeBytes`. */
+export const CACHE_SIZE_BYTES = 64 * 1024 * 1024;
+
+/** How many stale locations one step of `prune` handles: bounds its batch. */
+const PRUNE_LOCATIONS_MAX = 50_000;
+
+/** An authenticated map over a store. One per store. */
+export class StateTree {
+  readonly #store: Store;
+  readonly #cache: PageCache;
+  #oldest: Height | undefined;
+  #latest: Height | undefined;
+  #isPruning = false;
+  #latestRecord: RootRecord = { hash: EMPTY_ROOT, location: undefined, nextChunk: 0 };
+  /** The chunk read last: rows that were written together are read together. */
+  #chunk: { readonly number: number; readonly bytes: Uint8Array } | undefined;
+
+  private constructor(store: Store, options: StateTreeOptions) {
+    this.#store = store;
+    this.#cache = new PageCache(options.cacheSizeBytes ?? CACHE_SIZE_BYTES);
+  }
+
+  /** Opens the tree that the store holds, or an empty one. Throws `state_corrupt`. */
+  static async open(store: Store, options: StateTreeOptions = {}): Promise<StateTree> {
+    const tree = new StateTree(store, options);
+    await tree.#load();
+    return tree;
+  }
+
+  /** The newest version, or `undefined` when there is none. */
+  latest(): Height | undefined {
+    return this.#latest;
+  }
+
+  /** The oldest version that can still be read. */
+  oldest(): Height | undefined {
+    return this.#oldest;
+  }
+
+  /** The root hash of a version, or `undefined` when it is not there. */
+  rootAt(version: Height): Hash | undefined {
+    return this.#record(version)?.hash;
+  }
+
+  /** The value of a row at a version. Throws `state_version_missing`. Cost: about five page reads and one value read. */
+  get(version: Height, key: Uint8Array): Uint8Array | undefined {
+    let location = this.#existing(version).location;
+    while (location !== undefined) {
+      const page = this.#readPage(location);
+      const index = page.find(key);
+      if (index < 0) return undefined;
+      if (page.isEntry(index)) return this.#readValue(page.location(index)).slice();
+      location = page.location(index);
+    }
+    return undefined;
+  }
+
+  /** `get` for each key, in their order. */
+  getMany(version: Height, keys: readonly Uint8Array[]): (Uint8Array | undefined)[] {
+    return keys.map((key) => this.get(version, key));
+  }
+
+  /** Rows of a version in key order (or reverse), read as they are taken. Throws `state_version_missing`. */
+  *entries(version: Height, query: RowQuery = {}): IterableIterator<Row> {
+    let left = query.limit ?? Number.POSITIVE_INFINITY;
+    const { location } = this.#existing(version);
+    if (location === undefined || left <= 0) return;
+    const reverse = query.reverse === true;
+    const stack = [this.#cursor(location, query, reverse)];
+    while (stack.length > 0) {
+      const cursor = stack[stack.length - 1] as Cursor;
+      if (cursor.next === cursor.end) {
+        stack.pop();
+        continue;
+      }
+      const index = cursor.next;
+      cursor.next += reverse ? -1 : 1;
+      const { page } = cursor;
+      if (!page.isEntry(index)) {
+        stack.push(this.#cursor(page.location(index), query, reverse));
+        continue;
+      }
+      yield { key: page.key(index), value: this.#readValue(page.location(index)).slice() };
+      left -= 1;
+      if (left <= 0) return;
+    }
+  }
+
+  /**
+   * Computes the version after `base`, which must be the latest one, and writes nothing: several alternatives may be
+   * staged on one base, and all but one dropped.
+   *
+   * @param updates - in any order, each key once; keys of 1 to `KEY_SIZE_BYTES_MAX` bytes, values of at most
+   *   `VALUE_SIZE_BYTES_MAX`. Deleting what is not there and writing what is there already change nothing.
+   */
+  stage(base: Height | undefined, version: Height, updates: readonly StateUpdate[]): Staged {
+    assert(base === this.#latest, `staged on ${base}, latest is ${this.#latest}`);
+    assert(base === undefined || version > base, `version ${version} after ${base}`);
+    const sorted = sortedUpdates(updates);
+    const writer = new ChunkWriter(this.#latestRecord.nextChunk);
+    const { root, fresh, stale } = applyUpdates(this.#latestRecord, sorted, (location) => this.#readPage(location), writer);
+    const { operations, next } = writer.finish();
+    const record: RootRecord = { ...root, nextChunk: next };
+    const records: StoreOperation[] = [{ kind: "put", key: rootKey(version), value: encodeRoot(record) }];
+    if (stale.length > 0) records.push({ kind: "put", key: staleKey(version), value: encodeStale(stale) });
+    return { version, root: root.hash, operations: [...operations, ...records], base, record, fresh, stale };
+  }
+
+  /** Makes a staged version the latest one. Its operations must be durable, and its base still the latest. */
+  adopt(staged: Staged): void {
+    assert(staged.base === this.#latest, `adopted on ${staged.base}, latest is ${this.#latest}`);
+    for (const location of staged.stale) this.#cache.delete(location);
+    for (const { location, page } of staged.fresh) this.#cache.set(location, page);
+    this.#latest = staged.version;
+    this.#oldest ??= staged.version;
+    this.#latestRecord = staged.record;
+  }
+
+  /**
+   * A proof of all rows of a version in a range, or of the first ones as far as `limit` and `sizeBytesMax` allow.
+   * Verify with `verifyRange`. Throws `state_version_missing`.
+   */
+  prove(version: Height, query: ProofQuery = {}): Uint8Array {
+    const { location } = this.#existing(version);
+    const continueFrom = this.#end(version, query);
+    const ranges = rangesOf({ from: query.from, to: continueFrom ?? query.to });
+    return prove(location, ranges, continueFrom === undefined, this.#source);
+  }
+
+  /** A proof of what a version holds under each of some keys. Verify with `verifyRow` or `verifyKeys`. */
+  proveKeys(version: Height, keys: readonly Uint8Array[]): Uint8Array {
+    return prove(this.#existing(version).location, rangesOfKeys(sortedKeys(keys)), true, this.#source);
+  }
+
+  /**
+   * Forgets all versions before `keepFrom`, and what only they could reach. Goes in steps, each of them one batch, and
+   * may be interrupted anywhere. Reads of the forgotten versions fail from now on.
+   */
+  async prune(keepFrom: Height, signal?: AbortSignal): Promise<void> {
+    assert(!this.#isPruning, "pruned twice at a time");
+    this.#isPruning = true;
+    try {
+      await this.#prune(keepFrom, signal);
+    } finally {
+      this.#isPruning = false;
+    }
+  }
+
+  async #prune(keepFrom: Height, signal: AbortSignal | undefined): Promise<void> {
+    assert(this.#latest !== undefined && keepFrom <= this.#latest, `prune from ${keepFrom}, latest is ${this.#latest}`);
+    const versions: Height[] = [];
+    for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) })) versions.push(versionOfKey(key));
+    const kept = await this.#firstFrom(keepFrom);
+    versions.push(kept);
+    this.#oldest = kept;
+    let roots: StoreOperation[] = [];
+    let stale: Location[] = [];
+    for (let index = 0; index < versions.length; index += 1) {
+      const version = versions[index] as Height;
+      const list = this.#store.get(staleKey(version));
+      if (list !== undefined) {
+        const parsed = parseStale(list);
+        if (!parsed.ok) throw new CodedError("state_corrupt", { message: `stale list of version ${version}` });
+        for (const location of parsed.value) stale.push(location);
+        roots.push({ kind: "delete", key: staleKey(version) });
+      }
+      if (index > 0) roots.push({ kind: "delete", key: rootKey(versions[index - 1] as Height) });
+      if (stale.length < PRUNE_LOCATIONS_MAX && index < versions.length - 1) continue;
+      signal?.throwIfAborted();
+      await this.#store.write([...roots, ...wearOut(this.#store, stale)], { sync: false });
+      this.#chunk = undefined;
+      roots = [];
+      stale = [];
+    }
+  }
+
+  /**
+   * Goes back to an earlier version, which must not be pruned, and forgets all later ones. One durable batch; what the
+   * later versions wrote is cleared afterwards.
+   */
+  async rollback(version: Height): Promise<void> {
+    const record = this.#existing(version);
+    const later: StoreOperation[] = [];
+    for (const kind of ["root", "stale"] as const) {
+      const from = kind === "root" ? rootKey(version) : staleKey(version);
+      for await (const { key } of this.#store.entries({ from, to: rangeOf(kind).to })) {
+        if (versionOfKey(key) > version) later.push({ kind: "delete", key });
+      }
+    }
+    await this.#store.write(later, { sync: true });
+    this.#latest = version;
+    this.#latestRecord = record;
+    this.#cache.clear();
+    this.#chunk = undefined;
+    await this.#store.clear({ from: chunkKey(record.nextChunk), to: rangeOf("chunk").to });
+  }
+
+  /**
+   * Reads everything that a version holds and recomputes every hash. For audits: it costs a read of the whole tree.
+   *
+   * @returns the first thing that does not hold, or `undefined`
+   */
+  audit(version: Height, signal?: AbortSignal): { readonly code: "state_hash_mismatch"; readonly key: Uint8Array } | undefined {
+    const { location, hash } = this.#existing(version);
+    if (location === undefined) return bytesEqual(hash, EMPTY_ROOT) ? undefined : { code: "state_hash_mismatch", key: new Uint8Array(0) };
+    const left: { readonly location: Location; readonly hash: Uint8Array }[] = [{ location, hash }];
+    for (let next = left.pop(); next !== undefined; next = left.pop()) {
+      signal?.throwIfAborted();
+      const page = this.#loadPage(next.location);
+      if (!bytesEqual(page.rootHash(), next.hash)) return { code: "state_hash_mismatch", key: page.key(0) };
+      for (let index = page.count - 1; index >= 0; index -= 1) {
+        if (!page.isEntry(index)) left.push({ location: page.location(index), hash: page.hash(index) });
+        else if (!bytesEqual(leafHash(page.key(index), valueHash(this.#readValue(page.location(index)))), page.hash(index))) {
+          return { code: "state_hash_mismatch", key: page.key(index) };
+        }
+      }
+    }
+    return undefined;
+  }
+
+  readonly #source = {
+    readPage: (location: Location): Page => this.#readPage(location),
+    readValue: (location: Location): Uint8Array => this.#readValue(location),
+  };
+
+  /** Where the answer to a limited query must stop, or `undefined` when it need not. */
+  #end(version: Height, query: ProofQuery): Uint8Array | undefined {
+    if (query.limit === undefined && query.sizeBytesMax === undefined) return undefined;
+    const limit = query.limit ?? Number.POSITIVE_INFINITY;
+    const sizeBytesMax = query.sizeBytesMax ?? Number.POSITIVE_INFINITY;
+    assert(limit > 0, `limit ${limit}`);
+    let count = 0;
+    let sizeBytes = 0;
+    let last: Uint8Array | undefined;
+    for (const { key, value } of this.entries(version, { from: query.from, to: query.to })) {
+      count += 1;
+      sizeBytes += key.length + value.length;
+      if (last !== undefined && (count > limit || sizeBytes > sizeBytesMax)) return successor(last);
+      last = key;
+    }
+    return undefined;
+  }
+
+  #cursor(location: Location, query: RowQuery, reverse: boolean): Cursor {
+    const page = this.#readPage(location);
+    const first = query.from === undefined ? 0 : boundary(page, query.from, true);
+    const end = query.to === undefined ? page.count : boundary(page, query.to, false);
+    const low = Math.min(first, end);
+    return reverse ? { page, next: end - 1, end: low - 1 } : { page, next: low, end };
+  }
+
+  #readPage(location: Location): Page {
+    const cached = this.#cache.get(location);
+    if (cached !== undefined) return cached;
+    const page = this.#loadPage(location);
+    this.#cache.set(location, page);
+    return page;
+  }
+
+  #loadPage(location: Location): Page {
+    const page = Page.parse(this.#readSlot(location).slice());
+    if (!page.ok) throw new CodedError("state_corrupt", { message: `page at ${location}` });
+    return page.value;
+  }
+
+  #readValue(location: Location): Uint8Array {
+    return this.#readSlot(location);
+  }
+
+  #readSlot(location: Location): Uint8Array {
+    const number = chunkOf(location);
+    if (this.#chunk?.number !== number) {
+      const bytes = this.#store.get(chunkKey(number));
+      if (bytes === undefined) throw new CodedError("state_corrupt", { message: `chunk ${number} is missing` });
+      this.#chunk = { number, bytes };
+    }
+    const slot = readSlot(this.#chunk.bytes, slotOf(location));
+    if (!slot.ok) throw new CodedError("state_corrupt", { message: `slot at ${location}` });
+    return slot.value;
+  }
+
+  #record(version: Height): RootRecord | undefined {
+    if (version === this.#latest) return this.#latestRecord;
+    if (this.#latest === undefined || version > this.#latest) return undefined;
+    if (this.#oldest === undefined || version < this.#oldest) return undefined;
+    const bytes = this.#store.get(rootKey(version));
+    return bytes === undefined ? undefined : readRoot(version, bytes);
+  }
+
+  #existing(version: Height): RootRecord {
+    const record = this.#record(version);
+    if (record === undefined) throw new CodedError("state_version_missing", { version: `${version}`, latest: `${this.#latest}`, oldest: `${this.#oldest}` });
+    return record;
+  }
+
+  async #firstFrom(version: Height): Promise<Height> {
+    for await (const { key } of this.#store.entries({ from: rootKey(version), to: rangeOf("root").to, limit: 1 })) return versionOfKey(key);
+    throw new CodedError("state_corrupt", { message: `no root from version ${version} on` });
+  }
+
+  async #load(): Promise<void> {
+    const range = rangeOf("root");
+    for await (const { key } of this.#store.entries({ ...range, limit: 1 })) this.#oldest = versionOfKey(key);
+    for await (const { key, value } of this.#store.entries({ ...range, limit: 1, reverse: true })) {
+      this.#latest = versionOfKey(key);
+      this.#latestRecord = readRoot(this.#latest, value);
+    }
+  }
+}
+
+/** A place on a page of an iteration. */
+type Cursor = { readonly page: Page; next: number; readonly end: number };
+
+/**
+ * The first item with keys at or after a bound. A link around the bound holds keys on both sides of it: as a lower
+ * bound it is included, as an upper one too (`end` is past it).
+ */
+function boundary(page: Page, bound: Uint8Array, isLower: boolean): number {
+  const found = page.find(bound);
+  if (found < 0) return ~found;
+  return isLower || page.isEntry(found) ? found : found + 1;
+}
+
+function readRoot(version: Height, bytes: Uint8Array): RootRecord {
+  const parsed = parseRoot(bytes);
+  if (!parsed.ok) throw new CodedError("state_corrupt", { message: `root of version ${version}: ${parsed.error.code}` });
+  return parsed.value;
+}
+
+function sortedUpdates(updates: readonly StateUpdate[]): readonly StateUpdate[] {
+  let isSorted = true;
+  for (let index = 0; index < updates.length; index += 1) {
+    const { key, value } = updates[index] as StateUpdate;
+    assert(key.length > 0 && key.length <= KEY_SIZE_BYTES_MAX, `key of ${key.length} bytes`);
+    assert(value === undefined || value.length <= VALUE_SIZE_BYTES_MAX, `value of ${value?.length} bytes`);
+    if (index > 0 && compareBytes((updates[index - 1] as StateUpdate).key, key) >= 0) isSorted = false;
+  }
+  if (isSorted) return updates;
+  const sorted = updates.toSorted((a, b) => compareBytes(a.key, b.key));
+  for (let index = 1; index < sorted.length; index += 1) {
+    assert(compareBytes((sorted[index - 1] as StateUpdate).key, (sorted[index] as StateUpdate).key) < 0, "a key is updated twice");
+  }
+  return sorted;
+}
