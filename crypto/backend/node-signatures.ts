@@ -29,8 +29,11 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
     verifyAsync: async (algorithm, publicKey, message, signature) => {
       if (!sizesFit(algorithm, publicKey, signature)) return false;
       const key = imported.get(algorithm, publicKey);
-      if (key !== undefined && (await verifyOnPool(node, key, message, signature))) return true;
-      return verifyPortable(algorithm, publicKey, message, signature);
+      if (key === undefined) return verifyPortable(algorithm, publicKey, message, signature);
+      // The pool copies its input; so must the second opinion, or it would be about other bytes.
+      const copies = algorithm === "ed25519" ? { message: message.slice(), signature: signature.slice() } : { message, signature };
+      if (await verifyOnPool(node, key, message, signature)) return true;
+      return verifyPortable(algorithm, publicKey, copies.message, copies.signature);
     },
   };
 }
