@@ -8,6 +8,7 @@ export const NETWORK_ERRORS = {
   network_listen: "the listen address cannot be bound: another process has the port, or the address is not ours",
   network_closed: "the network was closed: stop asking",
   peer_unknown: "no greeted connection to that peer: choose another",
+  peer_busy: "too many requests of our own wait for that peer: choose another, or ask later",
   peer_refused: "the peer answered with a refusal (`refusal` says which): choose another, or come back later",
   peer_stalled: "the peer stopped in the middle: choose another",
   peer_lost: "the connection or stream ended early: choose another",

@@ -62,6 +62,7 @@ const GOSSIP_LIMITS = {
   gossipItemsBurstMax: { value: 20_000, atBound: "slow", reason: "the votes of a large validator set arrive together" },
   gossipPendingMax: { value: 256, atBound: "slow", reason: "messages of one peer that are being validated; we stop reading from it until some are done" },
   gossipSeenMs: { value: 60_000, atBound: "drop", reason: "the same message is not delivered twice in this time" },
+  gossipGraceMs: { value: 10_000, atBound: "refuse", reason: "a greeted peer without a gossip stream for this long is deaf to us; it is cut off, to begin anew" },
   gossipTopicsPerPeerMax: { value: 16, atBound: "drop", reason: "a network has two topics" },
   batchBytesMax: { value: 64 * KIB, atBound: "slow", reason: "a batch is sent when it reaches this; larger ones gain nothing and delay the first transaction in it" },
   batchItemsMax: { value: 1_024, atBound: "slow", reason: "bounds what one gossip message makes a receiver do" },
@@ -80,6 +81,7 @@ const REQUEST_LIMITS = {
   requestsServedPerPeerMax: { value: 8, atBound: "refuse", reason: "handlers at work for one peer" },
   requestsServedMax: { value: 64, atBound: "refuse", reason: "handlers at work in all" },
   requestsAskedPerPeerMax: { value: 6, atBound: "slow", reason: "below what the other side serves, so that an honest peer is never refused" },
+  requestsQueuedPerPeerMax: { value: 128, atBound: "refuse", reason: "our own requests that wait for a slot; the asker gets peer_busy and chooses another peer" },
   requestsPerSecondMax: { value: 50, atBound: "penalise", reason: "per peer; above it the peer is refused and loses a little score" },
   requestsBurstMax: { value: 200, atBound: "penalise", reason: "per peer; see requestsPerSecondMax" },
 } as const satisfies Record<string, Limit>;
@@ -90,6 +92,7 @@ const SYNC_LIMITS = {
   syncAnswerBytesMax: { value: 8 * MIB, atBound: "slow", reason: "the server ends an answer early after this; two windows are in memory" },
   syncWindowTimeoutMs: { value: 20_000, atBound: "penalise", reason: "a peer that drips a window out is as bad as one that stalls" },
   syncBenchMs: { value: 15_000, atBound: "slow", reason: "a peer that failed us is not asked again for this long" },
+  syncRetryMs: { value: 1_000, atBound: "slow", reason: "a peer that was merely busy, or has not registered the protocol yet, is asked again after this" },
   syncIdleMs: { value: 1_000, atBound: "slow", reason: "how often we look whether somebody is ahead" },
 } as const satisfies Record<string, Limit>;
 

@@ -66,8 +66,6 @@ export type NetworkDependencies = { readonly log: Log; readonly metrics: Metrics
 type Services = { identify: Identify; ping: Ping; pubsub: GossipSub; dht: KadDHT };
 
 const CLOSE_TIMEOUT_MS = 500;
-/** A young connection may not have its gossip stream yet. */
-const GOSSIP_GRACE_MS = 10_000;
 
 /** A node's place in a network. */
 export class Network implements AsyncDisposable {
@@ -453,13 +451,14 @@ export class Network implements AsyncDisposable {
   }
 
   #missed(link: Link, error: unknown): void {
-    if (this.#closing.signal.aborted || link.connection.status !== "open") return;
+    if (this.#closing.signal.aborted) return;
     const refusal = error instanceof CodedError && error.code === "peer_refused" ? error.detail["refusal"] : undefined;
     if (refusal === "hello_network" || refusal === "hello_version") {
       this.#log.warn({ peer: link.peer, code: refusal }, "peer refused us");
       this.#track(this.#turnAway(link));
       return;
     }
+    if (link.connection.status !== "open") return;
     link.missCount += 1;
     this.#log.debug({ peer: link.peer, code: codeOf(error), misses: link.missCount }, "heartbeat missed");
     if (link.hello === undefined || link.missCount >= this.limits.helloMissesMax) link.connection.abort(new CodedError("peer_stalled", { peer: link.peer }));
@@ -504,7 +503,7 @@ export class Network implements AsyncDisposable {
     for (const { id } of this.peers()) {
       const links = this.#roster.linksOf(id);
       const isHeard = links.some((link) => link.connection.streams.some((stream) => stream.direction === "outbound" && stream.status === "open" && isGossipStream(stream)));
-      const isYoung = links.some((link) => now - link.openedAtMs < GOSSIP_GRACE_MS);
+      const isYoung = links.some((link) => now - link.openedAtMs < this.limits.gossipGraceMs);
       const deafTicks = isHeard || isYoung ? 0 : (this.#mute.get(id) ?? 0) + 1;
       this.#mute.set(id, deafTicks);
       if (deafTicks < 2) continue;

@@ -11,11 +11,11 @@ export type OffenceRule = { readonly points: number; readonly reason: string };
 
 /** Every offence. At `banPoints` (100) a peer is cut off; so a rule of 100 is a ban at once. */
 export const OFFENCES = {
-  malformed: { points: 50, reason: "bytes that do not parse: no honest version sends them" },
-  oversized: { points: 50, reason: "a frame or message over its limit, announced or sent" },
-  gossip_invalid: { points: 25, reason: "a gossip message that validation rejected; the sender had to check it first" },
+  malformed: { points: 60, reason: "bytes that do not parse: no honest version sends them" },
+  oversized: { points: 60, reason: "a frame or message over its limit, announced or sent" },
+  gossip_invalid: { points: 30, reason: "a gossip message that validation rejected; the sender had to check it first" },
   invalid_block: { points: 100, reason: "a block whose certificate or content does not hold" },
-  height_lie: { points: 50, reason: "claimed a height that it cannot serve" },
+  height_lie: { points: 60, reason: "claimed a height that it cannot serve" },
   stall: { points: 30, reason: "stopped answering in the middle; may be overloaded, so it takes several" },
   flood: { points: 10, reason: "more than its rate" },
   unreachable: { points: 20, reason: "greeted us and then answers no gossip stream" },

@@ -237,7 +237,7 @@ export class Requests implements AsyncDisposable {
   #slotsOf(peer: string): Slots {
     let slots = this.#slots.get(peer);
     if (slots === undefined) {
-      slots = new Slots(this.#limits.requestsAskedPerPeerMax);
+      slots = new Slots(this.#limits.requestsAskedPerPeerMax, this.#limits.requestsQueuedPerPeerMax);
       this.#slots.set(peer, slots);
     }
     return slots;
@@ -268,9 +268,12 @@ class Slots {
   readonly #countMax: number;
   readonly #waiting: (() => void)[] = [];
 
-  constructor(countMax: number) {
+  readonly #waitingMax: number;
+
+  constructor(countMax: number, waitingMax: number) {
     this.#free = countMax;
     this.#countMax = countMax;
+    this.#waitingMax = waitingMax;
   }
 
   get isIdle(): boolean {
@@ -283,6 +286,7 @@ class Slots {
       this.#free -= 1;
       return;
     }
+    if (this.#waiting.length >= this.#waitingMax) throw new CodedError("peer_busy", { waiting: this.#waiting.length });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const onAbort = (): void => {
       this.#waiting.splice(this.#waiting.indexOf(resolve), 1);

@@ -159,6 +159,8 @@ export class Synchroniser {
   readonly #benched = new Map<string, number>();
   /** Heights that we heard of otherwise (a proposal from the future) before the peer's next heartbeat. */
   readonly #hints = new Map<string, bigint>();
+  /** The lowest block that a peer says it keeps, when it refused a lower one. */
+  readonly #earliest = new Map<string, bigint>();
   /** How many windows are being fetched from whom. */
   readonly #asking = new Map<string, number>();
   #wake: (() => void) | undefined;
@@ -265,9 +267,8 @@ export class Synchroniser {
         blocks.push(answer.value);
       }
     } catch (error) {
-      if (signal.aborted) return fail({ code: "peer_failed" });
-      this.#failedWith(peer, from, error);
-      // What arrived before a stall is as good as any: every block is verified.
+      if (!signal.aborted) await this.#failedWith(peer, from, error, signal);
+      // What arrived before it failed is as good as any: every block is verified.
       return blocks.length > 0 ? ok({ peer, from, blocks }) : fail({ code: "peer_failed" });
     } finally {
       const left = (this.#asking.get(peer) ?? 1) - 1;
@@ -279,19 +280,40 @@ export class Synchroniser {
     return fail({ code: "peer_failed" });
   }
 
-  #failedWith(peer: string, from: bigint, error: unknown): void {
+  /** Finds out what a failed window says about the peer. */
+  async #failedWith(peer: string, from: bigint, error: unknown, signal: AbortSignal): Promise<void> {
     const code = codeOf(error);
     const refusal = error instanceof CodedError ? error.detail["refusal"] : undefined;
     this.#log.debug({ peer, from, code, refusal }, "window failed");
+    if (refusal === "unavailable" && (await this.#hasPruned(peer, from, signal))) return;
+    if (signal.aborted) return;
+    if (refusal === "unavailable") this.#fail(peer, "height_lie", "unavailable");
+    else if (refusal === undefined) this.#fail(peer, undefined, code);
+    else this.#fail(peer, undefined, "refused", this.#network.limits.syncRetryMs);
     // Broken framing and stalls were penalised by the request itself.
-    this.#fail(peer, refusal === "unavailable" ? "height_lie" : undefined, code);
+  }
+
+  /** Whether the peer says that it no longer keeps block `from`: then it did not lie, and is asked for later ones only. */
+  async #hasPruned(peer: string, from: bigint, signal: AbortSignal): Promise<boolean> {
+    const frames: Uint8Array[] = [];
+    try {
+      const request = encodeSyncRequest({ kind: "status" });
+      for await (const frame of this.#network.request(peer, SYNC_PROTOCOL, request, { signal, timeoutMs: this.#network.limits.frameTimeoutMs, totalBytesMax: 1_024 })) frames.push(frame);
+    } catch (error) {
+      this.#log.debug({ peer, code: codeOf(error) }, "status failed");
+      return false;
+    }
+    const status = frames.length === 1 && frames[0] !== undefined ? parseSyncStatus(frames[0]) : undefined;
+    if (status?.ok !== true || status.value.earliest <= from || status.value.height < status.value.earliest) return false;
+    this.#earliest.set(peer, status.value.earliest);
+    return true;
   }
 
   /** Benches a peer and forgets what it claimed out of turn. */
-  #fail(peer: string, offence: Offence | undefined, cause: string): void {
+  #fail(peer: string, offence: Offence | undefined, cause: string, benchMs = this.#network.limits.syncBenchMs): void {
     this.#failures.add(1, { cause });
     this.#hints.delete(peer);
-    this.#benched.set(peer, performance.now() + this.#network.limits.syncBenchMs);
+    this.#benched.set(peer, performance.now() + benchMs);
     if (offence !== undefined) this.#network.penalise(peer, offence);
   }
 
@@ -300,7 +322,7 @@ export class Synchroniser {
     const now = performance.now();
     const candidates = [];
     for (const { id, height: claimed, score } of this.#network.peers()) {
-      if ((this.#benched.get(id) ?? 0) > now) continue;
+      if ((this.#benched.get(id) ?? 0) > now || (this.#earliest.get(id) ?? 0n) > from) continue;
       const hinted = this.#hints.get(id) ?? 0n;
       const height = hinted > claimed ? hinted : claimed;
       if (height >= from) candidates.push({ peer: id, height, score });
@@ -319,7 +341,7 @@ export class Synchroniser {
     const now = performance.now();
     for (const [peer, untilMs] of this.#benched) if (untilMs <= now) this.#benched.delete(peer);
     const known = new Set(this.#network.peers().map(({ id }) => id));
-    for (const peer of this.#hints.keys()) if (!known.has(peer)) this.#hints.delete(peer);
+    for (const heights of [this.#hints, this.#earliest]) for (const peer of heights.keys()) if (!known.has(peer)) heights.delete(peer);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, this.#network.limits.syncIdleMs);
     signal.addEventListener("abort", () => resolve(), { once: true });

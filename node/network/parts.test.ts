@@ -1,0 +1,234 @@
+import fc from "fast-check";
+import t from "tap";
+import { concatBytes, utf8 } from "../../crypto/base/bytes.ts";
+import { encodeValue } from "../../crypto/codec/value.ts";
+import { hash } from "../../crypto/hash/hash.ts";
+import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
+import { Batcher, encodeBatch, parseBatch } from "./batcher.ts";
+import { Bucket } from "./bucket.ts";
+import { BoundedDatastore } from "./datastore.ts";
+import { FrameWalk, messageId } from "./gossip.ts";
+import { encodeHello, parseHello, ROLES, type Hello } from "./hello.ts";
+import { LIMIT_TABLE, LIMITS, limitsWith } from "./limits.ts";
+import { OFFENCES, PeerBook } from "./peers.ts";
+import {
+  encodeBlockAnswer,
+  encodeSyncRequest,
+  encodeSyncStatus,
+  parseBlockAnswer,
+  parseSyncRequest,
+  parseSyncStatus,
+  type SyncRequest,
+} from "./sync.ts";
+import { testLog } from "./testing/nodes.ts";
+
+const height = fc.bigInt({ min: 0n, max: (1n << 63n) - 1n });
+const bytes = fc.uint8Array({ minLength: 1, maxLength: 60 });
+
+const hello: fc.Arbitrary<Hello> = fc.record({
+  version: fc.nat(0xffff),
+  networkHash: fc.uint8Array({ minLength: 4, maxLength: 4 }).map((seed) => hash("network", seed)),
+  height,
+  role: fc.constantFrom(...ROLES),
+});
+
+const syncRequest: fc.Arbitrary<SyncRequest> = fc.oneof(
+  fc.constant({ kind: "status" } as const),
+  fc.record({ kind: fc.constant("blocks" as const), from: fc.bigInt({ min: 1n, max: (1n << 63n) - 1n }), count: fc.integer({ min: 1, max: LIMITS.syncWindowBlocksMax }) }),
+);
+
+t.test("every wire decoder refuses damaged bytes or reads exactly what they say", async (t) => {
+  await checkDecoder(t, "hello", { valid: hello.map(encodeHello), decode: parseHello, encode: encodeHello });
+  await checkDecoder(t, "sync request", { valid: syncRequest.map(encodeSyncRequest), decode: (raw) => parseSyncRequest(raw, LIMITS), encode: encodeSyncRequest });
+  await checkDecoder(t, "sync status", { valid: fc.record({ height, earliest: height }).map(encodeSyncStatus), decode: parseSyncStatus, encode: encodeSyncStatus });
+  await checkDecoder(t, "block answer", { valid: fc.record({ block: bytes, certificate: bytes }).map(encodeBlockAnswer), decode: parseBlockAnswer, encode: encodeBlockAnswer });
+  await checkDecoder(t, "batch", { valid: fc.array(bytes, { minLength: 1, maxLength: 6 }).map(encodeBatch), decode: parseBatch, encode: encodeBatch });
+});
+
+t.test("decoders refuse what is well formed and out of range", async (t) => {
+  const codeOf = (result: { readonly ok: boolean; readonly error?: { readonly code: string } }): string => (result.ok ? "accepted" : (result.error?.code ?? ""));
+  const networkHash = hash("network", utf8("x"));
+  t.equal(codeOf(parseHello(encodeValue([1, networkHash, 1n << 63n, 0]))), "encoding_limit", "a height past 2^63");
+  t.equal(codeOf(parseHello(encodeValue([1, networkHash, 1, ROLES.length]))), "encoding_limit", "a role that does not exist");
+  t.equal(codeOf(parseHello(encodeValue([1, networkHash.slice(1), 1, 0]))), "encoding_limit", "a short hash");
+  t.equal(codeOf(parseSyncRequest(encodeValue([1, 0, 1]), LIMITS)), "encoding_limit", "block 0 does not exist");
+  t.equal(codeOf(parseSyncRequest(encodeValue([1, 1, 0]), LIMITS)), "encoding_limit", "no blocks at all");
+  t.equal(codeOf(parseSyncRequest(encodeValue([1, 1, LIMITS.syncWindowBlocksMax + 1]), LIMITS)), "encoding_limit", "too many blocks");
+  t.equal(codeOf(parseSyncRequest(encodeValue([0, 1, 1]), LIMITS)), "encoding_limit", "a status with arguments");
+  t.equal(codeOf(parseBatch(encodeValue([]))), "encoding_limit", "an empty batch");
+  t.equal(codeOf(parseBatch(encodeValue([new Uint8Array(0)]))), "encoding_limit", "an empty item");
+  t.equal(codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax + 1 }, () => Uint8Array.of(1))))), "encoding_limit", "too many items");
+  t.equal(codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax }, () => Uint8Array.of(1))))), "accepted", "just enough items");
+  t.equal(codeOf(parseBatch(encodeBatch([new Uint8Array(LIMITS.gossipTransactionsBytesMax)]))), "encoding_limit", "a batch over the message limit");
+});
+
+/** What gossipsub would send: `varint length ‖ fields`. */
+const varint = (value: number): number[] => (value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(Math.floor(value / 128))]);
+const rpc = fc
+  .array(fc.tuple(fc.constantFrom(0x0a, 0x12, 0x1a), fc.uint8Array({ maxLength: 300 })), { maxLength: 5 })
+  .map((fields) => {
+    const body = fields.flatMap(([tag, value]) => [tag, ...varint(value.length), ...value]);
+    return { bytes: Uint8Array.from([...varint(body.length), ...body]), items: fields.length + 1 };
+  });
+
+t.test("the gossip meter counts the same however the stream is cut, and finds what is not gossip", async (t) => {
+  const cuts = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1 });
+  await checkProperty(
+    t,
+    "honest frames",
+    fc.property(fc.array(rpc, { maxLength: 5 }), cuts, (frames, sizes) => {
+      const stream = concatBytes(...frames.map((frame) => frame.bytes));
+      const walk = new FrameWalk(100_000);
+      let items = 0;
+      for (let offset = 0, turn = 0; offset < stream.length; turn += 1) {
+        const end = offset + (sizes[turn % sizes.length] as number);
+        const seen = walk.walk(stream.subarray(offset, end));
+        if ("offence" in seen) return false;
+        items += seen.items;
+        offset = end;
+      }
+      return items === frames.reduce((sum, frame) => sum + frame.items, 0);
+    }),
+  );
+  await checkProperty(
+    t,
+    "any bytes at all",
+    fc.property(fc.uint8Array({ maxLength: 300 }), (stream) => {
+      new FrameWalk(1_000).walk(stream);
+      return true;
+    }),
+  );
+  t.same(new FrameWalk(1_000).walk(Uint8Array.from(varint(1_001))), { offence: "oversized" });
+  t.same(new FrameWalk(1_000).walk(Uint8Array.from(varint(1_000))), { items: 1 });
+  t.same(new FrameWalk(1_000).walk(Uint8Array.of(0x80, 0x80, 0x80, 0x80)), { offence: "oversized" }, "a length that never ends");
+  t.same(new FrameWalk(1_000).walk(Uint8Array.of(4, 0x0b, 1, 0, 0)), { offence: "malformed" }, "another field");
+  t.same(new FrameWalk(1_000).walk(Uint8Array.of(3, 0x0a, 2, 0)), { offence: "malformed" }, "a field that leaves its frame");
+  t.same(new FrameWalk(1_000).walk(Uint8Array.of(1, 0x0a)), { offence: "malformed" }, "a field without its length");
+});
+
+t.test("the id of a message depends on its topic, so that nobody can spend it elsewhere first", async (t) => {
+  const message = utf8("a vote");
+  t.notSame(messageId("/a", message), messageId("/b", message));
+  t.notSame(messageId("/a", utf8("b")), messageId("/ab", utf8("")), "topic and message do not run into each other");
+  t.same(messageId("/a", message), messageId("/a", message));
+  t.equal(messageId("/a", message).length, 20);
+});
+
+t.test("offences add up, decay, and lead to bans that expire and grow", async (t) => {
+  let now = 1_000;
+  const limits = limitsWith({ banMs: 1_000, banMsMax: 3_000, scoreHalfLifeMs: 10_000 });
+  const book = new PeerBook(limits, () => now);
+  t.equal(book.score("a"), 0);
+  t.same(book.penalise("a", "flood"), { kind: "noted", score: -OFFENCES.flood.points });
+  now += 10_000;
+  t.equal(book.score("a"), -OFFENCES.flood.points / 2, "half is forgiven in a half-life");
+  now += 200_000;
+  t.equal(book.score("a"), 0, "and all of it in the end");
+  t.equal(book.penalise("a", "malformed").kind, "noted");
+  now += 1_000;
+  t.same(book.penalise("a", "malformed"), { kind: "banned", untilMs: now + 1_000 });
+  t.ok(book.isBanned("a"));
+  t.notOk(book.isBanned("b"));
+  now += 1_000;
+  t.notOk(book.isBanned("a"), "over");
+  t.ok(book.score("a") < 0 && book.score("a") > -limits.banPoints, "with something left to answer for");
+  for (const expected of [2_000, 3_000, 3_000]) t.equal(book.ban("a") - now, expected, "longer each time, up to the limit");
+  t.equal(book.ban("b", 50) - now, 50);
+  for (const [name, { points, reason }] of Object.entries(OFFENCES)) t.ok(points > 0 && points <= 100 && reason.length > 10, name);
+});
+
+t.test("the book of peers is bounded and forgets the least guilty first", async (t) => {
+  let now = 0;
+  const book = new PeerBook(limitsWith({ peersRememberedMax: 64 }), () => now);
+  book.ban("banned", 1_000_000);
+  for (let index = 0; index < 10; index += 1) book.penalise(`guilty ${index}`, "malformed");
+  for (let index = 0; index < 1_000; index += 1) {
+    now += 1;
+    book.penalise(`passer-by ${index}`, "flood");
+  }
+  t.ok(book.size <= 64, `${book.size} remembered`);
+  t.ok(book.isBanned("banned"));
+  t.ok(book.score("guilty 3") < -50);
+});
+
+t.test("a bucket gives what it has, gains with time and never more than its burst", async (t) => {
+  const bucket = new Bucket({ perSecond: 10, burst: 20 }, 0);
+  t.equal(bucket.take(20, 0), true);
+  t.equal(bucket.take(1, 0), false);
+  t.equal(bucket.take(1, 100), true);
+  t.equal(bucket.isFull(2_000), false);
+  t.equal(bucket.isFull(2_200), true);
+  t.equal(bucket.take(21, 100_000), false);
+  t.equal(bucket.charge(40, 100_000), 2_000, "in debt: two seconds to pay it off");
+  t.equal(bucket.take(0, 99_000), false, "time that goes back gives nothing");
+});
+
+t.test("batches hold what was added, in order, and leave when full or when their time has come", async (t) => {
+  const batches: Uint8Array[][] = [];
+  const limits = limitsWith({ batchBytesMax: 1_000, batchItemsMax: 50, batchDelayMs: 30 });
+  const publish = async (batch: Uint8Array): Promise<void> => {
+    const parsed = parseBatch(batch, limits);
+    if (parsed.ok) batches.push([...parsed.value]);
+  };
+  const batcher = new Batcher(limits, { publish, log: testLog });
+  for (let index = 0; index < 10; index += 1) t.ok(batcher.add(new Uint8Array(10).fill(index)));
+  t.equal(batches.length, 0, "waits for company");
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  t.equal(batches.length, 1);
+  t.same(batches[0]?.map((item) => item[0]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  for (let index = 0; index < 120; index += 1) batcher.add(Uint8Array.of(index));
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  t.same(batches.slice(1).map((batch) => batch.length), [50, 50, 20], "fifty items are enough");
+  batcher.add(new Uint8Array(900));
+  batcher.add(new Uint8Array(900));
+  batcher.add(new Uint8Array(5_000));
+  await batcher[Symbol.asyncDispose]();
+  t.same(batches.slice(4).map((batch) => batch.length), [1, 1, 1], "a thousand bytes are enough, and closing publishes the rest");
+  t.equal(batcher.add(Uint8Array.of(1)), false, "closed");
+  t.equal(batcher.queuedBytes, 0);
+});
+
+t.test("a full batcher refuses, a failing publisher does not stop it", async (t) => {
+  let published = 0;
+  const limits = limitsWith({ batchBytesMax: 1_000, batchQueueBytesMax: 3_000 });
+  const publish = async (): Promise<void> => {
+    published += 1;
+    throw new Error("no peers");
+  };
+  await using batcher = new Batcher(limits, { publish, log: testLog });
+  t.same([1, 2, 3, 4].map(() => batcher.add(new Uint8Array(900))), [true, true, true, false]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.equal(published, 3);
+  t.ok(batcher.add(new Uint8Array(900)), "room again");
+});
+
+t.test("what peers make us remember is bounded, and what is used stays", async (t) => {
+  type Key = Parameters<BoundedDatastore["get"]>[0];
+  // The store looks at no more of a key than its text.
+  const key = (text: string): Key => ({ toString: () => text }) as Key;
+  const store = new BoundedDatastore(100_000);
+  store.put(key("/peers/self"), utf8("me"));
+  for (let index = 0; index < 2_000; index += 1) {
+    store.put(key(`/dht/provider/${index}`), new Uint8Array(100));
+    t.equal(store.get(key("/peers/self")).length, 2, "used all the time");
+    if (store.bytes > 100_000) t.fail(`${store.bytes} bytes`);
+  }
+  t.notOk(store.has(key("/dht/provider/0")));
+  t.ok(store.has(key("/dht/provider/1999")));
+  t.throws(() => store.get(key("/dht/provider/0")), { name: "NotFoundError" });
+  t.same([...store.query({ prefix: "/peers" })].map((pair) => pair.key.toString()), ["/peers/self"]);
+  t.equal([...store.queryKeys({ prefix: "/dht", limit: 3 })].length, 3);
+  const batch = store.batch();
+  batch.put(key("/a"), new Uint8Array(1));
+  batch.delete(key("/peers/self"));
+  t.ok(store.has(key("/peers/self")), "not before the commit");
+  await batch.commit();
+  t.same([store.has(key("/a")), store.has(key("/peers/self"))], [true, false]);
+});
+
+t.test("every bound has a reason and a positive value, and bounds that contradict each other are refused", async (t) => {
+  for (const [name, { value, reason }] of Object.entries(LIMIT_TABLE)) t.ok(value > 0 && reason.length > 15, name);
+  t.equal(limitsWith({ banMs: 5 }).banMs, 5);
+  t.throws(() => limitsWith({ streamWindowBytesMax: 8 << 20 }), { name: "AssertionError" });
+  t.throws(() => limitsWith({ gossipConsensusBytesMax: LIMITS.gossipFrameBytesMax }), { name: "AssertionError" });
+});
