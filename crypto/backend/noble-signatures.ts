@@ -33,7 +33,7 @@ function signer(algorithm: SignatureAlgorithm, seed: Uint8Array): Signer {
 }
 
 const VERIFY = {
-  "ed25519": (publicKey, message, signature) => ed25519.verify(signature, message, publicKey, { zip215: true }),
+  ed25519: (publicKey, message, signature) => ed25519.verify(signature, message, publicKey, { zip215: true }),
   "ml-dsa-65": (publicKey, message, signature) => ml_dsa65.verify(signature, message, publicKey),
 } as const satisfies Record<SignatureAlgorithm, (publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array) => boolean>;
 

@@ -14,8 +14,12 @@ const IMPORTED_KEYS_MAX = 512;
 function nodeBackend(node: NodeCrypto): SignatureBackend {
   const imported = new ImportedKeys(node);
 
-  const verifyPortable = (algorithm: SignatureAlgorithm, publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean =>
-    algorithm === "ed25519" && nobleSignatures.verify(algorithm, publicKey, message, signature);
+  const verifyPortable = (
+    algorithm: SignatureAlgorithm,
+    publicKey: Uint8Array,
+    message: Uint8Array,
+    signature: Uint8Array,
+  ): boolean => algorithm === "ed25519" && nobleSignatures.verify(algorithm, publicKey, message, signature);
 
   return {
     name: "node",
@@ -31,7 +35,8 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
       const key = imported.get(algorithm, publicKey);
       if (key === undefined) return verifyPortable(algorithm, publicKey, message, signature);
       // The pool copies its input; so must the second opinion, or it would be about other bytes.
-      const copies = algorithm === "ed25519" ? { message: message.slice(), signature: signature.slice() } : { message, signature };
+      const copies =
+        algorithm === "ed25519" ? { message: message.slice(), signature: signature.slice() } : { message, signature };
       if (await verifyOnPool(node, key, message, signature)) return true;
       return verifyPortable(algorithm, publicKey, copies.message, copies.signature);
     },
@@ -39,7 +44,11 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
 }
 
 function nodeSigner(node: NodeCrypto, algorithm: SignatureAlgorithm, seed: Uint8Array): Signer {
-  const key = node.privateKey({ key: seed, format: algorithm === "ed25519" ? "raw-private" : "raw-seed", asymmetricKeyType: algorithm });
+  const key = node.privateKey({
+    key: seed,
+    format: algorithm === "ed25519" ? "raw-private" : "raw-seed",
+    asymmetricKeyType: algorithm,
+  });
   const sign = (message: Uint8Array): Uint8Array => new Uint8Array(node.sign(null, message, key));
   let portable: Signer | undefined;
   return {
@@ -64,7 +73,7 @@ function verifyOnPool(node: NodeCrypto, key: KeyObject, message: Uint8Array, sig
 /** The most recently used imported keys of each algorithm. */
 class ImportedKeys {
   readonly #node: NodeCrypto;
-  readonly #keys = { "ed25519": new Map<string, KeyObject>(), "ml-dsa-65": new Map<string, KeyObject>() };
+  readonly #keys = { ed25519: new Map<string, KeyObject>(), "ml-dsa-65": new Map<string, KeyObject>() };
 
   constructor(node: NodeCrypto) {
     this.#node = node;

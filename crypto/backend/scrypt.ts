@@ -15,7 +15,12 @@ export const SCRYPT_P = 1;
 export const SCRYPT_LOG_N_MAX = 20;
 
 /** What is derived from: a secret, its salt, and how hard it is to guess again. */
-export type ScryptInput = { readonly secret: Uint8Array; readonly salt: Uint8Array; readonly logN: number; readonly sizeBytes: number };
+export type ScryptInput = {
+  readonly secret: Uint8Array;
+  readonly salt: Uint8Array;
+  readonly logN: number;
+  readonly sizeBytes: number;
+};
 
 /** Derives `sizeBytes` bytes. */
 export type Scrypt = (input: ScryptInput) => Uint8Array;

@@ -17,9 +17,9 @@
 /** What both adapters implement; `hybrid` is made of these two above them. */
 export type SignatureAlgorithm = "ed25519" | "ml-dsa-65";
 
-export const SEED_SIZES_BYTES = { "ed25519": 32, "ml-dsa-65": 32 } as const satisfies Record<SignatureAlgorithm, number>;
-export const PUBLIC_KEY_SIZES_BYTES = { "ed25519": 32, "ml-dsa-65": 1952 } as const satisfies Record<SignatureAlgorithm, number>;
-export const SIGNATURE_SIZES_BYTES = { "ed25519": 64, "ml-dsa-65": 3309 } as const satisfies Record<SignatureAlgorithm, number>;
+export const SEED_SIZES_BYTES = { ed25519: 32, "ml-dsa-65": 32 } as const satisfies Record<SignatureAlgorithm, number>;
+export const PUBLIC_KEY_SIZES_BYTES = { ed25519: 32, "ml-dsa-65": 1952 } as const satisfies Record<SignatureAlgorithm, number>;
+export const SIGNATURE_SIZES_BYTES = { ed25519: 64, "ml-dsa-65": 3309 } as const satisfies Record<SignatureAlgorithm, number>;
 
 /** Whether the sizes are the ones of the algorithm: nothing else reaches a library. */
 export function sizesFit(algorithm: SignatureAlgorithm, publicKey: Uint8Array, signature: Uint8Array): boolean {

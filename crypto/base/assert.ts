@@ -15,7 +15,9 @@ export function assert(condition: boolean, message: string): asserts condition {
 
 /** For the default branch of an exhaustive switch: a new variant then fails to compile. */
 export function unreachable(value: never): never {
-  throw new AssertionError(`unreachable variant: ${JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}` : v))}`);
+  throw new AssertionError(
+    `unreachable variant: ${JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}` : v))}`,
+  );
 }
 
 /** Returns `value`, which the caller knows to be present. `what` names it in the failure. */

@@ -4,23 +4,62 @@ import fc from "fast-check";
 import t from "tap";
 import { checkProperty } from "../testing/property.ts";
 import { assert, present, unreachable } from "./assert.ts";
-import { bytesEqual, compareBytes, concatBytes, fromHex, parseHex, parseUtf8, readU32, readU64, startsWith, toHex, u32, u64, utf8 } from "./bytes.ts";
+import {
+  bytesEqual,
+  compareBytes,
+  concatBytes,
+  fromHex,
+  parseHex,
+  parseUtf8,
+  readU32,
+  readU64,
+  startsWith,
+  toHex,
+  u32,
+  u64,
+  utf8,
+} from "./bytes.ts";
 import { CodedError, codeOf } from "./error.ts";
 
 const bytes = fc.uint8Array({ maxLength: 12 });
 
 t.test("bytes sort as Buffer sorts them, a prefix first", async (t) => {
-  await checkProperty(t, "compareBytes", fc.property(bytes, bytes, (a, b) => {
-    const order = Math.sign(compareBytes(a, b));
-    return order === Buffer.compare(a, b) && (order === 0) === bytesEqual(a, b);
-  }), 500);
-  await checkProperty(t, "startsWith", fc.property(bytes, bytes, (a, b) => startsWith(concatBytes(a, b), a) && (b.length === 0 || !startsWith(a, concatBytes(a, b)))));
+  await checkProperty(
+    t,
+    "compareBytes",
+    fc.property(bytes, bytes, (a, b) => {
+      const order = Math.sign(compareBytes(a, b));
+      return order === Buffer.compare(a, b) && (order === 0) === bytesEqual(a, b);
+    }),
+    500,
+  );
+  await checkProperty(
+    t,
+    "startsWith",
+    fc.property(
+      bytes,
+      bytes,
+      (a, b) => startsWith(concatBytes(a, b), a) && (b.length === 0 || !startsWith(a, concatBytes(a, b))),
+    ),
+  );
 });
 
 t.test("big-endian integers sort as their numbers do, and read back", async (t) => {
   const wide = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
-  await checkProperty(t, "u64", fc.property(wide, wide, (a, b) => readU64(u64(a)) === a && Math.sign(compareBytes(u64(a), u64(b))) === (a < b ? -1 : a > b ? 1 : 0)));
-  await checkProperty(t, "u32", fc.property(fc.nat(0xffff_ffff), (a) => readU32(concatBytes(Uint8Array.of(9), u32(a)), 1) === a));
+  await checkProperty(
+    t,
+    "u64",
+    fc.property(
+      wide,
+      wide,
+      (a, b) => readU64(u64(a)) === a && Math.sign(compareBytes(u64(a), u64(b))) === (a < b ? -1 : a > b ? 1 : 0),
+    ),
+  );
+  await checkProperty(
+    t,
+    "u32",
+    fc.property(fc.nat(0xffff_ffff), (a) => readU32(concatBytes(Uint8Array.of(9), u32(a)), 1) === a),
+  );
   for (const wrong of [-1n, 2n ** 64n]) t.throws(() => u64(wrong), { name: "AssertionError" });
   for (const wrong of [-1, 2 ** 32, 1.5, Number.NaN]) t.throws(() => u32(wrong), { name: "AssertionError" });
   t.throws(() => readU64(new Uint8Array(8), 1), { name: "AssertionError" });
@@ -28,10 +67,14 @@ t.test("big-endian integers sort as their numbers do, and read back", async (t) 
 });
 
 t.test("hex of either case parses, and nothing else does", async (t) => {
-  await checkProperty(t, "hex", fc.property(bytes, (value) => {
-    const parsed = parseHex(toHex(value).toUpperCase());
-    return parsed.ok && bytesEqual(parsed.value, value);
-  }));
+  await checkProperty(
+    t,
+    "hex",
+    fc.property(bytes, (value) => {
+      const parsed = parseHex(toHex(value).toUpperCase());
+      return parsed.ok && bytesEqual(parsed.value, value);
+    }),
+  );
   for (const wrong of ["a", "0g", "0x00", " 00", "00\n", "\u0661\u0661"]) {
     t.same(parseHex(wrong), { ok: false, error: { code: "hex_invalid" } }, JSON.stringify(wrong));
     t.throws(() => fromHex(wrong), { name: "AssertionError" });
@@ -39,12 +82,17 @@ t.test("hex of either case parses, and nothing else does", async (t) => {
 });
 
 t.test("UTF-8 is strict, and text comes back as it was", async (t) => {
-  await checkProperty(t, "utf8", fc.property(fc.string({ unit: "grapheme" }), (text) => {
-    const parsed = parseUtf8(utf8(text));
-    return parsed.ok && parsed.value === text;
-  }));
+  await checkProperty(
+    t,
+    "utf8",
+    fc.property(fc.string({ unit: "grapheme" }), (text) => {
+      const parsed = parseUtf8(utf8(text));
+      return parsed.ok && parsed.value === text;
+    }),
+  );
   t.same(parseUtf8(fromHex("efbbbf61")), { ok: true, value: "\ufeffa" }, "a byte order mark is kept");
-  for (const hex of ["ff", "c080", "eda080", "f4908080", "e282"]) t.same(parseUtf8(fromHex(hex)), { ok: false, error: { code: "utf8_invalid" } }, hex);
+  for (const hex of ["ff", "c080", "eda080", "f4908080", "e282"])
+    t.same(parseUtf8(fromHex(hex)), { ok: false, error: { code: "utf8_invalid" } }, hex);
 });
 
 t.test("errors carry their code, and a code is read off anything that was thrown", async (t) => {
@@ -59,7 +107,10 @@ t.test("errors carry their code, and a code is read off anything that was thrown
 t.test("an assertion names what was wrong", async (t) => {
   assert(true, "not thrown");
   t.throws(() => assert(false, "size is 3"), { name: "AssertionError", message: "size is 3" });
-  t.throws(() => unreachable({ kind: "new", amount: 1n } as never), { name: "AssertionError", message: 'unreachable variant: {"kind":"new","amount":"1"}' });
+  t.throws(() => unreachable({ kind: "new", amount: 1n } as never), {
+    name: "AssertionError",
+    message: 'unreachable variant: {"kind":"new","amount":"1"}',
+  });
   t.equal(present(0, "zero"), 0);
   t.throws(() => present(undefined, "the key"), { name: "AssertionError", message: "the key is missing" });
 });

@@ -94,13 +94,41 @@ const REFUSED: readonly (readonly [name: string, hex: string, code: string])[] =
 t.test("one canonical encoding is accepted, and every other way to say it is refused with its code", async (t) => {
   for (const [name, hex, code] of REFUSED) {
     const bytes = fromHex(hex);
-    for (const [decoder, decoded] of [["decodeValue", decodeValue(bytes)], ["checkCanonical", checkCanonical(bytes)]] as const) {
+    for (const [decoder, decoded] of [
+      ["decodeValue", decodeValue(bytes)],
+      ["checkCanonical", checkCanonical(bytes)],
+    ] as const) {
       t.equal(decoded.ok ? "accepted" : decoded.error.code, code, `${decoder}: ${name}`);
     }
   }
-  const accepted = ["00", "17", "1818", "18ff", "190100", "1a00010000", "1b0000000100000000", "1bffffffffffffffff", "20", "3bffffffffffffffff",
-    "40", "4100", "60", "6161", "80", "8100", "a0", "a1616100", "a2616100616200", "a261620062616100", "f4", "f5", "f6", "fb3ff0000000000000",
-    "fb8000000000000000", `d82a4a00${CID_V1_HEX}`];
+  const accepted = [
+    "00",
+    "17",
+    "1818",
+    "18ff",
+    "190100",
+    "1a00010000",
+    "1b0000000100000000",
+    "1bffffffffffffffff",
+    "20",
+    "3bffffffffffffffff",
+    "40",
+    "4100",
+    "60",
+    "6161",
+    "80",
+    "8100",
+    "a0",
+    "a1616100",
+    "a2616100616200",
+    "a261620062616100",
+    "f4",
+    "f5",
+    "f6",
+    "fb3ff0000000000000",
+    "fb8000000000000000",
+    `d82a4a00${CID_V1_HEX}`,
+  ];
   for (const hex of accepted) {
     const decoded = decodeValue(fromHex(hex));
     t.ok(decoded.ok && checkCanonical(fromHex(hex)).ok, `${hex} is canonical`);
@@ -190,7 +218,17 @@ t.test("an integer and the float of the same value stay apart", async (t) => {
 t.test("our own mistakes are assertions: what dag-cbor cannot say is never written", async (t) => {
   let nested: Value = 0;
   for (let depth = 0; depth <= DEPTH_MAX; depth += 1) nested = [nested];
-  const wrong: readonly unknown[] = [Number.NaN, Number.POSITIVE_INFINITY, undefined, "\ud800", { "\udc00": 1 }, 2n ** 64n, -(2n ** 64n) - 1n, nested, () => 0];
+  const wrong: readonly unknown[] = [
+    Number.NaN,
+    Number.POSITIVE_INFINITY,
+    undefined,
+    "\ud800",
+    { "\udc00": 1 },
+    2n ** 64n,
+    -(2n ** 64n) - 1n,
+    nested,
+    () => 0,
+  ];
   for (const value of wrong) t.throws(() => encodeValue(value as Value), { name: "AssertionError" });
   t.throws(() => new Float(Number.NaN), { name: "AssertionError" });
 });
@@ -204,9 +242,22 @@ t.test("a schema read names the field and the offset of what it refuses", async 
     });
   t.same(read(5), { ok: true, value: [5, "abc"] });
   t.same(read(4), { ok: false, error: { code: "encoding_limit", offset: 1, field: "count" } });
-  t.same(readWith(bytes, (reader) => reader.tuple(3)), { ok: false, error: { code: "encoding_limit", offset: 0 } });
-  t.same(readWith(bytes, (reader) => reader.tuple(2)), { ok: false, error: { code: "encoding_trailing", offset: 1 } });
-  t.throws(() => readWith(bytes, () => { throw new RangeError("ours"); }), { name: "RangeError" }, "a fault of ours is not turned into a refusal");
+  t.same(
+    readWith(bytes, (reader) => reader.tuple(3)),
+    { ok: false, error: { code: "encoding_limit", offset: 0 } },
+  );
+  t.same(
+    readWith(bytes, (reader) => reader.tuple(2)),
+    { ok: false, error: { code: "encoding_trailing", offset: 1 } },
+  );
+  t.throws(
+    () =>
+      readWith(bytes, () => {
+        throw new RangeError("ours");
+      }),
+    { name: "RangeError" },
+    "a fault of ours is not turned into a refusal",
+  );
 });
 
 const cidArbitrary = fc
@@ -233,10 +284,15 @@ const valueArbitrary: fc.Arbitrary<Value> = fc.letrec<{ value: Value }>((tie) =>
 const encodedArbitrary = valueArbitrary.map(encodeValue);
 
 t.test("whatever is written reads back to the same bytes", async (t) => {
-  await checkProperty(t, "decode after encode", fc.property(encodedArbitrary, (bytes) => {
-    const decoded = decodeValue(bytes);
-    return decoded.ok && toHex(encodeValue(decoded.value)) === toHex(bytes);
-  }), 500);
+  await checkProperty(
+    t,
+    "decode after encode",
+    fc.property(encodedArbitrary, (bytes) => {
+      const decoded = decodeValue(bytes);
+      return decoded.ok && toHex(encodeValue(decoded.value)) === toHex(bytes);
+    }),
+    500,
+  );
 });
 
 t.test("hostile bytes are refused, or are the one encoding of what they say", async (t) => {
@@ -244,12 +300,17 @@ t.test("hostile bytes are refused, or are the one encoding of what they say", as
 });
 
 t.test("checking and decoding agree on every input", async (t) => {
-  await checkProperty(t, "checkCanonical as decodeValue", fc.property(mutated(encodedArbitrary), (bytes) => {
-    const checked = checkCanonical(bytes);
-    const decoded = decodeValue(bytes);
-    if (checked.ok || decoded.ok) return checked.ok === decoded.ok;
-    return checked.error.code === decoded.error.code && checked.error.offset === decoded.error.offset;
-  }), 3000);
+  await checkProperty(
+    t,
+    "checkCanonical as decodeValue",
+    fc.property(mutated(encodedArbitrary), (bytes) => {
+      const checked = checkCanonical(bytes);
+      const decoded = decodeValue(bytes);
+      if (checked.ok || decoded.ok) return checked.ok === decoded.ok;
+      return checked.error.code === decoded.error.code && checked.error.offset === decoded.error.offset;
+    }),
+    3000,
+  );
 });
 
 t.test("links are hostile too", async (t) => {
@@ -275,13 +336,17 @@ t.test("varints are those of the multiformats specification, in the library as i
 
 t.test("public multihashes decode and encode to the same bytes", async (t) => {
   const codes: Readonly<Record<string, { readonly code: number; readonly node: string | undefined }>> = {
-    "sha1": { code: 0x11, node: "sha1" },
+    sha1: { code: 0x11, node: "sha1" },
     "sha2-256": { code: 0x12, node: "sha256" },
     "sha2-512": { code: 0x13, node: "sha512" },
     // The file's `sha3` is code 0x14, SHA3-512.
-    "sha3": { code: 0x14, node: "sha3-512" },
+    sha3: { code: 0x14, node: "sha3-512" },
   };
-  const rows = readVectorText("multihash/tests/values/test_cases.csv").trim().split("\n").slice(1).map((line) => line.split(","));
+  const rows = readVectorText("multihash/tests/values/test_cases.csv")
+    .trim()
+    .split("\n")
+    .slice(1)
+    .map((line) => line.split(","));
   t.equal(rows.length, 260);
   let hashed = 0;
   for (const [algorithm = "", bits, input = "", multihash = ""] of rows) {
@@ -292,7 +357,11 @@ t.test("public multihashes decode and encode to the same bytes", async (t) => {
     t.ok(digest.code === known?.code && digest.size === size, multihash);
     t.equal(toHex(Digest.create(digest.code, digest.digest).bytes), multihash);
     // The input column is text, not hex: hashing its characters gives the digest.
-    const expected = new Uint8Array(createHash(known?.node as string).update(utf8(input)).digest()).subarray(0, size);
+    const expected = new Uint8Array(
+      createHash(known?.node as string)
+        .update(utf8(input))
+        .digest(),
+    ).subarray(0, size);
     if (toHex(expected) === toHex(digest.digest)) hashed += 1;
     t.throws(() => Digest.decode(bytes.subarray(0, -1)), "a byte short");
   }

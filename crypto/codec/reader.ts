@@ -324,4 +324,3 @@ export function checkCanonical(bytes: Uint8Array): Result<Uint8Array, DecodeErro
   if (bytes.length === 0) return fail({ code: "encoding_truncated", offset: 0 });
   return readWith(bytes, (reader) => reader.raw());
 }
-

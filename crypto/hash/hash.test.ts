@@ -9,10 +9,15 @@ import { readVectorJson } from "../testing/vectors.ts";
 import { DOMAIN, type Domain } from "./domain.ts";
 import { hash, hashOf, hashPair, hashParts, parseHash, ZERO_HASH } from "./hash.ts";
 
-const BACKENDS = [["wasm", blake3Wasm], ["portable", blake3Portable]] as const;
+const BACKENDS = [
+  ["wasm", blake3Wasm],
+  ["portable", blake3Portable],
+] as const;
 
 t.test("the public BLAKE3 vectors come out on both back ends", async (t) => {
-  const { cases } = readVectorJson<{ readonly cases: readonly { readonly input_len: number; readonly hash: string }[] }>("blake3/test_vectors/test_vectors.json");
+  const { cases } = readVectorJson<{ readonly cases: readonly { readonly input_len: number; readonly hash: string }[] }>(
+    "blake3/test_vectors/test_vectors.json",
+  );
   t.equal(cases.length, 35);
   for (const [name, backend] of BACKENDS) {
     if (backend === undefined) return t.fail(`${name} is not there`);
@@ -25,12 +30,16 @@ t.test("the public BLAKE3 vectors come out on both back ends", async (t) => {
 });
 
 t.test("the back ends agree, and a digest stays as it was when the next one is made", async (t) => {
-  await checkProperty(t, "wasm as portable", fc.property(fc.uint8Array({ maxLength: 3000 }), fc.uint8Array({ maxLength: 100 }), (first, second) => {
-    const digest = blake3(first);
-    const expected = toHex(blake3Portable(first));
-    blake3(second);
-    return digest.length === 32 && toHex(digest) === expected;
-  }));
+  await checkProperty(
+    t,
+    "wasm as portable",
+    fc.property(fc.uint8Array({ maxLength: 3000 }), fc.uint8Array({ maxLength: 100 }), (first, second) => {
+      const digest = blake3(first);
+      const expected = toHex(blake3Portable(first));
+      blake3(second);
+      return digest.length === 32 && toHex(digest) === expected;
+    }),
+  );
 });
 
 t.test("every domain has its own tag, and the same body hashes differently in each", async (t) => {
@@ -44,16 +53,39 @@ t.test("every domain has its own tag, and the same body hashes differently in ea
 t.test("the tags that are on disks and wires stay what they are", async (t) => {
   // Part of the format. A new domain is added here; a changed number is a fault.
   t.match(DOMAIN, {
-    logLeaf: 0x00, logNode: 0x01, stateLeaf: 0x10, stateNode: 0x11, stateValue: 0x12, stateEmpty: 0x13, transaction: 0x20, header: 0x21,
-    validators: 0x22, certificate: 0x23, vote: 0x24, proposal: 0x25, evidence: 0x26, network: 0x27, address: 0x30, hybrid: 0x31, seed: 0x32, gossip: 0x40,
+    logLeaf: 0x00,
+    logNode: 0x01,
+    stateLeaf: 0x10,
+    stateNode: 0x11,
+    stateValue: 0x12,
+    stateEmpty: 0x13,
+    transaction: 0x20,
+    header: 0x21,
+    validators: 0x22,
+    certificate: 0x23,
+    vote: 0x24,
+    proposal: 0x25,
+    evidence: 0x26,
+    network: 0x27,
+    address: 0x30,
+    hybrid: 0x31,
+    seed: 0x32,
+    gossip: 0x40,
   });
 });
 
 t.test("a hash is of the tag and then the body, however the body is handed in", async (t) => {
-  await checkProperty(t, "hash, hashParts and hashPair", fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), fc.uint8Array({ minLength: 32, maxLength: 32 }), (a, b) => {
-    const expected = toHex(blake3Portable(concatBytes(Uint8Array.of(DOMAIN.logNode), a, b)));
-    return [hash("logNode", concatBytes(a, b)), hashParts("logNode", a, b), hashPair("logNode", hashOf(a), hashOf(b))].every((digest) => toHex(digest) === expected);
-  }), 50);
+  await checkProperty(
+    t,
+    "hash, hashParts and hashPair",
+    fc.property(fc.uint8Array({ minLength: 32, maxLength: 32 }), fc.uint8Array({ minLength: 32, maxLength: 32 }), (a, b) => {
+      const expected = toHex(blake3Portable(concatBytes(Uint8Array.of(DOMAIN.logNode), a, b)));
+      return [hash("logNode", concatBytes(a, b)), hashParts("logNode", a, b), hashPair("logNode", hashOf(a), hashOf(b))].every(
+        (digest) => toHex(digest) === expected,
+      );
+    }),
+    50,
+  );
 });
 
 t.test("thirty-two bytes are a hash, and one more or less is not", async (t) => {

@@ -58,7 +58,9 @@ export function addressOf(bytes: Uint8Array): Address {
 }
 
 /** For bytes from a peer or a disk. */
-export function parseAddressBytes(bytes: Uint8Array): Result<Address, Extract<AddressError, { readonly code: "address_length" }>> {
+export function parseAddressBytes(
+  bytes: Uint8Array,
+): Result<Address, Extract<AddressError, { readonly code: "address_length" }>> {
   if (bytes.length !== ADDRESS_SIZE_BYTES) return fail({ code: "address_length", gotBytes: bytes.length });
   return ok(bytes as Address);
 }

@@ -64,8 +64,11 @@ export function gatherAuthorisation(
     if (keyIndex < 0 || !verifySignature(key, message, signature)) return fail({ code: "multisig_signature", index });
     byIndex.set(keyIndex, signature);
   }
-  if (byIndex.size < policy.threshold) return fail({ code: "multisig_threshold", got: byIndex.size, threshold: policy.threshold });
-  const signatures = [...byIndex].map(([keyIndex, signature]) => ({ keyIndex, signature })).sort((a, b) => a.keyIndex - b.keyIndex);
+  if (byIndex.size < policy.threshold)
+    return fail({ code: "multisig_threshold", got: byIndex.size, threshold: policy.threshold });
+  const signatures = [...byIndex]
+    .map(([keyIndex, signature]) => ({ keyIndex, signature }))
+    .sort((a, b) => a.keyIndex - b.keyIndex);
   return ok({ kind: "multisig", policy, signatures: signatures.slice(0, policy.threshold) });
 }
 
@@ -159,7 +162,9 @@ function readSignature(reader: Reader, key: PublicKey): Uint8Array {
 }
 
 /** Which key must have made which signature, or `undefined` when number or order are not what the policy wants. */
-function checksOf(authorisation: Authorisation): readonly { readonly key: PublicKey; readonly signature: Uint8Array }[] | undefined {
+function checksOf(
+  authorisation: Authorisation,
+): readonly { readonly key: PublicKey; readonly signature: Uint8Array }[] | undefined {
   if (authorisation.kind === "single") return [authorisation];
   const { policy, signatures } = authorisation;
   if (signatures.length !== policy.threshold) return undefined;

@@ -8,7 +8,16 @@ import { ed25519 } from "@noble/curves/ed25519.js";
 import { hash } from "../hash/hash.ts";
 import { encodePublicKey, KEY_TYPES, type KeyPair, keyPairFromSeed, type PublicKey, signatureSizeBytes } from "../sign/key.ts";
 import { checkDecoder, checkProperty } from "../testing/property.ts";
-import { type Address, ADDRESS_TEXT_LENGTH, addressOf, addressOfKey, addressOfPolicy, formatAddress, parseAddress, parseAddressBytes } from "./address.ts";
+import {
+  type Address,
+  ADDRESS_TEXT_LENGTH,
+  addressOf,
+  addressOfKey,
+  addressOfPolicy,
+  formatAddress,
+  parseAddress,
+  parseAddressBytes,
+} from "./address.ts";
 import {
   type Authorisation,
   authoriserOf,
@@ -31,13 +40,20 @@ const pair = pairs[0] as KeyPair;
 
 /** A policy that the test knows to be valid. */
 function policyOf(threshold: number, holders: readonly KeyPair[]): MultisigPolicy {
-  const made = multisigPolicy(threshold, holders.map(({ publicKey }) => publicKey));
+  const made = multisigPolicy(
+    threshold,
+    holders.map(({ publicKey }) => publicKey),
+  );
   if (!made.ok) throw new Error(made.error.code);
   return made.value;
 }
 
 /** An authorisation by these holders, made without any check. */
-function signedBy(policy: MultisigPolicy, holders: readonly KeyPair[], message: Uint8Array = MESSAGE): Extract<Authorisation, { kind: "multisig" }> {
+function signedBy(
+  policy: MultisigPolicy,
+  holders: readonly KeyPair[],
+  message: Uint8Array = MESSAGE,
+): Extract<Authorisation, { kind: "multisig" }> {
   const signatures = holders.map((holder) => ({
     keyIndex: policy.keys.findIndex((key) => bytesEqual(key.bytes, holder.publicKey.bytes)),
     signature: holder.sign(message),
@@ -71,7 +87,10 @@ t.test("the text of an address parses in lower or upper case, and never in both"
   t.equal(text.length, ADDRESS_TEXT_LENGTH);
   t.same(parseAddress(text), { ok: true, value: address });
   t.same(parseAddress(text.toUpperCase()), { ok: true, value: address });
-  t.same(parseAddress(`${text.slice(0, -1)}${text.slice(-1).toUpperCase()}`.replace("pyra1", "PYRA1")), { ok: false, error: { code: "address_text" } });
+  t.same(parseAddress(`${text.slice(0, -1)}${text.slice(-1).toUpperCase()}`.replace("pyra1", "PYRA1")), {
+    ok: false,
+    error: { code: "address_text" },
+  });
 });
 
 t.test("what is not an address says why", async (t) => {
@@ -88,7 +107,14 @@ t.test("what is not an address says why", async (t) => {
     ["the old checksum", bech32.encode("pyra", bech32.toWords(address)), "address_text"],
     ["thirty-one bytes", bech32m.encode("pyra", bech32m.toWords(address.subarray(1))), "address_length"],
     ["thirty-three bytes", bech32m.encode("pyra", bech32m.toWords(concatBytes(address, new Uint8Array(1)))), "address_length"],
-    ["padding that is not zero", bech32m.encode("pyra", bech32m.toWords(address).map((word, index) => (index === 51 ? word | 1 : word))), "address_text"],
+    [
+      "padding that is not zero",
+      bech32m.encode(
+        "pyra",
+        bech32m.toWords(address).map((word, index) => (index === 51 ? word | 1 : word)),
+      ),
+      "address_text",
+    ],
     ["a megabyte", "pyra1".padEnd(1_000_000, "q"), "address_text"],
   ];
   for (const [name, wrong, code] of refused) {
@@ -96,25 +122,50 @@ t.test("what is not an address says why", async (t) => {
     t.equal(parsed.ok ? "accepted" : parsed.error.code, code, name);
   }
   t.same(parseAddressBytes(address), { ok: true, value: address });
-  for (const size of [0, 31, 33]) t.same(parseAddressBytes(new Uint8Array(size)), { ok: false, error: { code: "address_length", gotBytes: size } });
+  for (const size of [0, 31, 33])
+    t.same(parseAddressBytes(new Uint8Array(size)), { ok: false, error: { code: "address_length", gotBytes: size } });
 });
 
 t.test("every address has one text, and one wrong character is always noticed", async (t) => {
   const address = fc.uint8Array({ minLength: 32, maxLength: 32 }).map(addressOf);
-  await checkProperty(t, "format and parse", fc.property(address, (value: Address) => {
-    const parsed = parseAddress(formatAddress(value));
-    return parsed.ok && bytesEqual(parsed.value, value);
-  }));
+  await checkProperty(
+    t,
+    "format and parse",
+    fc.property(address, (value: Address) => {
+      const parsed = parseAddress(formatAddress(value));
+      return parsed.ok && bytesEqual(parsed.value, value);
+    }),
+  );
   const change = fc.tuple(address, fc.nat(ADDRESS_TEXT_LENGTH - 6), fc.nat(31));
-  await checkProperty(t, "a typing error", fc.property(change, ([value, at, letter]) => {
-    const text = formatAddress(value);
-    const typed = text.split("").with(at + 5, "qpzry9x8gf2tvdw0s3jn54khce6mua7l"[letter] as string).join("");
-    return parseAddress(typed).ok === (typed === text);
-  }), 500);
-  await checkProperty(t, "any text", fc.property(fc.oneof(fc.string(), fc.string({ unit: "binary" }), address.map((value) => `${formatAddress(value)}\u0130`)), (text) => {
-    const parsed = parseAddress(text);
-    return parsed.ok ? formatAddress(parsed.value) === text.toLowerCase() : parsed.error.code.startsWith("address_");
-  }), 500);
+  await checkProperty(
+    t,
+    "a typing error",
+    fc.property(change, ([value, at, letter]) => {
+      const text = formatAddress(value);
+      const typed = text
+        .split("")
+        .with(at + 5, "qpzry9x8gf2tvdw0s3jn54khce6mua7l"[letter] as string)
+        .join("");
+      return parseAddress(typed).ok === (typed === text);
+    }),
+    500,
+  );
+  await checkProperty(
+    t,
+    "any text",
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.string({ unit: "binary" }),
+        address.map((value) => `${formatAddress(value)}\u0130`),
+      ),
+      (text) => {
+        const parsed = parseAddress(text);
+        return parsed.ok ? formatAddress(parsed.value) === text.toLowerCase() : parsed.error.code.startsWith("address_");
+      },
+    ),
+    500,
+  );
 });
 
 t.test("a policy is its threshold and its distinct keys, in whatever order they were given", async (t) => {
@@ -174,7 +225,11 @@ t.test("a single key authorises for its own address", async (t) => {
 t.test("M of N distinct keys of any types authorise, and one fewer does not", async (t) => {
   const holders = [pair, hybrid, quantum];
   const policy = policyOf(2, holders);
-  for (const signers of [[pair, hybrid], [pair, quantum], [hybrid, quantum]]) {
+  for (const signers of [
+    [pair, hybrid],
+    [pair, quantum],
+    [hybrid, quantum],
+  ]) {
     const authorisation = signedBy(policy, signers);
     t.ok(await verdict(authorisation));
     t.equal(signatureCount(authorisation), 2);
@@ -195,15 +250,23 @@ t.test("the same signer twice is one signer", async (t) => {
   const both = [entry, elsewhere].toSorted((a, b) => a.keyIndex - b.keyIndex);
   t.notOk(await verdict({ ...once, signatures: both }), "at another key's index");
   t.notOk(await verdict({ ...once, signatures: [entry, { ...entry, keyIndex: 3 }] }), "past the last key");
-  t.notOk(await verdict({ ...once, signatures: signedBy(policy, pairs.slice(0, 2)).signatures.toReversed() }), "in the wrong order");
-  t.throws(() => encodeAuthorisation({ ...once, signatures: [entry, entry] }), { name: "AssertionError" }, "and it is never written");
+  t.notOk(
+    await verdict({ ...once, signatures: signedBy(policy, pairs.slice(0, 2)).signatures.toReversed() }),
+    "in the wrong order",
+  );
+  t.throws(
+    () => encodeAuthorisation({ ...once, signatures: [entry, entry] }),
+    { name: "AssertionError" },
+    "and it is never written",
+  );
 });
 
 t.test("an authorisation that breaks the order or the number does not parse", async (t) => {
   const policy = policyOf(2, pairs.slice(0, 3));
   const encoded = encodeAuthorisation(signedBy(policy, pairs.slice(0, 2)));
   const body = toHex(encodePolicy(policy));
-  const item = (index: number, size = 64): string => `82${index.toString(16).padStart(2, "0")}58${size.toString(16)}${"00".repeat(size)}`;
+  const item = (index: number, size = 64): string =>
+    `82${index.toString(16).padStart(2, "0")}58${size.toString(16)}${"00".repeat(size)}`;
   t.ok(parseAuthorisation(encoded).ok);
   t.ok(parseAuthorisation(fromHex(`8302${body}82${item(0)}${item(2)}`)).ok, "valid form, worthless signatures");
   const refused: readonly (readonly [string, string, string])[] = [
@@ -230,16 +293,35 @@ t.test("signatures that holders made apart are gathered, each checked, extra one
     return { key: holder.publicKey, signature: holder.sign(MESSAGE) };
   };
   const [first, second, third, stranger] = [byHolder(0), byHolder(1), byHolder(2), byHolder(4)];
-  for (const gathered of [[first, second], [second, first], [third, first, second]]) {
+  for (const gathered of [
+    [first, second],
+    [second, first],
+    [third, first, second],
+  ]) {
     const made = gatherAuthorisation(policy, MESSAGE, gathered);
     t.ok(made.ok && (await verdict(made.value)));
     if (made.ok) t.equal(signatureCount(made.value), 2);
   }
-  t.same(gatherAuthorisation(policy, MESSAGE, [first]), { ok: false, error: { code: "multisig_threshold", got: 1, threshold: 2 } });
-  t.same(gatherAuthorisation(policy, MESSAGE, [first, first]), { ok: false, error: { code: "multisig_threshold", got: 1, threshold: 2 } }, "one signer twice");
-  t.same(gatherAuthorisation(policy, MESSAGE, [first, stranger]), { ok: false, error: { code: "multisig_signature", index: 1 } }, "not in the policy");
+  t.same(gatherAuthorisation(policy, MESSAGE, [first]), {
+    ok: false,
+    error: { code: "multisig_threshold", got: 1, threshold: 2 },
+  });
+  t.same(
+    gatherAuthorisation(policy, MESSAGE, [first, first]),
+    { ok: false, error: { code: "multisig_threshold", got: 1, threshold: 2 } },
+    "one signer twice",
+  );
+  t.same(
+    gatherAuthorisation(policy, MESSAGE, [first, stranger]),
+    { ok: false, error: { code: "multisig_signature", index: 1 } },
+    "not in the policy",
+  );
   const swapped = { key: first.key, signature: second.signature };
-  t.same(gatherAuthorisation(policy, MESSAGE, [swapped]), { ok: false, error: { code: "multisig_signature", index: 0 } }, "another holder's signature");
+  t.same(
+    gatherAuthorisation(policy, MESSAGE, [swapped]),
+    { ok: false, error: { code: "multisig_signature", index: 0 } },
+    "another holder's signature",
+  );
 });
 
 t.test("a signature that only ZIP215 accepts authorises, on the pool as on the calling thread", async (t) => {
@@ -257,8 +339,16 @@ t.test("hostile policies and authorisations are refused, or are the one encoding
   const policies = fc.constantFrom(policyOf(1, [pair]), policyOf(2, pairs), policyOf(2, [pair, quantum, hybrid]));
   await checkDecoder(t, "parsePolicy", { valid: policies.map(encodePolicy), decode: parsePolicy, encode: encodePolicy }, 1500);
   const authorisations = fc.constantFrom(
-    authoriseWith(pair, MESSAGE), authoriseWith(hybrid, MESSAGE), signedBy(policyOf(2, pairs), pairs.slice(1, 3)), signedBy(policyOf(1, [pair, hybrid]), [hybrid]),
+    authoriseWith(pair, MESSAGE),
+    authoriseWith(hybrid, MESSAGE),
+    signedBy(policyOf(2, pairs), pairs.slice(1, 3)),
+    signedBy(policyOf(1, [pair, hybrid]), [hybrid]),
   );
-  await checkDecoder(t, "parseAuthorisation", { valid: authorisations.map(encodeAuthorisation), decode: parseAuthorisation, encode: encodeAuthorisation }, 1500);
+  await checkDecoder(
+    t,
+    "parseAuthorisation",
+    { valid: authorisations.map(encodeAuthorisation), decode: parseAuthorisation, encode: encodeAuthorisation },
+    1500,
+  );
   t.equal(signatureSizeBytes("hybrid"), 3373);
 });

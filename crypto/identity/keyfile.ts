@@ -19,7 +19,15 @@ import { type RandomBytes, randomBytes } from "../backend/random.ts";
 import { scrypt, SCRYPT_LOG_N_MAX, SCRYPT_P, SCRYPT_R } from "../backend/scrypt.ts";
 import { type DecodeError, readWith, type Reader } from "../codec/reader.ts";
 import { Writer } from "../codec/writer.ts";
-import { keyPairFromSeed, type KeyType, type PublicKey, publicKeysEqual, readPublicKey, SEED_SIZE_BYTES, writePublicKey } from "../sign/key.ts";
+import {
+  keyPairFromSeed,
+  type KeyType,
+  type PublicKey,
+  publicKeysEqual,
+  readPublicKey,
+  SEED_SIZE_BYTES,
+  writePublicKey,
+} from "../sign/key.ts";
 
 /** 16 MiB of memory and 50 ms a guess: only for networks whose keys are worth nothing. */
 export const KEY_FILE_LOG_N_MIN = 14;

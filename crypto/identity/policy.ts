@@ -26,7 +26,8 @@ export type PolicyError =
 
 /** Makes a policy of keys in any order. */
 export function multisigPolicy(threshold: number, keys: readonly PublicKey[]): Result<MultisigPolicy, PolicyError> {
-  if (keys.length < 1 || keys.length > POLICY_KEYS_MAX) return fail({ code: "policy_keys", got: keys.length, max: POLICY_KEYS_MAX });
+  if (keys.length < 1 || keys.length > POLICY_KEYS_MAX)
+    return fail({ code: "policy_keys", got: keys.length, max: POLICY_KEYS_MAX });
   if (!Number.isInteger(threshold) || threshold < 1 || threshold > keys.length) {
     return fail({ code: "policy_threshold", got: threshold, keys: keys.length });
   }
@@ -50,7 +51,10 @@ export function parsePolicy(bytes: Uint8Array): Result<MultisigPolicy, DecodeErr
 /** Writes a policy; an invalid one is our bug. */
 export function writePolicy(writer: Writer, policy: MultisigPolicy): void {
   assert(policy.keys.length >= 1 && policy.keys.length <= POLICY_KEYS_MAX, `policy of ${policy.keys.length} keys`);
-  assert(policy.threshold >= 1 && policy.threshold <= policy.keys.length, `threshold ${policy.threshold} of ${policy.keys.length}`);
+  assert(
+    policy.threshold >= 1 && policy.threshold <= policy.keys.length,
+    `threshold ${policy.threshold} of ${policy.keys.length}`,
+  );
   assert(strictlyAscending(policy.keys), "policy keys are not sorted and distinct");
   writer.array(2).uint(policy.threshold).array(policy.keys.length);
   for (const key of policy.keys) writer.bytes(encodePublicKey(key));

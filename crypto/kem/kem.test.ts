@@ -29,7 +29,9 @@ t.test("the public ACVP seeds make the keys of FIPS 203", async (t) => {
   for (const { type, group } of groups) {
     t.equal(group.tests.length, 25);
     for (const backend of BACKENDS) {
-      const wrong = group.tests.filter(({ d, z, ek }) => toHex(kemKeyPairFromSeed(type, fromHex(d + z), backend).publicKey.bytes) !== ek.toLowerCase());
+      const wrong = group.tests.filter(
+        ({ d, z, ek }) => toHex(kemKeyPairFromSeed(type, fromHex(d + z), backend).publicKey.bytes) !== ek.toLowerCase(),
+      );
       t.same(wrong, [], `${type} by ${backend.name}`);
     }
   }
@@ -38,13 +40,23 @@ t.test("the public ACVP seeds make the keys of FIPS 203", async (t) => {
 t.test("the public ACVP encapsulations come out, and the public decapsulations, with implicit rejection", async (t) => {
   // Only the portable back end takes the randomness and the expanded keys that these vectors fix.
   const expanded = { "ml-kem-768": ml_kem768, "ml-kem-1024": ml_kem1024 } as const;
-  type Test = { readonly ek: string; readonly dk: string; readonly c: string; readonly k: string; readonly m: string; readonly reason?: string };
+  type Test = {
+    readonly ek: string;
+    readonly dk: string;
+    readonly c: string;
+    readonly k: string;
+    readonly m: string;
+    readonly reason?: string;
+  };
   const made = groupsOf<Test>("ML-KEM-encapDecap-FIPS203", "encapsulation");
   t.equal(made.length, 2);
   for (const { type, group } of made) {
     for (const { ek, dk, c, k, m } of group.tests) {
       const result = encapsulateNoble(type, fromHex(ek), fromHex(m));
-      t.ok(result !== undefined && toHex(result.ciphertext) === c.toLowerCase() && toHex(result.sharedSecret) === k.toLowerCase(), type);
+      t.ok(
+        result !== undefined && toHex(result.ciphertext) === c.toLowerCase() && toHex(result.sharedSecret) === k.toLowerCase(),
+        type,
+      );
       t.equal(toHex(expanded[type].decapsulate(fromHex(c), fromHex(dk))), k.toLowerCase());
     }
   }
@@ -52,18 +64,23 @@ t.test("the public ACVP encapsulations come out, and the public decapsulations, 
   t.equal(opened.length, 2);
   for (const { type, group } of opened) {
     t.ok(group.tests.some(({ reason }) => reason === "modified ciphertext"));
-    for (const { dk, c, k, reason } of group.tests) t.equal(toHex(expanded[type].decapsulate(fromHex(c), fromHex(dk))), k.toLowerCase(), `${type}: ${reason}`);
+    for (const { dk, c, k, reason } of group.tests)
+      t.equal(toHex(expanded[type].decapsulate(fromHex(c), fromHex(dk))), k.toLowerCase(), `${type}: ${reason}`);
   }
 });
 
 t.test("a public key that FIPS 203 refuses is refused by both back ends", async (t) => {
   // Section 7.2: the encoded coefficients must be below q = 3329.
-  const groups = groupsOf<{ readonly ek: string; readonly testPassed: boolean }>("ML-KEM-encapDecap-FIPS203", "encapsulationKeyCheck");
+  const groups = groupsOf<{ readonly ek: string; readonly testPassed: boolean }>(
+    "ML-KEM-encapDecap-FIPS203",
+    "encapsulationKeyCheck",
+  );
   t.equal(groups.length, 2);
   for (const { type, group } of groups) {
     t.ok(group.tests.some(({ testPassed }) => !testPassed) && group.tests.some(({ testPassed }) => testPassed));
     for (const { ek, testPassed } of group.tests) {
-      for (const backend of BACKENDS) t.equal(encapsulate({ type, bytes: fromHex(ek) }, backend).ok, testPassed, `${type} by ${backend.name}`);
+      for (const backend of BACKENDS)
+        t.equal(encapsulate({ type, bytes: fromHex(ek) }, backend).ok, testPassed, `${type} by ${backend.name}`);
     }
   }
 });
@@ -78,7 +95,11 @@ t.test("each back end opens what the other encapsulates", async (t) => {
         if (!made.ok) continue;
         t.equal(made.value.ciphertext.length, kemSizesBytes(type).ciphertext);
         t.equal(pair.publicKey.bytes.length, kemSizesBytes(type).publicKey);
-        t.same(pair.decapsulate(made.value.ciphertext), { ok: true, value: made.value.sharedSecret }, `${type}: ${sender.name} to ${receiver.name}`);
+        t.same(
+          pair.decapsulate(made.value.ciphertext),
+          { ok: true, value: made.value.sharedSecret },
+          `${type}: ${sender.name} to ${receiver.name}`,
+        );
         const other = kemKeyPairFromSeed(type, SEED.toReversed(), receiver).decapsulate(made.value.ciphertext);
         t.ok(other.ok && toHex(other.value) !== toHex(made.value.sharedSecret), "another key gives another secret");
       }
@@ -98,7 +119,10 @@ t.test("wrong sizes are refused with a code, one byte short or long", async (t) 
       }
       const { bytes } = pair.publicKey;
       for (const wrong of [new Uint8Array(0), bytes.subarray(1), concatBytes(bytes, new Uint8Array(1))]) {
-        t.same(encapsulate({ type, bytes: wrong }, backend), { ok: false, error: { code: "kem_public_key", gotBytes: wrong.length } });
+        t.same(encapsulate({ type, bytes: wrong }, backend), {
+          ok: false,
+          error: { code: "kem_public_key", gotBytes: wrong.length },
+        });
       }
     }
   }
@@ -117,16 +141,26 @@ t.test("the back ends agree on every damaged ciphertext and every damaged key", 
       for (const [at, mask] of changes) damaged[at % bytes.length] = (damaged[at % bytes.length] as number) ^ mask;
       return damaged;
     };
-    await checkProperty(t, `${type}: ciphertext`, fc.property(change, (changes) => {
-      const damaged = damage(ciphertext, changes);
-      const [first, second] = [ours.decapsulate(damaged), theirs.decapsulate(damaged)];
-      if (!first.ok || !second.ok) return false;
-      const unchanged = toHex(damaged) === toHex(ciphertext);
-      return toHex(first.value) === toHex(second.value) && (toHex(first.value) === toHex(sharedSecret)) === unchanged;
-    }), 60);
-    await checkProperty(t, `${type}: public key`, fc.property(change, (changes) => {
-      const bytes = damage(ours.publicKey.bytes, changes);
-      return encapsulate({ type, bytes }, native).ok === encapsulate({ type, bytes }, nobleKems).ok;
-    }), 60);
+    await checkProperty(
+      t,
+      `${type}: ciphertext`,
+      fc.property(change, (changes) => {
+        const damaged = damage(ciphertext, changes);
+        const [first, second] = [ours.decapsulate(damaged), theirs.decapsulate(damaged)];
+        if (!first.ok || !second.ok) return false;
+        const unchanged = toHex(damaged) === toHex(ciphertext);
+        return toHex(first.value) === toHex(second.value) && (toHex(first.value) === toHex(sharedSecret)) === unchanged;
+      }),
+      60,
+    );
+    await checkProperty(
+      t,
+      `${type}: public key`,
+      fc.property(change, (changes) => {
+        const bytes = damage(ours.publicKey.bytes, changes);
+        return encapsulate({ type, bytes }, native).ok === encapsulate({ type, bytes }, nobleKems).ok;
+      }),
+      60,
+    );
   }
 });

@@ -18,7 +18,13 @@ import {
   type KemType,
 } from "../backend/kems.ts";
 
-export { type Encapsulation, KEM_SEED_SIZE_BYTES, KEM_SHARED_SECRET_SIZE_BYTES, KEM_TYPES, type KemType } from "../backend/kems.ts";
+export {
+  type Encapsulation,
+  KEM_SEED_SIZE_BYTES,
+  KEM_SHARED_SECRET_SIZE_BYTES,
+  KEM_TYPES,
+  type KemType,
+} from "../backend/kems.ts";
 
 /** A public key: 1,184 or 1,568 bytes. */
 export type KemPublicKey = { readonly type: KemType; readonly bytes: Uint8Array };
@@ -45,7 +51,8 @@ export function kemKeyPairFromSeed(type: KemType, seed: Uint8Array, backend: Kem
   return {
     publicKey: { type, bytes: decapsulator.publicKey },
     decapsulate: (ciphertext) => {
-      if (ciphertext.length !== KEM_CIPHERTEXT_SIZES_BYTES[type]) return fail({ code: "kem_ciphertext", gotBytes: ciphertext.length });
+      if (ciphertext.length !== KEM_CIPHERTEXT_SIZES_BYTES[type])
+        return fail({ code: "kem_ciphertext", gotBytes: ciphertext.length });
       return ok(decapsulator.decapsulate(ciphertext));
     },
   };

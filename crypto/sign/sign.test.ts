@@ -46,7 +46,10 @@ const L = 2n ** 252n + 27742317777372353535851937790883648493n;
 async function verdict(key: PublicKey, message: Uint8Array, signature: Uint8Array): Promise<boolean | "split"> {
   const verdicts: boolean[] = [];
   for (const backend of BACKENDS) {
-    verdicts.push(verifySignature(key, message, signature, backend), await verifySignatureAsync(key, message, signature, backend));
+    verdicts.push(
+      verifySignature(key, message, signature, backend),
+      await verifySignatureAsync(key, message, signature, backend),
+    );
   }
   return verdicts.every((valid) => valid === verdicts[0]) ? (verdicts[0] as boolean) : "split";
 }
@@ -66,7 +69,10 @@ t.test("where node:crypto is absent or too old, the portable back ends serve and
     console.log([signatures.name, kems.name, Buffer.from(pair.publicKey.bytes.subarray(0, 64)).toString("hex"), valid].join(" "));`;
   const without: readonly (readonly [string, string])[] = [
     ["no way to load it", "process.getBuiltinModule = undefined;"],
-    ["one without raw keys, as before Node 24", "const load = process.getBuiltinModule; process.getBuiltinModule = (id) => ({ ...load.call(process, id), createPrivateKey: () => { throw new Error('unsupported'); } });"],
+    [
+      "one without raw keys, as before Node 24",
+      "const load = process.getBuiltinModule; process.getBuiltinModule = (id) => ({ ...load.call(process, id), createPrivateKey: () => { throw new Error('unsupported'); } });",
+    ],
   ];
   for (const [name, prelude] of without) {
     const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", prelude + script]);
@@ -75,19 +81,34 @@ t.test("where node:crypto is absent or too old, the portable back ends serve and
 });
 
 t.test("the public ed25519-speccheck cases get the verdicts of the ZIP215 column", async (t) => {
-  const row = readVectorText("ed25519-speccheck/results.md").split("\n").find((line) => line.startsWith("|Zebra"));
-  const expected = (row as string).split("|").slice(2, 14).map((cell) => cell.trim());
-  const cases = readVectorJson<readonly { readonly message: string; readonly pub_key: string; readonly signature: string }[]>("ed25519-speccheck/cases.json");
+  const row = readVectorText("ed25519-speccheck/results.md")
+    .split("\n")
+    .find((line) => line.startsWith("|Zebra"));
+  const expected = (row as string)
+    .split("|")
+    .slice(2, 14)
+    .map((cell) => cell.trim());
+  const cases =
+    readVectorJson<readonly { readonly message: string; readonly pub_key: string; readonly signature: string }[]>(
+      "ed25519-speccheck/cases.json",
+    );
   t.equal(cases.length, 12);
   for (const [index, { message, pub_key, signature }] of cases.entries()) {
     const key: PublicKey = { type: "ed25519", bytes: fromHex(pub_key) };
-    t.equal(await verdict(key, fromHex(message), fromHex(signature)), expected[index] === "V", `case ${index} is ${expected[index]}`);
+    t.equal(
+      await verdict(key, fromHex(message), fromHex(signature)),
+      expected[index] === "V",
+      `case ${index} is ${expected[index]}`,
+    );
   }
 });
 
 t.test("the public Wycheproof Ed25519 verdicts hold, but for the one test where ZIP215 says otherwise", async (t) => {
   const different: number[] = [];
-  for (const { group, test } of wycheproofTests<{ readonly publicKey: { readonly pk: string } }, { readonly msg: string; readonly sig: string }>("ed25519_test")) {
+  for (const { group, test } of wycheproofTests<
+    { readonly publicKey: { readonly pk: string } },
+    { readonly msg: string; readonly sig: string }
+  >("ed25519_test")) {
     const key: PublicKey = { type: "ed25519", bytes: fromHex(group.publicKey.pk) };
     const valid = await verdict(key, fromHex(test.msg), fromHex(test.sig));
     if (valid === "split") t.fail(`test ${test.tcId}: the paths disagree`);
@@ -146,7 +167,8 @@ t.test("S must be below L: the same signature with S + L is refused", async (t) 
 t.test("the RFC 8032 key and signature come out of its seed", async (t) => {
   // RFC 8032, 7.1, test 2.
   const seed = fromHex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb");
-  const signature = "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
+  const signature =
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00";
   for (const backend of BACKENDS) {
     const pair = keyPairFromSeed("ed25519", seed, { backend });
     t.equal(toHex(pair.publicKey.bytes), "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c", backend.name);
@@ -155,10 +177,14 @@ t.test("the RFC 8032 key and signature come out of its seed", async (t) => {
 });
 
 t.test("the public ACVP seeds make the ML-DSA-65 keys of FIPS 204", async (t) => {
-  const group = acvpGroups<{ readonly seed: string; readonly pk: string }>("ML-DSA-keyGen-FIPS204").find((each) => each.parameterSet === "ML-DSA-65");
+  const group = acvpGroups<{ readonly seed: string; readonly pk: string }>("ML-DSA-keyGen-FIPS204").find(
+    (each) => each.parameterSet === "ML-DSA-65",
+  );
   t.equal(group?.tests.length, 25);
   for (const backend of BACKENDS) {
-    const wrong = group?.tests.filter(({ seed, pk }) => toHex(backend.signer("ml-dsa-65", fromHex(seed)).publicKey) !== pk.toLowerCase());
+    const wrong = group?.tests.filter(
+      ({ seed, pk }) => toHex(backend.signer("ml-dsa-65", fromHex(seed)).publicKey) !== pk.toLowerCase(),
+    );
     t.same(wrong, [], backend.name);
   }
 });
@@ -179,7 +205,12 @@ t.test("each back end verifies what the other signs, in every key type, and noth
         changed[at] = (changed[at] as number) ^ 1;
         t.equal(await verdict(pair.publicKey, MESSAGE, changed), false, `${type}: bit of byte ${at}`);
       }
-      for (const wrong of [new Uint8Array(0), signature.subarray(1), concatBytes(signature, new Uint8Array(1)), new Uint8Array(signature.length)]) {
+      for (const wrong of [
+        new Uint8Array(0),
+        signature.subarray(1),
+        concatBytes(signature, new Uint8Array(1)),
+        new Uint8Array(signature.length),
+      ]) {
         t.equal(await verdict(pair.publicKey, MESSAGE, wrong), false, `${type}: ${wrong.length} bytes`);
       }
     }
@@ -200,7 +231,8 @@ t.test("both halves of a hybrid signature must verify", async (t) => {
   const other = keyPairFromSeed("hybrid", generateSeed());
   const signature = pair.sign(MESSAGE);
   const otherSignature = other.sign(MESSAGE);
-  const mixed = (classical: Uint8Array, quantum: Uint8Array): Uint8Array => concatBytes(classical.subarray(0, 64), quantum.subarray(64));
+  const mixed = (classical: Uint8Array, quantum: Uint8Array): Uint8Array =>
+    concatBytes(classical.subarray(0, 64), quantum.subarray(64));
   t.equal(await verdict(pair.publicKey, MESSAGE, mixed(signature, signature)), true);
   t.equal(await verdict(pair.publicKey, MESSAGE, mixed(otherSignature, signature)), false, "Ed25519 broken");
   t.equal(await verdict(pair.publicKey, MESSAGE, mixed(signature, otherSignature)), false, "ML-DSA broken");
@@ -234,7 +266,11 @@ t.test("derived seeds are what the documentation says, and differ by purpose", a
   t.equal(toHex(ed25519SeedOf("hybrid", SEED)), derived(1));
   t.equal(toHex(ed25519SeedOf("ml-dsa-65", SEED)), derived(3));
   const halfKey = ed25519.getPublicKey(ed25519SeedOf("hybrid", SEED));
-  t.equal(toHex(halfKey), toHex(keyPairFromSeed("hybrid", SEED).publicKey.bytes.subarray(0, 32)), "the peer id is that of the Ed25519 half");
+  t.equal(
+    toHex(halfKey),
+    toHex(keyPairFromSeed("hybrid", SEED).publicKey.bytes.subarray(0, 32)),
+    "the peer id is that of the Ed25519 half",
+  );
   t.equal(
     toHex(keyPairFromSeed("hybrid", SEED).publicKey.bytes.subarray(32)),
     toHex(keyPairFromSeed("ml-dsa-65", fromHex(derived(2))).publicKey.bytes),
@@ -243,7 +279,9 @@ t.test("derived seeds are what the documentation says, and differ by purpose", a
 
 t.test("deterministic pairs sign the same bytes every time and on every back end", async (t) => {
   for (const type of KEY_TYPES) {
-    const [first, second] = BACKENDS.map((backend) => keyPairFromSeed(type, SEED, { deterministic: true, backend }).sign(MESSAGE));
+    const [first, second] = BACKENDS.map((backend) =>
+      keyPairFromSeed(type, SEED, { deterministic: true, backend }).sign(MESSAGE),
+    );
     t.equal(toHex(first as Uint8Array), toHex(second as Uint8Array), type);
     t.ok(verifySignature(keyPairFromSeed(type, SEED).publicKey, MESSAGE, first as Uint8Array));
   }
@@ -258,13 +296,19 @@ t.test("the first bytes of a key say what it is, and a key has one encoding", as
     t.equal(encoded[0], index + 1);
     t.same(parsePublicKey(encoded), { ok: true, value: publicKey });
     t.same(parsePublicKey(encoded.subarray(0, -1)), { ok: false, error: { code: "key_length", gotBytes: encoded.length - 1 } });
-    t.same(parsePublicKey(concatBytes(encoded, new Uint8Array(1))), { ok: false, error: { code: "key_length", gotBytes: encoded.length + 1 } });
+    t.same(parsePublicKey(concatBytes(encoded, new Uint8Array(1))), {
+      ok: false,
+      error: { code: "key_length", gotBytes: encoded.length + 1 },
+    });
   }
-  for (const byte of [0, 4, 0x80, 255]) t.match(parsePublicKey(Uint8Array.of(byte, 1)), { ok: false, error: { code: "key_type", got: byte } });
+  for (const byte of [0, 4, 0x80, 255])
+    t.match(parsePublicKey(Uint8Array.of(byte, 1)), { ok: false, error: { code: "key_type", got: byte } });
   t.same(parsePublicKey(new Uint8Array(0)), { ok: false, error: { code: "key_type", got: undefined } });
   t.same(readWith(fromHex("4104"), readPublicKey), { ok: false, error: { code: "encoding_type", offset: 0 } });
   t.same(readWith(fromHex("4101"), readPublicKey), { ok: false, error: { code: "encoding_limit", offset: 0 } });
-  const seeds = fc.tuple(fc.constantFrom(...KEY_TYPES), fc.constant(SEED)).map(([type, seed]) => encodePublicKey(keyPairFromSeed(type, seed).publicKey));
+  const seeds = fc
+    .tuple(fc.constantFrom(...KEY_TYPES), fc.constant(SEED))
+    .map(([type, seed]) => encodePublicKey(keyPairFromSeed(type, seed).publicKey));
   await checkDecoder(t, "parsePublicKey", { valid: seeds, decode: parsePublicKey, encode: encodePublicKey });
 });
 
@@ -277,7 +321,12 @@ t.test("a parsed key does not change when the bytes it came from do", async (t) 
 
 t.test("the back ends agree on every key, message and signature, however malformed", async (t) => {
   const signed = (algorithm: SignatureAlgorithm): fc.Arbitrary<{ key: Uint8Array; message: Uint8Array; signature: Uint8Array }> =>
-    fc.record({ seed: fc.uint8Array({ minLength: 32, maxLength: 32 }), message: fc.uint8Array({ maxLength: 40 }), change: fc.option(fc.tuple(fc.boolean(), fc.nat(), fc.nat(7))) })
+    fc
+      .record({
+        seed: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+        message: fc.uint8Array({ maxLength: 40 }),
+        change: fc.option(fc.tuple(fc.boolean(), fc.nat(), fc.nat(7))),
+      })
       .map(({ seed, message, change }) => {
         const signer = native.signer(algorithm, seed);
         const signature = signer.sign(message);
@@ -289,36 +338,66 @@ t.test("the back ends agree on every key, message and signature, however malform
         }
         return { key, message, signature };
       });
-  for (const [algorithm, runs] of [["ed25519", 300], ["ml-dsa-65", 150]] as const) {
-    await checkProperty(t, `${algorithm}: signed, perhaps changed`, fc.property(signed(algorithm), ({ key, message, signature }) =>
-      native.verify(algorithm, key, message, signature) === nobleSignatures.verify(algorithm, key, message, signature)), runs);
+  for (const [algorithm, runs] of [
+    ["ed25519", 300],
+    ["ml-dsa-65", 150],
+  ] as const) {
+    await checkProperty(
+      t,
+      `${algorithm}: signed, perhaps changed`,
+      fc.property(
+        signed(algorithm),
+        ({ key, message, signature }) =>
+          native.verify(algorithm, key, message, signature) === nobleSignatures.verify(algorithm, key, message, signature),
+      ),
+      runs,
+    );
     const sizes = { key: PUBLIC_KEY_SIZES_BYTES[algorithm], signature: SIGNATURE_SIZES_BYTES[algorithm] };
     const noise = fc.record({
       key: fc.uint8Array({ minLength: sizes.key, maxLength: sizes.key }),
       signature: fc.uint8Array({ minLength: sizes.signature, maxLength: sizes.signature }),
     });
-    await checkProperty(t, `${algorithm}: noise`, fc.property(noise, ({ key, signature }) =>
-      native.verify(algorithm, key, MESSAGE, signature) === nobleSignatures.verify(algorithm, key, MESSAGE, signature)), runs / 5);
+    await checkProperty(
+      t,
+      `${algorithm}: noise`,
+      fc.property(
+        noise,
+        ({ key, signature }) =>
+          native.verify(algorithm, key, MESSAGE, signature) === nobleSignatures.verify(algorithm, key, MESSAGE, signature),
+      ),
+      runs / 5,
+    );
   }
   // Edge cases of the curve in every place: torsion components in A and R, and S of small and large value.
   const torsion = smallOrderEncodings();
   const edges = fc.record({
-    key: fc.nat(13), commitment: fc.nat(13), scalar: fc.bigInt({ min: 0n, max: 2n ** 253n }), seed: fc.uint8Array({ minLength: 32, maxLength: 32 }), which: fc.nat(3),
+    key: fc.nat(13),
+    commitment: fc.nat(13),
+    scalar: fc.bigInt({ min: 0n, max: 2n ** 253n }),
+    seed: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+    which: fc.nat(3),
   });
-  await checkProperty(t, "ed25519: torsion added to a valid key or commitment", fc.property(edges, ({ key, commitment, scalar, seed, which }) => {
-    const publicKey = ed25519.getPublicKey(seed);
-    const add = (bytes: Uint8Array, index: number): Uint8Array =>
-      ed25519.Point.fromBytes(bytes, true).add(ed25519.Point.fromBytes(torsion[index] as Uint8Array, true)).toBytes();
-    const a = which & 1 ? add(publicKey, key) : publicKey;
-    const r = ed25519.Point.BASE.multiply((scalar % (L - 1n)) + 1n).toBytes();
-    const mixedR = which & 2 ? add(r, commitment) : r;
-    // S = r + h a, with h over the mixed bytes: valid by the cofactored equation and, mostly, not by the other.
-    const extended = ed25519.utils.getExtendedPublicKey(seed);
-    const h = hashToScalar(concatBytes(mixedR, a, MESSAGE));
-    const s = ((scalar % (L - 1n)) + 1n + h * extended.scalar) % L;
-    const signature = concatBytes(mixedR, fromHex(s.toString(16).padStart(64, "0")).toReversed());
-    return native.verify("ed25519", a, MESSAGE, signature) && nobleSignatures.verify("ed25519", a, MESSAGE, signature);
-  }), 100);
+  await checkProperty(
+    t,
+    "ed25519: torsion added to a valid key or commitment",
+    fc.property(edges, ({ key, commitment, scalar, seed, which }) => {
+      const publicKey = ed25519.getPublicKey(seed);
+      const add = (bytes: Uint8Array, index: number): Uint8Array =>
+        ed25519.Point.fromBytes(bytes, true)
+          .add(ed25519.Point.fromBytes(torsion[index] as Uint8Array, true))
+          .toBytes();
+      const a = which & 1 ? add(publicKey, key) : publicKey;
+      const r = ed25519.Point.BASE.multiply((scalar % (L - 1n)) + 1n).toBytes();
+      const mixedR = which & 2 ? add(r, commitment) : r;
+      // S = r + h a, with h over the mixed bytes: valid by the cofactored equation and, mostly, not by the other.
+      const extended = ed25519.utils.getExtendedPublicKey(seed);
+      const h = hashToScalar(concatBytes(mixedR, a, MESSAGE));
+      const s = ((scalar % (L - 1n)) + 1n + h * extended.scalar) % L;
+      const signature = concatBytes(mixedR, fromHex(s.toString(16).padStart(64, "0")).toReversed());
+      return native.verify("ed25519", a, MESSAGE, signature) && nobleSignatures.verify("ed25519", a, MESSAGE, signature);
+    }),
+    100,
+  );
 });
 
 t.test("more keys than are kept do not make a key forgotten wrongly", async (t) => {
@@ -329,7 +408,8 @@ t.test("more keys than are kept do not make a key forgotten wrongly", async (t) 
     seed[31] = index >> 8;
     const other = keyPairFromSeed("ed25519", seed);
     if (!verifySignature(other.publicKey, MESSAGE, other.sign(MESSAGE))) t.fail(`key ${index}`);
-    if (index % 100 === 0) t.equal(verifySignature(other.publicKey, MESSAGE, signature), toHex(other.publicKey.bytes) === toHex(pair.publicKey.bytes));
+    if (index % 100 === 0)
+      t.equal(verifySignature(other.publicKey, MESSAGE, signature), toHex(other.publicKey.bytes) === toHex(pair.publicKey.bytes));
   }
   t.ok(verifySignature(pair.publicKey, MESSAGE, signature));
 });

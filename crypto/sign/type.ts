@@ -13,7 +13,7 @@ export type KeyType = "ed25519" | "ml-dsa-65" | "hybrid";
 export const KEY_TYPES: readonly KeyType[] = ["ed25519", "ml-dsa-65", "hybrid"];
 
 /** The first byte of an encoded key. Part of the format; stays under 0x80. */
-export const KEY_TYPE_BYTES = { "ed25519": 1, "ml-dsa-65": 2, "hybrid": 3 } as const satisfies Record<KeyType, number>;
+export const KEY_TYPE_BYTES = { ed25519: 1, "ml-dsa-65": 2, hybrid: 3 } as const satisfies Record<KeyType, number>;
 
 const KEY_SIZES_BYTES = {
   ...PUBLIC_KEY_SIZES_BYTES,

@@ -31,7 +31,10 @@ const mutationArbitrary: fc.Arbitrary<Mutation> = fc.record({
   kind: fc.constantFrom("flip", "set", "insert", "remove", "cut", "append", "repeat"),
   at: fc.nat(0xffff_ffff),
   // Heads of every major type and length, and anything else.
-  byte: fc.oneof(fc.nat(255), fc.constantFrom(0x00, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x3b, 0x5f, 0x9b, 0xa1, 0xbf, 0xd8, 0xf6, 0xf7, 0xfb, 0xff)),
+  byte: fc.oneof(
+    fc.nat(255),
+    fc.constantFrom(0x00, 0x17, 0x18, 0x19, 0x1a, 0x1b, 0x3b, 0x5f, 0x9b, 0xa1, 0xbf, 0xd8, 0xf6, 0xf7, 0xfb, 0xff),
+  ),
   length: fc.integer({ min: 1, max: 9 }),
 });
 
@@ -66,7 +69,9 @@ function mutate(bytes: Uint8Array, { kind, at, byte, length }: Mutation): Uint8A
 
 /** A valid encoding, or one damaged up to three times. */
 export function mutated(valid: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Array> {
-  return fc.tuple(valid, fc.array(mutationArbitrary, { maxLength: 3 })).map(([bytes, mutations]) => mutations.reduce(mutate, bytes));
+  return fc
+    .tuple(valid, fc.array(mutationArbitrary, { maxLength: 3 }))
+    .map(([bytes, mutations]) => mutations.reduce(mutate, bytes));
 }
 
 /**
@@ -76,10 +81,17 @@ export function mutated(valid: fc.Arbitrary<Uint8Array>): fc.Arbitrary<Uint8Arra
 export async function checkDecoder<T>(
   t: Reporter,
   name: string,
-  decoder: { readonly valid: fc.Arbitrary<Uint8Array>; readonly decode: (bytes: Uint8Array) => Result<T, Coded>; readonly encode: (value: T) => Uint8Array },
+  decoder: {
+    readonly valid: fc.Arbitrary<Uint8Array>;
+    readonly decode: (bytes: Uint8Array) => Result<T, Coded>;
+    readonly encode: (value: T) => Uint8Array;
+  },
   runs = 500,
 ): Promise<void> {
-  const hostile = fc.oneof({ arbitrary: mutated(decoder.valid), weight: 9 }, { arbitrary: fc.uint8Array({ maxLength: 80 }), weight: 1 });
+  const hostile = fc.oneof(
+    { arbitrary: mutated(decoder.valid), weight: 9 },
+    { arbitrary: fc.uint8Array({ maxLength: 80 }), weight: 1 },
+  );
   let refused = 0;
   let accepted = 0;
   const property = fc.property(hostile, (bytes) => {

@@ -40,14 +40,17 @@ export type WycheproofTest<Test> = Test & {
 };
 
 /** Every test of a Wycheproof file with its group, after checking that none is missing. */
-export function wycheproofTests<Group, Test>(name: string): readonly { readonly group: Group; readonly test: WycheproofTest<Test> }[] {
+export function wycheproofTests<Group, Test>(
+  name: string,
+): readonly { readonly group: Group; readonly test: WycheproofTest<Test> }[] {
   const file = readVectorJson<{
     readonly numberOfTests: number;
     readonly testGroups: readonly (Group & { readonly tests: readonly WycheproofTest<Test>[] })[];
   }>(`wycheproof/testvectors_v1/${name}.json`);
   const all: { group: Group; test: WycheproofTest<Test> }[] = [];
   for (const group of file.testGroups) for (const test of group.tests) all.push({ group, test });
-  if (all.length !== file.numberOfTests || all.length === 0) throw new Error(`${name}: ${all.length} of ${file.numberOfTests} tests`);
+  if (all.length !== file.numberOfTests || all.length === 0)
+    throw new Error(`${name}: ${all.length} of ${file.numberOfTests} tests`);
   return all;
 }
 
@@ -56,7 +59,9 @@ export type AcvpGroup<Test> = { readonly parameterSet: string; readonly function
 
 /** The groups of an ACVP set, from its file that holds questions and answers together. */
 export function acvpGroups<Test>(name: string): readonly AcvpGroup<Test>[] {
-  const file = readVectorJson<{ readonly testGroups: readonly AcvpGroup<Test>[] }>(`acvp/acvp/${name}/internalProjection.json.gz`);
+  const file = readVectorJson<{ readonly testGroups: readonly AcvpGroup<Test>[] }>(
+    `acvp/acvp/${name}/internalProjection.json.gz`,
+  );
   if (file.testGroups.length === 0) throw new Error(`${name}: no groups`);
   return file.testGroups;
 }
