@@ -1,0 +1,277 @@
+/**
+ * Audits a chain from its network file alone: every header, certificate, transaction, result and root, by doing all
+ * of it again.
+ *
+ * ```
+ *   for each height:  decode -> certificate (more than 2/3 of the set that our own replica has) -> re-execute on the
+ *                     replica: every root, result and validator hash of the header must come out -> indexes
+ *   at the head:      every row of the state proven against its root, every record against its partition, old headers
+ *                     against the history root
+ * ```
+ *
+ * The replica is a ledger of our own, in a store of our own, that starts at genesis: nothing of the source is believed
+ * but what the replica comes to as well. The first thing that does not hold ends the audit and is named.
+ */
+
+import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
+import { codeOf, CodedError } from "../../crypto/base/error.ts";
+import { present } from "../../crypto/base/assert.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Block, encodeHeader, encodeResult, parseBlock, type TransactionResult } from "../../chain/block/block.ts";
+import type { NetworkFile } from "../../chain/block/genesis.ts";
+import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
+import { encodeMembers, findValidator } from "../../chain/block/validators.ts";
+import { parseCertificate } from "../../chain/block/vote.ts";
+import { Ledger } from "../../chain/ledger/ledger.ts";
+import { frontierRoot, LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
+import type { Executor } from "../../chain/state/executor.ts";
+import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
+import { verifyRange } from "../../chain/state/proof.ts";
+import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
+import type { Store } from "../../chain/store/store.ts";
+import type { AuditFault } from "./errors.ts";
+import type { AuditSource, EncodedHeight } from "./source.ts";
+
+/** Rows of one page of the state, and records of one request: within what any node answers at once. */
+const STATE_PAGE_ROWS = 100;
+const RECORDS_PAGE = 50;
+/** Old headers proven against the newest: all of a short chain, evenly spaced ones of a long one. */
+const HISTORY_PROOFS_MAX = 512n;
+/** Past versions of the replica's state go once in so many heights, so that a long audit stays small. */
+const PRUNE_INTERVAL_HEIGHTS = 256n;
+
+/** How much was checked. */
+export type AuditReport = {
+  readonly source: string;
+  readonly height: Height;
+  readonly stateRoot: Hash;
+  readonly headers: number;
+  readonly certificates: number;
+  readonly signatures: number;
+  readonly transactions: number;
+  readonly results: number;
+  readonly stateRows: number;
+  readonly records: number;
+  readonly historyProofs: number;
+};
+
+/** What an audit is done with. */
+export type AuditOptions = {
+  readonly source: AuditSource;
+  readonly network: NetworkFile;
+  readonly executor: Executor;
+  /** An empty store for the replica, which the audit closes. */
+  readonly store: Store;
+  readonly signal: AbortSignal;
+  readonly onProgress?: (progress: { readonly height: bigint; readonly target: bigint }) => void;
+};
+
+type Counts = { -readonly [Key in keyof Omit<AuditReport, "source" | "height" | "stateRoot">]: number };
+
+/** Thrown inside an audit and caught by `audit` alone, so that checks read straight down. */
+class Fault extends Error {
+  readonly fault: AuditFault;
+  constructor(fault: AuditFault) {
+    super(fault.code);
+    this.fault = fault;
+  }
+}
+
+/** Audits everything up to the head that the source has when asked. */
+export async function audit(options: AuditOptions): Promise<Result<AuditReport, AuditFault>> {
+  await using replica = await Ledger.open({ store: options.store, network: options.network, executor: options.executor });
+  try {
+    return ok(await new Audit(options, replica).run());
+  } catch (error) {
+    if (error instanceof Fault) return fail(error.fault);
+    throw error;
+  }
+}
+
+/** One audit under way. */
+class Audit {
+  readonly #source: AuditSource;
+  readonly #replica: Ledger;
+  readonly #signal: AbortSignal;
+  readonly #onProgress: NonNullable<AuditOptions["onProgress"]>;
+  readonly #counts: Counts = { headers: 0, certificates: 0, signatures: 0, transactions: 0, results: 0, stateRows: 0, records: 0, historyProofs: 0 };
+
+  constructor(options: AuditOptions, replica: Ledger) {
+    this.#source = options.source;
+    this.#replica = replica;
+    this.#signal = options.signal;
+    this.#onProgress = options.onProgress ?? (() => undefined);
+  }
+
+  async run(): Promise<AuditReport> {
+    const head = await this.#ask(GENESIS_HEIGHT, () => this.#source.head());
+    for (let height = heightOf(1n); height <= head; height = nextHeight(height)) {
+      this.#signal.throwIfAborted();
+      await this.#auditHeight(height);
+      if (height % PRUNE_INTERVAL_HEIGHTS === 0n) await this.#replica.tree.prune(height, this.#signal);
+      this.#onProgress({ height, target: head });
+    }
+    if (head > GENESIS_HEIGHT) {
+      await this.#auditState(head);
+      await this.#auditRecords(head);
+      await this.#auditHistory(head);
+    }
+    return { source: this.#source.name, height: head, stateRoot: this.#replica.head().stateRoot, ...this.#counts };
+  }
+
+  async #auditHeight(height: Height): Promise<void> {
+    const encoded = await this.#ask(height, () => this.#source.height(height));
+    if (encoded === undefined) throw new Fault({ code: "audit_missing", height });
+    const block = this.#decode(height, encoded);
+    const certificate = await this.#auditCertificate(height, block, encoded.certificate);
+    await this.#auditBlock(height, block);
+    const { results } = await this.#replica.commit(block, certificate);
+    this.#auditIndexes(height, block, results);
+    this.#counts.headers += 1;
+    this.#counts.transactions += block.transactions.length;
+    this.#counts.results += results.length;
+  }
+
+  #decode(height: Height, { block: bytes }: EncodedHeight): Block {
+    const block = parseBlock(bytes);
+    if (!block.ok) throw new Fault({ code: "audit_block", height, reason: block.error.code, ...fieldOf(block.error) });
+    if (block.value.header.height !== height) throw new Fault({ code: "audit_block", height, field: "header.height" });
+    return block.value;
+  }
+
+  async #auditCertificate(height: Height, block: Block, bytes: Uint8Array): Promise<Parameters<Ledger["commit"]>[1]> {
+    const certificate = parseCertificate(bytes);
+    if (!certificate.ok) throw new Fault({ code: "audit_certificate", height, reason: certificate.error.code });
+    const checked = await this.#replica.checkCertificate(block, certificate.value);
+    if (!checked.ok) throw new Fault({ code: "audit_certificate", height, reason: checked.error.code, ...fieldOf(checked.error) });
+    this.#counts.certificates += 1;
+    this.#counts.signatures += certificate.value.signatures.length;
+    return certificate.value;
+  }
+
+  /** Everything that the header commits to, by execution. */
+  async #auditBlock(height: Height, block: Block): Promise<void> {
+    const set = present(this.#replica.validators(height), "validators of the next height");
+    if (findValidator(set, block.header.proposer) === undefined) throw new Fault({ code: "audit_proposer", height, field: "header.proposer" });
+    const judged = await this.#replica.judge(block);
+    if (judged.ok) return;
+    const { code, field, transactionIndex } = judged.error;
+    if (transactionIndex === undefined) throw new Fault({ code: "audit_header", height, reason: code, ...(field === undefined ? {} : { field }) });
+    throw new Fault({ code: "audit_transaction", height, reason: code, field: `transactions[${transactionIndex}]${field === undefined ? "" : `.${field}`}` });
+  }
+
+  /** What a data directory keeps beside the blocks, each found by its own key. */
+  #auditIndexes(height: Height, block: Block, results: readonly TransactionResult[]): void {
+    const { indexes } = this.#source;
+    if (indexes === undefined) return;
+    const header = this.#read(height, () => indexes.header(height));
+    if (header === undefined || !bytesEqual(header, encodeHeader(block.header))) throw new Fault({ code: "audit_header", height, field: "header" });
+    const stored = this.#read(height, () => indexes.results(height));
+    const wrong = results.findIndex((result, index) => !sameResult(stored?.[index], result));
+    if (wrong >= 0 || stored?.length !== results.length) throw new Fault({ code: "audit_results", height, field: `results[${Math.max(wrong, 0)}]` });
+    const validators = this.#read(height, () => indexes.validators(height));
+    const expected = encodeMembers(present(this.#replica.validators(nextHeight(height)), "validators of the next height"));
+    if (validators === undefined || !bytesEqual(validators, expected)) throw new Fault({ code: "audit_validators", height });
+    for (const [index, { id }] of block.transactions.entries()) {
+      const found = this.#read(height, () => indexes.find(id));
+      if (found?.height !== height || found.index !== index) throw new Fault({ code: "audit_index", height, field: `transactions[${index}]`, reason: toHex(id) });
+    }
+  }
+
+  /** Every row of the newest state, page by page, each page proven complete. */
+  async #auditState(height: Height): Promise<void> {
+    const root = this.#replica.head().stateRoot;
+    let from: Uint8Array | undefined = new Uint8Array(0);
+    while (from !== undefined) {
+      this.#signal.throwIfAborted();
+      const at: Uint8Array = from;
+      const proof: Uint8Array | undefined = await this.#ask(height, () => this.#source.state(height, at, STATE_PAGE_ROWS));
+      if (proof === undefined) throw new Fault({ code: "audit_state", height, field: `from ${toHex(at)}`, reason: "absent" });
+      const page = verifyRange(root, { from: at }, proof);
+      if (!page.ok) throw new Fault({ code: "audit_state", height, field: `from ${toHex(at)}`, reason: page.error.code });
+      this.#counts.stateRows += page.value.rows.length;
+      const next: Uint8Array | undefined = page.value.continueFrom;
+      // A page that shows nothing and promises more would go on for ever.
+      if (next !== undefined && compareBytes(next, at) <= 0) throw new Fault({ code: "audit_state", height, field: `from ${toHex(at)}`, reason: "no progress" });
+      from = next;
+    }
+  }
+
+  /** Every record of every partition, against the root in the partition's row, which the replica has too. */
+  async #auditRecords(height: Height): Promise<void> {
+    for (const { key, value } of this.#replica.stateEntries(height, partitionRange())) {
+      const name = parseStateKey(key);
+      if (name?.kind !== "partition") throw new CodedError("audit_replica", { message: "a partition row under another key", key: toHex(key) });
+      const { frontier } = ownRow(parsePartitionHead(value), "partition");
+      await this.#auditPartition(height, name, { size: frontier.size, root: frontierRoot(LOG_HASHER, frontier) });
+    }
+  }
+
+  async #auditPartition(height: Height, name: { readonly stream: string; readonly partition: number }, head: { readonly size: bigint; readonly root: Hash }): Promise<void> {
+    const { stream, partition } = name;
+    const place = `${stream}/${partition}`;
+    for (let from = 0n; from < head.size; ) {
+      this.#signal.throwIfAborted();
+      const start = from;
+      const records = await this.#ask(height, () => this.#source.records(height, stream, partition, start, RECORDS_PAGE));
+      if (records.length === 0) throw new Fault({ code: "audit_records", height, field: `${place}[${from}]`, reason: "absent" });
+      for (const { index, bytes, siblings } of records) {
+        const field = `${place}[${from}]`;
+        if (index !== from || siblings === undefined) throw new Fault({ code: "audit_records", height, field, reason: "absent" });
+        const proven = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(bytes), index, siblings, ...head });
+        if (!proven.ok) throw new Fault({ code: "audit_records", height, field, reason: proven.error.code });
+        this.#counts.records += 1;
+        from += 1n;
+        if (from === head.size) break;
+      }
+    }
+  }
+
+  /** Old headers, from the newest one alone. */
+  async #auditHistory(head: Height): Promise<void> {
+    const root = present(this.#replica.header(head), "head of the replica").historyRoot;
+    const size = head - 1n;
+    const step = size / HISTORY_PROOFS_MAX + 1n;
+    for (let height = 1n; height <= size; height += step) {
+      this.#signal.throwIfAborted();
+      const of = heightOf(height);
+      const siblings = await this.#ask(of, () => this.#source.history(of, head));
+      const hash = present(this.#replica.block(of), "block of the replica").hash;
+      const proven = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(hash), index: height - 1n, size, siblings: siblings ?? [], root });
+      if (!proven.ok) throw new Fault({ code: "audit_history", height: of, field: "historyRoot", reason: proven.error.code });
+      this.#counts.historyProofs += 1;
+    }
+  }
+
+  /** A source that cannot answer is a finding of its own, at the height in question. */
+  async #ask<T>(height: Height, question: () => Promise<T>): Promise<T> {
+    try {
+      return await question();
+    } catch (error) {
+      throw this.#unreadable(height, error);
+    }
+  }
+
+  #read<T>(height: Height, question: () => T): T {
+    try {
+      return question();
+    } catch (error) {
+      throw this.#unreadable(height, error);
+    }
+  }
+
+  #unreadable(height: Height, error: unknown): unknown {
+    if (!(error instanceof CodedError) || this.#signal.aborted) return error;
+    const { message } = error.detail;
+    return new Fault({ code: "audit_unreadable", height, reason: codeOf(error), ...(typeof message === "string" ? { field: message } : {}) });
+  }
+}
+
+function sameResult(stored: TransactionResult | undefined, executed: TransactionResult): boolean {
+  return stored !== undefined && bytesEqual(encodeResult(stored), encodeResult(executed));
+}
+
+function fieldOf(error: object): { readonly field?: string } {
+  return "field" in error && typeof error.field === "string" ? { field: error.field } : {};
+}

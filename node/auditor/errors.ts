@@ -1,0 +1,35 @@
+/** What an audit can find wrong, and what it means for whoever runs or trusts the audited node. */
+
+/**
+ * The first thing that does not hold, of one height.
+ *
+ * `field` names what of it (`header.stateRoot`, `calls[0]`, a row's key in hex); `reason` is the code of the check
+ * underneath.
+ */
+export type AuditFault = {
+  readonly code: AuditCode;
+  readonly height: bigint;
+  readonly field?: string;
+  readonly reason?: string;
+};
+
+/** Every code, with what to do. */
+export const AUDIT_CODES = {
+  audit_unreadable: "the source failed to give what it should hold: its disk or connection is broken, or its rows were changed",
+  audit_missing: "a height is not there: restore the home from a snapshot, or sync again",
+  audit_block: "the bytes of a block do not decode: they were changed",
+  audit_header: "a header contradicts the block before it, the network file, or what executing its transactions gives",
+  audit_transaction: "a transaction of a block is not valid or not signed",
+  audit_certificate: "a certificate does not prove that more than 2/3 of its validators decided the block",
+  audit_proposer: "a block names a proposer that is no validator of its height",
+  audit_results: "the stored results are not what executing the block gives",
+  audit_index: "the transaction index leads elsewhere",
+  audit_validators: "the stored validator set of a height is not the one that the chain gives",
+  audit_history: "an old header cannot be proven from the newest one",
+  audit_state: "a row of the state cannot be proven against the root in the header",
+  audit_records: "a record of a partition is missing, differs, or cannot be proven",
+  audit_head: "the source claims a head that it does not hold, or went backwards during the audit",
+} as const satisfies Record<string, string>;
+
+/** One of `AUDIT_CODES`. */
+export type AuditCode = keyof typeof AUDIT_CODES;

@@ -1,0 +1,65 @@
+/**
+ * Where an audit reads from: the data directory of a stopped node, or a running node that is believed nothing
+ * (`rpc-source.ts`). Both answer the same questions; a local one also shows its indexes.
+ */
+
+import type { TransactionResult } from "../../chain/block/block.ts";
+import type { Height } from "../../chain/block/height.ts";
+import { nextHeight } from "../../chain/block/height.ts";
+import { encodeMembers } from "../../chain/block/validators.ts";
+import type { Ledger } from "../../chain/ledger/ledger.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+
+/** A block and the certificate of its own height, as bytes. */
+export type EncodedHeight = { readonly block: Uint8Array; readonly certificate: Uint8Array };
+
+/** A record and its path to the root of its partition. */
+export type EncodedRecord = { readonly index: bigint; readonly bytes: Uint8Array; readonly siblings: readonly Hash[] | undefined };
+
+/** What an audit asks. Absence is `undefined`; a source that fails throws `CodedError`. */
+export interface AuditSource {
+  /** For people: a path or a URL. */
+  readonly name: string;
+  /** The newest final height. */
+  head(): Promise<Height>;
+  height(height: Height): Promise<EncodedHeight | undefined>;
+  /** Siblings of header `of` under the history root in header `at`. */
+  history(of: Height, at: Height): Promise<readonly Hash[] | undefined>;
+  /** A proof of a page of the state after `height`, from key `from` on. */
+  state(height: Height, from: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
+  /** Records of a partition, each proven against its head in the state after `height`. */
+  records(height: Height, stream: string, partition: number, from: bigint, count: number): Promise<readonly EncodedRecord[]>;
+  /** What only a data directory has. */
+  readonly indexes?: {
+    header(height: Height): Uint8Array | undefined;
+    results(height: Height): readonly TransactionResult[] | undefined;
+    validators(height: Height): Uint8Array | undefined;
+    find(id: Hash): { readonly height: Height; readonly index: number } | undefined;
+  };
+}
+
+/** The source over an opened ledger. Reads alone. */
+export function ledgerSource(ledger: Ledger, name: string): AuditSource {
+  return {
+    name,
+    head: async () => ledger.head().height,
+    height: async (height) => {
+      const block = ledger.blockBytes(height);
+      const certificate = ledger.certificateBytes(height);
+      return block === undefined || certificate === undefined ? undefined : { block, certificate };
+    },
+    history: async (of, at) => ledger.proveHistory(of, at),
+    state: async (height, from, limit) => ledger.proveState(height, { from, limit }),
+    records: async (height, stream, partition, from, count) =>
+      ledger.records(stream, partition, from, count).map(({ index, bytes }) => ({ index, bytes, siblings: ledger.proveRecord(height, stream, partition, index) })),
+    indexes: {
+      header: (height) => ledger.headerBytes(height),
+      results: (height) => ledger.results(height),
+      validators: (height) => {
+        const set = ledger.validators(nextHeight(height));
+        return set === undefined ? undefined : encodeMembers(set);
+      },
+      find: (id) => ledger.findTransaction(id),
+    },
+  };
+}
