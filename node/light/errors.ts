@@ -21,6 +21,7 @@ export const UNPROVEN_CODES = {
   validators_mismatch: "The given validator set is not the one that the header names. The node is faulty or lying.",
   root_mismatch: "The proof leads to another root than the header's. The node is faulty or lying.",
   proof_malformed: "The proof does not decode, or cannot lead anywhere. The node is faulty or lying.",
+  proof_incomplete: "The proof hides something that may be part of the answer. The node is faulty or lying.",
   range_incomplete: "A page does not begin where the one before ended, or never ends. The node is faulty or lying.",
   stale_head: "The node's head is behind one that was proven before. Ask another node, or wait.",
   old_head: "The newest block is older than is allowed. The network stands still, or the node hides its progress.",

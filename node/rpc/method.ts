@@ -5,6 +5,7 @@ import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { type Height, GENESIS_HEIGHT } from "../../chain/block/height.ts";
+import { successor } from "../../chain/state/range.ts";
 import type { NodeBackend } from "./backend.ts";
 import type { Refusal, RpcCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
@@ -133,11 +134,4 @@ export function provePage(
   const proof = ledger.proveState(height.value, next === undefined ? read.range : { ...read.range, limit: rows.length });
   if (proof === undefined) return fail({ code: "height_pruned", field: "height" });
   return ok({ rows, next, height: height.value, proof, ...anchorField(read.anchor, height.value, context) });
-}
-
-/** The least key after `key`. */
-export function successor(key: Uint8Array): Uint8Array {
-  const next = new Uint8Array(key.length + 1);
-  next.set(key);
-  return next;
 }

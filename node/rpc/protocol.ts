@@ -8,6 +8,7 @@
 
 import { parseUtf8 } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { REFUSALS } from "../../chain/block/errors.ts";
 import { RPC_CODES, RPC_ERROR, type Refusal, type RpcCode } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 
@@ -35,8 +36,12 @@ export function rpcError(number: number, code: RpcCode, detail: Readonly<Record<
 
 /** An error object for a refusal of a method, with number -32000. */
 export function refusalError(refusal: Refusal): ErrorObject {
-  const known = Object.hasOwn(RPC_CODES, refusal.code) ? RPC_CODES[refusal.code as RpcCode] : undefined;
-  return { code: RPC_ERROR.coded, message: known ?? refusal.code, data: refusal };
+  return { code: RPC_ERROR.coded, message: meaningOf(refusal.code), data: refusal };
+}
+
+function meaningOf(code: string): string {
+  if (Object.hasOwn(RPC_CODES, code)) return RPC_CODES[code as RpcCode];
+  return Object.hasOwn(REFUSALS, code) ? REFUSALS[code as keyof typeof REFUSALS].meaning : code;
 }
 
 /** An answer that carries an error ; without an id where the request's could not be read. */

@@ -77,10 +77,13 @@ export const anchorSchema = z
   })
   .describe("What ties the answer to the validator set: check the certificate, then the proof against the header.");
 
+/** Codes and fields are ASCII; a lone surrogate, say, has no encoding that a proof could be checked against. */
+const RESULT_TEXT = z.string().max(RESULT_TEXT_SIZE_BYTES_MAX).regex(/^[\x20-\x7e]*$/);
+
 /** What a transaction did. */
 export const resultSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("applied") }),
-  z.strictObject({ kind: z.literal("failed"), code: z.string().max(RESULT_TEXT_SIZE_BYTES_MAX), field: z.string().max(RESULT_TEXT_SIZE_BYTES_MAX) }),
+  z.strictObject({ kind: z.literal("failed"), code: RESULT_TEXT, field: RESULT_TEXT }),
 ]);
 
 /** Parameters of every read of the state. */
@@ -101,6 +104,9 @@ export const nameSchema = z.string().regex(NAME_PATTERN);
 
 /** A row key. */
 export const rowKeySchema = bytesSchema(ROW_KEY_SIZE_BYTES_MAX);
+
+/** A bound of a range of row keys: one byte more than a key may have, for the least key after the longest one. */
+export const rowBoundSchema = bytesSchema(ROW_KEY_SIZE_BYTES_MAX + 1);
 
 /** A partition of a stream. */
 export const partitionSchema = z.int().min(0).max(PARTITION_MAX);

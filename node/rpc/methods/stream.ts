@@ -36,7 +36,7 @@ export const streamHead = method({
 
 export const streamRecords = method({
   name: "stream.records",
-  summary: "Consecutive records of a partition, each with its path to the partition's root, which `proof` proves.",
+  summary: "Consecutive records of a partition, each with its path to the partition's root, which `proof` proves. None past the end, which the proof shows too.",
   params: z.strictObject({
     ...place,
     from: amountSchema.describe("Index of the first record."),
@@ -54,14 +54,13 @@ export const streamRecords = method({
     ),
     ...readResult,
   }),
-  errors: [...READ_ERRORS, "partition_unknown", "record_unknown"],
+  errors: READ_ERRORS,
   handle({ stream, partition, from, limit, ...read }, context) {
     const found = proveKey(partitionKey(stream, partition), read, context);
     if (!found.ok) return found;
     const { value, ...proven } = found.value;
-    if (value === undefined) return fail({ code: "partition_unknown", field: "partition" });
-    const { size } = ownRow(parsePartitionHead(value), "partition").frontier;
-    if (from >= size) return fail({ code: "record_unknown", field: "from", size: `${size}` });
+    const size = value === undefined ? 0n : ownRow(parsePartitionHead(value), "partition").frontier.size;
+    if (from >= size) return ok({ size, records: [], ...proven });
     const { ledger } = context.backend;
     const count = Math.min(limit, context.limits.recordsMax, Number(size - from < 1_000_000n ? size - from : 1_000_000n));
     const records: { readonly index: bigint; readonly record: Uint8Array; readonly siblings: Hash[] }[] = [];

@@ -4,9 +4,10 @@ import * as z from "zod";
 import { compareBytes } from "../../../crypto/base/bytes.ts";
 import { fail, ok } from "../../../crypto/base/result.ts";
 import { parseStateKey, rowKey, rowRange, tableKey, tableRange } from "../../../chain/state/keys.ts";
+import { successor } from "../../../chain/state/range.ts";
 import { ownRow, parseTable } from "../../../chain/state/rows.ts";
-import { method, proveKey, provePage, successor } from "../method.ts";
-import { addressSchema, blobSchema, nameSchema, readParams, readResult, rowKeySchema } from "../schema.ts";
+import { method, proveKey, provePage } from "../method.ts";
+import { addressSchema, blobSchema, nameSchema, readParams, readResult, rowBoundSchema, rowKeySchema } from "../schema.ts";
 
 const READ_ERRORS = ["height_none", "height_future", "height_pruned"] as const;
 
@@ -72,8 +73,8 @@ export const tableRangeRead = method({
   params: z.strictObject({
     namespace: nameSchema,
     table: nameSchema,
-    from: rowKeySchema.optional().describe("First row key, inclusive."),
-    to: rowKeySchema.optional().describe("End row key, exclusive."),
+    from: rowBoundSchema.optional().describe("First row key, inclusive."),
+    to: rowBoundSchema.optional().describe("End row key, exclusive."),
     limit: z.int().min(1).default(100).describe("At most so many rows; the node may give fewer."),
     values: z.boolean().default(true).describe("Whether to list the rows beside the proof, which holds them too."),
     ...readParams,
