@@ -3,7 +3,7 @@
 import { assert } from "../crypto/base/assert.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import { AMOUNT_MAX } from "../chain/block/limits.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call, TransactionBody } from "../chain/block/transaction.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { accountKey } from "../chain/state/keys.ts";
 import type { Overlay } from "../chain/state/overlay.ts";
@@ -16,11 +16,10 @@ export function accountAt(view: StateView, address: Address): Account {
   return bytes === undefined ? ACCOUNT_EMPTY : ownRow(parseAccount(bytes), "account");
 }
 
-/** Takes the fee of a transaction and counts it. The caller has checked both. */
-export function charge(state: Overlay, sender: Address, fee: bigint): void {
-  const account = accountAt(state, sender);
-  assert(account.balance >= fee, `fee ${fee} of a balance of ${account.balance}`);
-  putAccount(state, sender, { balance: account.balance - fee, nonce: account.nonce + 1n });
+/** Takes the fee of a transaction and counts it. `account` is the sender's, as admission found it. */
+export function charge(state: Overlay, transaction: TransactionBody, account: Account): void {
+  assert(account.balance >= transaction.fee, `fee ${transaction.fee} of a balance of ${account.balance}`);
+  putAccount(state, transaction.sender, { balance: account.balance - transaction.fee, nonce: account.nonce + 1n });
 }
 
 /** Adds to a balance. Amounts come from other balances, so the sum stays below 2^64. */

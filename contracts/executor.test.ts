@@ -8,10 +8,11 @@ import { encodeValue } from "../crypto/codec/value.ts";
 import { addressOfPolicy } from "../crypto/identity/address.ts";
 import { gatherAuthorisation, multisigPolicy } from "../crypto/identity/authorisation.ts";
 import { checkProperty } from "../crypto/testing/property.ts";
+import { doubleVoteOf, type Evidence } from "../chain/block/evidence.ts";
 import { feeOf } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
 import { parseRecord } from "../chain/block/record.ts";
-import { keyPairAt, networkOf } from "../chain/block/testing/fixtures.ts";
+import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
 import { assembleTransaction, type Call, encodeTransactionBody, type Transaction, transactionId } from "../chain/block/transaction.ts";
 import { partitionKey, parseStateKey, rowKey, tableKey } from "../chain/state/keys.ts";
 import { parsePartitionHead } from "../chain/state/rows.ts";
@@ -146,6 +147,24 @@ t.test("a partition's head commits to every record that was appended, in order",
   t.equal(toHex(frontierRoot(LOG_HASHER, head.frontier)), toHex(logRoot(stored)));
   const third = ok(parseRecord(present(stored[2], "record")));
   t.same([third.stream, third.partition, third.index, third.height, third.timeMs, third.data], ["events", 7, 2n, heightOf(2n), chain.network.genesisTimeMs + 2n, utf8("c")]);
+  t.end();
+});
+
+t.test("a proposer leaves out in one pass what may not be in its block, and everybody can execute the rest", (t) => {
+  const chain = chainOf([1_000_000n, 5000n]);
+  const drain = chain.sign(BOB, [pay(ALICE, 3000n)]);
+  const unpaid = chain.sign(BOB, [pay(ALICE, 1n)], { nonce: 1n });
+  const ahead = chain.sign(ALICE, [pay(BOB, 1n)], { nonce: 1n });
+  const good = [chain.sign(ALICE, [pay(BOB, 1n)]), chain.sign(ALICE, [pay(BOB, 1n << 63n)], { nonce: 1n })];
+  const votes = (round: number): Evidence =>
+    doubleVoteOf(voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(1) }), voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(2) }));
+  chain.block([]);
+  const evidence = [votes(0), votes(1), votes(0)];
+  const selection = EXECUTOR.select(chain.state, [ahead, drain, unpaid, ...good], evidence, chain.context());
+  t.same(selection.transactions, [drain, ...good]);
+  t.same(selection.dropped.map(({ transaction, refusal }) => [transaction, refusal.code]), [[ahead, "nonce_ahead"], [unpaid, "balance_insufficient"]]);
+  t.same(selection.evidence, [votes(0)], "one piece about a validator and height is enough");
+  t.same(chain.try(selection.transactions, selection.evidence), { ok: true, value: selection.execution });
   t.end();
 });
 

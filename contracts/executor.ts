@@ -18,7 +18,7 @@ import type { TransactionResult } from "../chain/block/block.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import { encodeParameters, feeOf, genesisValidators, type NetworkFile } from "../chain/block/genesis.ts";
 import { EVIDENCE_MAX } from "../chain/block/limits.ts";
-import type { Transaction } from "../chain/block/transaction.ts";
+import type { Transaction, TransactionBody } from "../chain/block/transaction.ts";
 import { advancePriorities } from "../chain/block/validators.ts";
 import type {
   Admission,
@@ -26,6 +26,7 @@ import type {
   Execution,
   ExecutionRefusal,
   Executor,
+  Selection,
   StateView,
   TransactionRefusal,
 } from "../chain/state/executor.ts";
@@ -41,7 +42,7 @@ import type { CallScope } from "./scope.ts";
 import { admitEvidence, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
 
 /** The executor of the built-in calls. */
-export const EXECUTOR: Executor = { genesis, admit, execute, admitEvidence, validatorsAt, partitionSize };
+export const EXECUTOR: Executor = { genesis, admit, execute, select, admitEvidence, validatorsAt, partitionSize };
 
 const NO_STATE: StateView = { get: () => undefined };
 const APPLIED: TransactionResult = { kind: "applied" };
@@ -77,37 +78,75 @@ function execute(
   evidence: readonly Evidence[],
   context: BlockContext,
 ): Result<Execution, ExecutionRefusal> {
-  const state = new Overlay(view);
-  const appends = new Appends();
-  shiftValidators(state);
-  const punished = actOn(state, evidence, context);
-  if (!punished.ok) return fail({ ...punished.error, transactionIndex: undefined });
-  const results: TransactionResult[] = [];
-  let fees = 0n;
-  for (const [transactionIndex, transaction] of transactions.entries()) {
-    const admitted = admit(state, transaction, context);
-    if (!admitted.ok) return fail({ ...admitted.error, transactionIndex });
-    if (transaction.body.nonce > admitted.value.nonce) return fail({ code: "nonce_ahead", field: "nonce", transactionIndex });
-    charge(state, transaction.body.sender, transaction.body.fee);
-    fees += transaction.body.fee;
-    results.push(runCalls({ state, appends, sender: transaction.body.sender, context }, transaction));
+  const run = begin(view, context);
+  if (evidence.length > EVIDENCE_MAX) return fail({ code: "evidence_count", field: "evidence", transactionIndex: undefined });
+  for (const [index, piece] of evidence.entries()) {
+    const done = act(run, piece);
+    if (!done.ok) return fail({ code: done.error.code, field: `evidence[${index}].${done.error.field}`, transactionIndex: undefined });
   }
-  if (fees > 0n) credit(state, context.proposer, fees);
-  return ok({ results, updates: state.changes(), appends: appends.merged(), validators: validatorsAt(state, "current") });
+  for (const [transactionIndex, transaction] of transactions.entries()) {
+    const done = include(run, transaction);
+    if (!done.ok) return fail({ ...done.error, transactionIndex });
+  }
+  return ok(finish(run));
 }
 
-function actOn(state: Overlay, evidence: readonly Evidence[], context: BlockContext): Result<void, TransactionRefusal> {
-  if (evidence.length > EVIDENCE_MAX) return fail({ code: "evidence_count", field: "evidence" });
-  for (const [index, piece] of evidence.entries()) {
-    const admitted = admitEvidence(state, piece, context);
-    if (!admitted.ok) return fail({ ...admitted.error, field: `evidence[${index}].${admitted.error.field}` });
-    punish(state, piece, context.height);
+function select(view: StateView, transactions: readonly Transaction[], evidence: readonly Evidence[], context: BlockContext): Selection {
+  const run = begin(view, context);
+  const acted: Evidence[] = [];
+  for (const piece of evidence) if (acted.length < EVIDENCE_MAX && act(run, piece).ok) acted.push(piece);
+  const included: Transaction[] = [];
+  const dropped: { transaction: Transaction; refusal: TransactionRefusal }[] = [];
+  for (const transaction of transactions) {
+    const done = include(run, transaction);
+    if (done.ok) included.push(transaction);
+    else dropped.push({ transaction, refusal: done.error });
   }
+  return { execution: finish(run), transactions: included, evidence: acted, dropped };
+}
+
+/** A block in execution. */
+type Run = {
+  readonly state: Overlay;
+  readonly appends: Appends;
+  readonly context: BlockContext;
+  readonly results: TransactionResult[];
+  fees: bigint;
+};
+
+function begin(view: StateView, context: BlockContext): Run {
+  const state = new Overlay(view);
+  shiftValidators(state);
+  return { state, appends: new Appends(), context, results: [], fees: 0n };
+}
+
+/** Acts on evidence, or refuses it and changes nothing. */
+function act(run: Run, evidence: Evidence): Result<void, TransactionRefusal> {
+  const admitted = admitEvidence(run.state, evidence, run.context);
+  if (admitted.ok) punish(run.state, evidence, run.context.height);
+  return admitted;
+}
+
+/** Includes a transaction and runs its calls, or refuses it and changes nothing. */
+function include(run: Run, transaction: Transaction): Result<void, TransactionRefusal> {
+  const { state, appends, context } = run;
+  const { body } = transaction;
+  const admitted = admit(state, transaction, context);
+  if (!admitted.ok) return admitted;
+  if (body.nonce > admitted.value.nonce) return fail({ code: "nonce_ahead", field: "nonce" });
+  charge(state, body, admitted.value);
+  run.fees += body.fee;
+  run.results.push(runCalls({ state, appends, sender: body.sender, context }, body));
   return ok(undefined);
 }
 
+function finish({ state, appends, context, results, fees }: Run): Execution {
+  if (fees > 0n) credit(state, context.proposer, fees);
+  return { results, updates: state.changes(), appends: appends.merged(), validators: validatorsAt(state, "current") };
+}
+
 /** Runs the calls of one transaction: all of them, or, after a fault, none. */
-function runCalls(scope: CallScope, { body }: Transaction): TransactionResult {
+function runCalls(scope: CallScope, body: TransactionBody): TransactionResult {
   const stateBefore = scope.state.checkpoint();
   const appendsBefore = scope.appends.checkpoint();
   for (let index = 0; index < body.calls.length; index += 1) {

@@ -67,6 +67,15 @@ export type Admission = {
   readonly balance: bigint;
 };
 
+/** What a proposer can make of what it has: as `execute`, with everything left out that may not be in the block. */
+export type Selection = {
+  readonly execution: Execution;
+  readonly transactions: readonly Transaction[];
+  readonly evidence: readonly Evidence[];
+  /** In the order given, each with why. Left out for this block alone when it is `nonce_ahead`, else for good. */
+  readonly dropped: readonly { readonly transaction: Transaction; readonly refusal: TransactionRefusal }[];
+};
+
 /** A pure function of state and block. */
 export interface Executor {
   /** Every row of the state at height 0, sorted by key. */
@@ -86,6 +95,11 @@ export interface Executor {
     evidence: readonly Evidence[],
     context: BlockContext,
   ): Result<Execution, ExecutionRefusal>;
+  /**
+   * Executes what can be executed of these, in one pass: for building a block. Evidence that may not be in the block
+   * (also one more about a validator and height that it has already) is left out silently.
+   */
+  select(view: StateView, transactions: readonly Transaction[], evidence: readonly Evidence[], context: BlockContext): Selection;
   /** Whether evidence that passed `verifyEvidence` could be in the block: of a past height, not too old, not acted on yet. */
   admitEvidence(view: StateView, evidence: Evidence, context: BlockContext): Result<void, TransactionRefusal>;
   /** The set that decides the height after the state's (`current`), or the one after that (`next`). */
