@@ -75,12 +75,7 @@ async function openDestination(destination: LogDestination): Promise<{ stream: D
     const stream = pino.destination({ fd: destination === "stdout" ? 1 : 2, sync: true });
     return { stream, close: async () => stream.flushSync() };
   }
-  const stream = pino.destination({ dest: destination.file, sync: true, append: true, mkdir: true });
-  try {
-    await once(stream, "ready");
-  } catch (cause) {
-    throw new CodedError("log_open", { file: destination.file }, { cause });
-  }
+  const stream = await openFile(destination.file);
   return {
     stream,
     close: async () => {
@@ -89,4 +84,14 @@ async function openDestination(destination: LogDestination): Promise<{ stream: D
       await closed;
     },
   };
+}
+
+async function openFile(file: string): Promise<ReturnType<typeof pino.destination>> {
+  try {
+    const stream = pino.destination({ dest: file, sync: true, append: true, mkdir: true });
+    await once(stream, "ready");
+    return stream;
+  } catch (cause) {
+    throw new CodedError("log_open", { file }, { cause });
+  }
 }

@@ -442,9 +442,14 @@ class Meter {
   }
 
   #settle(): void {
+    if (this.#isClosed || this.#stream.status !== "open") return;
     const mustWait = this.#isCrowded || this.#timer !== undefined;
-    if (this.#isClosed) return;
-    if (mustWait && this.#stream.readStatus === "readable") this.#stream.pause();
-    else if (!mustWait && this.#stream.readStatus === "paused") this.#stream.resume();
+    try {
+      if (mustWait && this.#stream.readStatus === "readable") this.#stream.pause();
+      else if (!mustWait && this.#stream.readStatus === "paused") this.#stream.resume();
+    } catch {
+      // The connection is closing underneath: resuming writes a window update, which it refuses. Nothing is left to meter.
+      this.close();
+    }
   }
 }

@@ -37,8 +37,8 @@ const CONNECTION_LIMITS = {
   redialDelayMsMax: { value: 10_000, atBound: "slow", reason: "a configured peer that is down costs one dial in this time" },
   streamsPerConnectionMax: { value: 256, atBound: "refuse", reason: "a stream holds at most one window; see streamWindowBytesMax" },
   streamWindowBytesMax: { value: 1 * MIB, atBound: "slow", reason: "must stay below the stream's read buffer (4 MiB), or pausing a stream resets it" },
-  streamWriteBytesMax: { value: 12 * MIB, atBound: "penalise", reason: "the peer reads too slowly for what it asked; the stream is reset, it must come back and catch up" },
-  connectionWriteBytesMax: { value: 16 * MIB, atBound: "penalise", reason: "pings and window updates for a peer that never reads; the connection is cut" },
+  streamWriteBytesMax: { value: 16 * MIB, atBound: "penalise", reason: "the peer reads too slowly for what it asked; the stream is reset, it must come back and catch up" },
+  connectionWriteBytesMax: { value: 24 * MIB, atBound: "penalise", reason: "pings and window updates for a peer that never reads; the connection is cut" },
   peersWanted: { value: 12, atBound: "slow", reason: "below this many peers we look for more in the DHT; gossip needs 6 to 12" },
   peersRememberedMax: { value: 4_096, atBound: "drop", reason: "scores of peers that are gone; the least guilty are forgotten first" },
   datastoreBytesMax: { value: 8 * MIB, atBound: "drop", reason: "addresses and DHT records that others give us; the least recently used go first" },
@@ -54,8 +54,8 @@ const HELLO_LIMITS = {
 /** Bounds on gossip. */
 const GOSSIP_LIMITS = {
   gossipTransactionsBytesMax: { value: 256 * KIB, atBound: "penalise", reason: "a batch of transactions; small enough to be forwarded at once" },
-  gossipConsensusBytesMax: { value: 5 * MIB, atBound: "penalise", reason: "a proposal carries its block" },
-  gossipFrameBytesMax: { value: 8 * MIB, atBound: "penalise", reason: "several messages asked for at once travel in one frame; the connection is cut" },
+  gossipConsensusBytesMax: { value: 3 * MIB, atBound: "penalise", reason: "a proposal carries its block; genesis must keep blocks below this" },
+  gossipFrameBytesMax: { value: 4 * MIB, atBound: "penalise", reason: "gossipsub cannot write a longer frame; the connection is cut" },
   gossipBytesPerSecondMax: { value: 16 * MIB, atBound: "slow", reason: "per peer; far above what a full chain needs" },
   gossipBytesBurstMax: { value: 48 * MIB, atBound: "slow", reason: "a peer may be a few proposals ahead of its average" },
   gossipItemsPerSecondMax: { value: 4_000, atBound: "slow", reason: "per peer; an item costs about 100 us to decode and judge" },
@@ -128,6 +128,7 @@ export function limitsWith(replaced: Partial<Limits> = {}): Limits {
   const limits = { ...values, ...replaced } as Limits;
   assert(limits.streamWindowBytesMax < 4 * MIB, "a paused stream must not overflow its read buffer");
   assert(limits.streamWriteBytesMax > limits.gossipFrameBytesMax, "a frame must fit the write buffer");
+  assert(limits.gossipFrameBytesMax <= 4 * MIB, "gossipsub throws when it must write a longer frame");
   assert(limits.gossipFrameBytesMax > limits.gossipConsensusBytesMax, "a message must fit a frame");
   assert(limits.batchBytesMax <= limits.gossipTransactionsBytesMax, "a batch must fit a message");
   assert(limits.answerBytesMax >= limits.syncAnswerBytesMax + limits.answerFrameBytesMax, "a sync answer ends after one frame too many");

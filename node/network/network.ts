@@ -271,9 +271,9 @@ export class Network implements AsyncDisposable {
     return this.#book.isBanned(peer);
   }
 
-  /** Ends every connection to a peer, now. A configured one is dialled again. */
+  /** Ends every connection to a peer. A configured one is dialled again. */
   disconnect(peer: string): void {
-    for (const link of this.#roster.linksOf(peer)) link.connection.abort(new CodedError("peer_cut", { peer }));
+    for (const link of this.#roster.linksOf(peer)) this.#cut(link, "unwanted");
   }
 
   /** Dials an address that ends in a peer id, once. */
@@ -428,7 +428,7 @@ export class Network implements AsyncDisposable {
     const hello = bytes === undefined ? undefined : parseHello(bytes);
     if (hello === undefined || !hello.ok) {
       this.penalise(link.peer, "malformed");
-      link.connection.abort(new CodedError("peer_hostile", { peer: link.peer }));
+      this.#cut(link, "hostile");
       return;
     }
     const refusal = this.#refusalOf(hello.value);
@@ -461,7 +461,7 @@ export class Network implements AsyncDisposable {
     if (link.connection.status !== "open") return;
     link.missCount += 1;
     this.#log.debug({ peer: link.peer, code: codeOf(error), misses: link.missCount }, "heartbeat missed");
-    if (link.hello === undefined || link.missCount >= this.limits.helloMissesMax) link.connection.abort(new CodedError("peer_stalled", { peer: link.peer }));
+    if (link.hello === undefined || link.missCount >= this.limits.helloMissesMax) this.#cut(link, "silent");
   }
 
   /** Ends a connection to a peer of another network, politely, and keeps it away for a while. */
@@ -471,8 +471,16 @@ export class Network implements AsyncDisposable {
       await link.connection.close({ signal: AbortSignal.timeout(CLOSE_TIMEOUT_MS) });
     } catch {
       // It did not take leave in time; then without.
-      link.connection.abort(new CodedError("peer_cut", { peer: link.peer }));
+      this.#cut(link, "unwanted");
     }
+  }
+
+  /**
+   * Ends a connection in the next turn of the event loop. yamux 8.0.3 sends the first window of a new stream in a
+   * microtask that nobody catches: a connection that ends between the two would take the process with it.
+   */
+  #cut(link: Link, why: "unwanted" | "hostile" | "silent"): void {
+    setImmediate(() => link.connection.abort(new CodedError("peer_cut", { peer: link.peer, why })));
   }
 
   /** Heartbeats out, silence noticed, broken gossip streams mended. */
@@ -488,7 +496,7 @@ export class Network implements AsyncDisposable {
       else if (link.connection.direction === "outbound") this.#track(this.#greet(link));
       else if (now - link.heardAtMs > (link.hello === undefined ? this.limits.helloTimeoutMs : silenceMsMax)) {
         this.#log.debug({ peer: link.peer }, "peer is silent");
-        link.connection.abort(new CodedError("peer_stalled", { peer: link.peer }));
+        this.#cut(link, "silent");
       }
     }
     this.#mendGossip(now);

@@ -16,7 +16,7 @@ import { CodedError, codeOf } from "../../crypto/base/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Counter, Metrics } from "../metrics/metrics.ts";
 import { Bucket } from "./bucket.ts";
-import type { Refusal } from "./errors.ts";
+import { NETWORK_ERRORS, type Refusal } from "./errors.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import type { Limits } from "./limits.ts";
 import type { Offence } from "./peers.ts";
@@ -157,7 +157,7 @@ export class Requests implements AsyncDisposable {
     const code = exchange.timeout.aborted ? "peer_stalled" : codeOf(error);
     if (code === "peer_hostile") this.#port.penalise(peer, offenceOf(error));
     if (code === "peer_stalled" && !exchange.isForgiving) this.#port.penalise(peer, "stall");
-    if (error instanceof CodedError && code === error.code) return error;
+    if (error instanceof CodedError && code === error.code && code in NETWORK_ERRORS) return error;
     if (code === "peer_stalled") return new CodedError("peer_stalled", { peer }, { cause: error });
     if (error instanceof Error && error.name === "UnsupportedProtocolError") return new CodedError("peer_refused", { peer, refusal: "unsupported" }, { cause: error });
     return new CodedError("peer_lost", { peer }, { cause: error });
