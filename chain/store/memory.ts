@@ -41,7 +41,6 @@ class MemoryStore implements Store {
     return iterate(this.#open(), range, () => void this.#open());
   }
 
-  // eslint-disable-next-line typescript/require-await -- the port is asynchronous, memory is not
   async write(operations: readonly StoreOperation[]): Promise<void> {
     this.#chunks = apply(this.#open(), operations);
   }
