@@ -41,7 +41,15 @@ export interface OpenLog extends Log, AsyncDisposable {}
  */
 export async function openLog(options: { readonly level: LogLevel; readonly destination: LogDestination }): Promise<OpenLog> {
   const { stream, close } = await openDestination(options.destination);
-  const logger = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } }, stream);
+  const logger = pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    stream,
+  );
   return Object.assign(adapt(logger), { [Symbol.asyncDispose]: close });
 }
 
@@ -50,7 +58,8 @@ function plain(fields: LogFields): Record<string, unknown> {
   const copy: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(fields)) {
     if (typeof value === "bigint") copy[key] = value.toString();
-    else if (value instanceof Uint8Array) copy[key] = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("hex");
+    else if (value instanceof Uint8Array)
+      copy[key] = Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("hex");
     else if (value instanceof Error) copy[key] = pino.stdSerializers.err(value);
     else copy[key] = value;
   }

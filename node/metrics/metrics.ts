@@ -4,7 +4,13 @@
  * Names are `folder_noun_unit` in base units (`consensus_round_seconds`, `network_received_bytes_total`).
  */
 
-import { collectDefaultMetrics, Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry } from "prom-client";
+import {
+  collectDefaultMetrics,
+  Counter as PromCounter,
+  Gauge as PromGauge,
+  Histogram as PromHistogram,
+  Registry,
+} from "prom-client";
 import { assert } from "../../crypto/base/assert.ts";
 
 /** Label values of one sample. Never a peer's free text: each distinct value is a series that lives for ever. */

@@ -57,7 +57,10 @@ export class Batcher implements AsyncDisposable {
     this.#limits = limits;
     this.#publish = dependencies.publish;
     this.#log = dependencies.log;
-    this.#rate = new Bucket({ perSecond: limits.batchBytesPerSecondMax, burst: limits.batchBytesPerSecondMax }, performance.now());
+    this.#rate = new Bucket(
+      { perSecond: limits.batchBytesPerSecondMax, burst: limits.batchBytesPerSecondMax },
+      performance.now(),
+    );
   }
 
   /** How many payload bytes wait. */

@@ -94,7 +94,8 @@ export class BoundedDatastore implements Datastore {
 
   *query(query: Query): Generator<Pair> {
     const pairs = [...this.#entries.values()].filter(
-      ({ key, value }) => key.toString().startsWith(query.prefix ?? "") && (query.filters ?? []).every((filter) => filter({ key, value })),
+      ({ key, value }) =>
+        key.toString().startsWith(query.prefix ?? "") && (query.filters ?? []).every((filter) => filter({ key, value })),
     );
     for (const order of query.orders ?? []) pairs.sort(order);
     yield* pairs.slice(query.offset ?? 0, (query.offset ?? 0) + (query.limit ?? pairs.length));

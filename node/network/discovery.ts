@@ -54,7 +54,11 @@ function parseAddress(text: string): Multiaddr {
 }
 
 /** Keeps one configured peer connected until the signal aborts. */
-export async function keepConnected(contact: Contact, limits: Limits, dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal }): Promise<void> {
+export async function keepConnected(
+  contact: Contact,
+  limits: Limits,
+  dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal },
+): Promise<void> {
   const { port, log, signal } = dependencies;
   let delayMs = limits.redialDelayMsMin;
   while (!signal.aborted) {
@@ -66,12 +70,17 @@ export async function keepConnected(contact: Contact, limits: Limits, dependenci
     if (!port.isBanned(contact.peer)) await dialQuietly(contact.addresses, contact.peer, { port, log, signal });
     // The delay is waited out also after a dial that worked: the greeting comes after it, and may fail.
     const until = performance.now() + delayMs * (0.75 + Math.random() / 2);
-    while (!signal.aborted && !port.isGreeted(contact.peer) && performance.now() < until) await port.change(Math.max(1, until - performance.now()), signal);
+    while (!signal.aborted && !port.isGreeted(contact.peer) && performance.now() < until)
+      await port.change(Math.max(1, until - performance.now()), signal);
     delayMs = Math.min(delayMs * 2, limits.redialDelayMsMax);
   }
 }
 
-async function dialQuietly(target: PeerId | Multiaddr[], peer: string, dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal }): Promise<void> {
+async function dialQuietly(
+  target: PeerId | Multiaddr[],
+  peer: string,
+  dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal },
+): Promise<void> {
   try {
     await dependencies.port.dial(target, dependencies.signal);
   } catch (error) {
@@ -85,7 +94,12 @@ const ROUND_MS_MAX = 30_000;
 const QUERY_TIMEOUT_MS = 10_000;
 
 /** Looks for peers in the DHT while there are fewer than wanted, until the signal aborts. */
-export async function discover(dht: KadDHT, ownKey: Uint8Array, limits: Limits, dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal }): Promise<void> {
+export async function discover(
+  dht: KadDHT,
+  ownKey: Uint8Array,
+  limits: Limits,
+  dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal },
+): Promise<void> {
   const { port, signal } = dependencies;
   let roundMs = ROUND_MS_MIN;
   for (let round = 0; !signal.aborted; round += 1) {
@@ -96,11 +110,17 @@ export async function discover(dht: KadDHT, ownKey: Uint8Array, limits: Limits, 
     }
     roundMs = port.peersCount() > before || before === 0 ? ROUND_MS_MIN : Math.min(roundMs * 2, ROUND_MS_MAX);
     const until = performance.now() + roundMs;
-    while (!signal.aborted && performance.now() < until && !(before === 0 && port.peersCount() > 0)) await port.change(Math.max(1, until - performance.now()), signal);
+    while (!signal.aborted && performance.now() < until && !(before === 0 && port.peersCount() > 0))
+      await port.change(Math.max(1, until - performance.now()), signal);
   }
 }
 
-async function lookAround(dht: KadDHT, key: Uint8Array, limits: Limits, dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal }): Promise<void> {
+async function lookAround(
+  dht: KadDHT,
+  key: Uint8Array,
+  limits: Limits,
+  dependencies: { readonly port: DiscoveryPort; readonly log: Log; readonly signal: AbortSignal },
+): Promise<void> {
   const { port, log, signal } = dependencies;
   const tried = new Set<string>();
   const dials: Promise<void>[] = [];
@@ -113,7 +133,13 @@ async function lookAround(dht: KadDHT, key: Uint8Array, limits: Limits, dependen
         const isWanted = peer !== port.self && !port.isGreeted(peer) && !port.isBanned(peer) && info.multiaddrs.length > 0;
         if (!isWanted || tried.has(peer) || tried.size >= limits.peersWanted) continue;
         tried.add(peer);
-        dials.push(dialQuietly(info.multiaddrs.map((address) => withPeer(address, peer)), peer, dependencies));
+        dials.push(
+          dialQuietly(
+            info.multiaddrs.map((address) => withPeer(address, peer)),
+            peer,
+            dependencies,
+          ),
+        );
       }
     }
   } catch (error) {

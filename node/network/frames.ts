@@ -109,7 +109,9 @@ export class FrameReader {
     signal.throwIfAborted();
     if (this.#isEnded) return;
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const watch = new Watch(this.#bounds.stallMs, () => reject(new CodedError("peer_stalled", { stallMs: this.#bounds.stallMs })));
+    const watch = new Watch(this.#bounds.stallMs, () =>
+      reject(new CodedError("peer_stalled", { stallMs: this.#bounds.stallMs })),
+    );
     const onAbort = (): void => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     this.#wake = () => {
@@ -141,8 +143,10 @@ export class FrameReader {
   /** A limit that the peer broke. A head alone is enough: its body is not waited for. */
   #violation(): CodedError | undefined {
     const size = this.#frameSize();
-    if (size !== undefined && size > this.#bounds.frameBytesMax) return new CodedError("peer_hostile", { offence: "oversized", frameBytes: size });
-    if (this.#received > this.#bounds.totalBytesMax) return new CodedError("peer_hostile", { offence: "oversized", totalBytes: this.#received });
+    if (size !== undefined && size > this.#bounds.frameBytesMax)
+      return new CodedError("peer_hostile", { offence: "oversized", frameBytes: size });
+    if (this.#received > this.#bounds.totalBytesMax)
+      return new CodedError("peer_hostile", { offence: "oversized", totalBytes: this.#received });
     return undefined;
   }
 }
@@ -152,14 +156,22 @@ export class FrameReader {
  *
  * @throws CodedError `peer_stalled` (the peer does not read), `peer_lost`; the signal's reason when that aborts
  */
-export async function writeFrame(stream: Stream, body: Uint8Array, options: { readonly stallMs: number; readonly signal: AbortSignal }): Promise<void> {
+export async function writeFrame(
+  stream: Stream,
+  body: Uint8Array,
+  options: { readonly stallMs: number; readonly signal: AbortSignal },
+): Promise<void> {
   await writeBytes(stream, u32(body.length), options);
   for (let offset = 0; offset < body.length; offset += CHUNK_SIZE_BYTES) {
     await writeBytes(stream, body.subarray(offset, offset + CHUNK_SIZE_BYTES), options);
   }
 }
 
-async function writeBytes(stream: Stream, bytes: Uint8Array, options: { readonly stallMs: number; readonly signal: AbortSignal }): Promise<void> {
+async function writeBytes(
+  stream: Stream,
+  bytes: Uint8Array,
+  options: { readonly stallMs: number; readonly signal: AbortSignal },
+): Promise<void> {
   options.signal.throwIfAborted();
   try {
     stream.send(bytes);

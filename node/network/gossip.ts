@@ -92,15 +92,29 @@ export class Gossip {
   readonly #published: Counter;
   #pubsub: GossipSub | undefined;
 
-  constructor(options: { readonly limits: Limits; readonly networkHashHex: string }, dependencies: { readonly host: GossipHost; readonly log: Log; readonly metrics: Metrics }) {
+  constructor(
+    options: { readonly limits: Limits; readonly networkHashHex: string },
+    dependencies: { readonly host: GossipHost; readonly log: Log; readonly metrics: Metrics },
+  ) {
     this.#limits = options.limits;
     this.#host = dependencies.host;
     this.#log = dependencies.log;
     this.#names = new Map(GOSSIP_TOPICS.map((topic) => [topic, topicName(topic, options.networkHashHex)]));
     const { metrics } = dependencies;
-    this.#received = metrics.counter({ name: "network_gossip_received_total", help: "Gossip messages judged", labels: ["topic", "verdict"] });
-    this.#receivedBytes = metrics.counter({ name: "network_gossip_received_bytes_total", help: "Bytes on inbound gossip streams" });
-    this.#published = metrics.counter({ name: "network_gossip_published_total", help: "Gossip messages published", labels: ["topic"] });
+    this.#received = metrics.counter({
+      name: "network_gossip_received_total",
+      help: "Gossip messages judged",
+      labels: ["topic", "verdict"],
+    });
+    this.#receivedBytes = metrics.counter({
+      name: "network_gossip_received_bytes_total",
+      help: "Bytes on inbound gossip streams",
+    });
+    this.#published = metrics.counter({
+      name: "network_gossip_published_total",
+      help: "Gossip messages published",
+      labels: ["topic"],
+    });
   }
 
   /** The libp2p service. */
@@ -135,7 +149,15 @@ export class Gossip {
       maxOutboundStreams: 2,
       maxOutboundBufferSize: limits.streamWriteBytesMax,
       maxInboundDataLength: limits.gossipFrameBytesMax,
-      decodeRpcLimits: { maxSubscriptions: limits.gossipTopicsPerPeerMax, maxMessages: 1_000, maxIhaveMessageIDs: 5_000, maxIwantMessageIDs: 5_000, maxControlMessages: 100, maxIdontwantMessageIDs: 512, maxPeerInfos: 16 },
+      decodeRpcLimits: {
+        maxSubscriptions: limits.gossipTopicsPerPeerMax,
+        maxMessages: 1_000,
+        maxIhaveMessageIDs: 5_000,
+        maxIwantMessageIDs: 5_000,
+        maxControlMessages: 100,
+        maxIdontwantMessageIDs: 512,
+        maxPeerInfos: 16,
+      },
       maxTopicBytesPerPeer: limits.gossipTopicsPerPeerMax * 2_048,
       scoreParams: {
         topicScoreCap: 20,
@@ -150,7 +172,13 @@ export class Gossip {
         retainScore: 600_000,
         topics: Object.fromEntries(topics.map((topic) => [topic, TOPIC_SCORE])),
       },
-      scoreThresholds: { gossipThreshold: -60, publishThreshold: -80, graylistThreshold: -90, acceptPXThreshold: 10, opportunisticGraftThreshold: 1 },
+      scoreThresholds: {
+        gossipThreshold: -60,
+        publishThreshold: -80,
+        graylistThreshold: -90,
+        acceptPXThreshold: 10,
+        opportunisticGraftThreshold: 1,
+      },
     });
     return (components) => {
       const pubsub = make({

@@ -34,7 +34,13 @@ const HEIGHT_END = 1n << 63n;
 /** The one encoding of a greeting. */
 export function encodeHello(hello: Hello): Uint8Array {
   assert(hello.height >= 0n && hello.height < HEIGHT_END, `not a height: ${hello.height}`);
-  return new Writer().array(4).uint(hello.version).bytes(hello.networkHash).uint(hello.height).uint(ROLES.indexOf(hello.role)).finish();
+  return new Writer()
+    .array(4)
+    .uint(hello.version)
+    .bytes(hello.networkHash)
+    .uint(hello.height)
+    .uint(ROLES.indexOf(hello.role))
+    .finish();
 }
 
 /** Parses a greeting. A version other than ours parses too: the caller refuses it by its own code. */

@@ -25,50 +25,138 @@ export type Limit = {
 /** Bounds on connections. */
 const CONNECTION_LIMITS = {
   connectionsMax: { value: 96, atBound: "refuse", reason: "file descriptors, and one yamux window a stream of memory each" },
-  connectionsInboundMax: { value: 64, atBound: "refuse", reason: "strangers who dial us must not take the places of peers that we chose" },
-  connectionsPerHostMax: { value: 16, atBound: "refuse", reason: "one machine must not fill the inbound places; loopback is exempt, for local networks" },
-  connectionsPerSecondMax: { value: 50, atBound: "refuse", reason: "a Noise handshake costs about 1 ms; a host that dials in a loop must not cost a core" },
-  connectionsPendingMax: { value: 32, atBound: "refuse", reason: "handshakes under way hold buffers and are not authenticated yet" },
+  connectionsInboundMax: {
+    value: 64,
+    atBound: "refuse",
+    reason: "strangers who dial us must not take the places of peers that we chose",
+  },
+  connectionsPerHostMax: {
+    value: 16,
+    atBound: "refuse",
+    reason: "one machine must not fill the inbound places; loopback is exempt, for local networks",
+  },
+  connectionsPerSecondMax: {
+    value: 50,
+    atBound: "refuse",
+    reason: "a Noise handshake costs about 1 ms; a host that dials in a loop must not cost a core",
+  },
+  connectionsPendingMax: {
+    value: 32,
+    atBound: "refuse",
+    reason: "handshakes under way hold buffers and are not authenticated yet",
+  },
   dialsParallelMax: { value: 16, atBound: "slow", reason: "dials wait for each other in a queue" },
   dialQueueMax: { value: 256, atBound: "refuse", reason: "addresses come from peers; more than this is junk" },
-  dialTimeoutMs: { value: 5_000, atBound: "refuse", reason: "TCP, Noise and Yamux over a slow intercontinental path take under 2 s" },
-  negotiationTimeoutMs: { value: 5_000, atBound: "refuse", reason: "gossipsub opens its streams one after the other: a peer that never answers holds the others back this long" },
+  dialTimeoutMs: {
+    value: 5_000,
+    atBound: "refuse",
+    reason: "TCP, Noise and Yamux over a slow intercontinental path take under 2 s",
+  },
+  negotiationTimeoutMs: {
+    value: 5_000,
+    atBound: "refuse",
+    reason: "gossipsub opens its streams one after the other: a peer that never answers holds the others back this long",
+  },
   redialDelayMsMin: { value: 200, atBound: "slow", reason: "a configured peer that restarts is found again at once" },
   redialDelayMsMax: { value: 10_000, atBound: "slow", reason: "a configured peer that is down costs one dial in this time" },
-  streamsPerConnectionMax: { value: 256, atBound: "refuse", reason: "a stream holds at most one window; see streamWindowBytesMax" },
-  streamWindowBytesMax: { value: 1 * MIB, atBound: "slow", reason: "must stay below the stream's read buffer (4 MiB), or pausing a stream resets it" },
-  streamWriteBytesMax: { value: 16 * MIB, atBound: "penalise", reason: "the peer reads too slowly for what it asked; the stream is reset, it must come back and catch up" },
-  connectionWriteBytesMax: { value: 24 * MIB, atBound: "penalise", reason: "pings and window updates for a peer that never reads; the connection is cut" },
+  streamsPerConnectionMax: {
+    value: 256,
+    atBound: "refuse",
+    reason: "a stream holds at most one window; see streamWindowBytesMax",
+  },
+  streamWindowBytesMax: {
+    value: 1 * MIB,
+    atBound: "slow",
+    reason: "must stay below the stream's read buffer (4 MiB), or pausing a stream resets it",
+  },
+  streamWriteBytesMax: {
+    value: 16 * MIB,
+    atBound: "penalise",
+    reason: "the peer reads too slowly for what it asked; the stream is reset, it must come back and catch up",
+  },
+  connectionWriteBytesMax: {
+    value: 24 * MIB,
+    atBound: "penalise",
+    reason: "pings and window updates for a peer that never reads; the connection is cut",
+  },
   peersWanted: { value: 12, atBound: "slow", reason: "below this many peers we look for more in the DHT; gossip needs 6 to 12" },
-  peersRememberedMax: { value: 4_096, atBound: "drop", reason: "scores of peers that are gone; the least guilty are forgotten first" },
-  datastoreBytesMax: { value: 8 * MIB, atBound: "drop", reason: "addresses and DHT records that others give us; the least recently used go first" },
+  peersRememberedMax: {
+    value: 4_096,
+    atBound: "drop",
+    reason: "scores of peers that are gone; the least guilty are forgotten first",
+  },
+  datastoreBytesMax: {
+    value: 8 * MIB,
+    atBound: "drop",
+    reason: "addresses and DHT records that others give us; the least recently used go first",
+  },
 } as const satisfies Record<string, Limit>;
 
 /** Bounds on the greeting and the heartbeat that repeats it. */
 const HELLO_LIMITS = {
   helloTimeoutMs: { value: 5_000, atBound: "refuse", reason: "a connection that does not say which network it is for is closed" },
   helloIntervalMs: { value: 2_000, atBound: "slow", reason: "how stale a peer's claimed height may be" },
-  helloMissesMax: { value: 8, atBound: "refuse", reason: "a peer silent for this many heartbeats is gone; fewer would cut off peers that are only busy" },
+  helloMissesMax: {
+    value: 8,
+    atBound: "refuse",
+    reason: "a peer silent for this many heartbeats is gone; fewer would cut off peers that are only busy",
+  },
 } as const satisfies Record<string, Limit>;
 
 /** Bounds on gossip. */
 const GOSSIP_LIMITS = {
-  gossipTransactionsBytesMax: { value: 256 * KIB, atBound: "penalise", reason: "a batch of transactions; small enough to be forwarded at once" },
-  gossipConsensusBytesMax: { value: 3 * MIB, atBound: "penalise", reason: "a proposal carries its block; genesis must keep blocks below this" },
-  gossipFrameBytesMax: { value: 4 * MIB, atBound: "penalise", reason: "gossipsub cannot write a longer frame; the connection is cut" },
+  gossipTransactionsBytesMax: {
+    value: 256 * KIB,
+    atBound: "penalise",
+    reason: "a batch of transactions; small enough to be forwarded at once",
+  },
+  gossipConsensusBytesMax: {
+    value: 3 * MIB,
+    atBound: "penalise",
+    reason: "a proposal carries its block; genesis must keep blocks below this",
+  },
+  gossipFrameBytesMax: {
+    value: 4 * MIB,
+    atBound: "penalise",
+    reason: "gossipsub cannot write a longer frame; the connection is cut",
+  },
   gossipBytesPerSecondMax: { value: 16 * MIB, atBound: "slow", reason: "per peer; far above what a full chain needs" },
   gossipBytesBurstMax: { value: 48 * MIB, atBound: "slow", reason: "a peer may be a few proposals ahead of its average" },
   gossipItemsPerSecondMax: { value: 4_000, atBound: "slow", reason: "per peer; an item costs about 100 us to decode and judge" },
   gossipItemsBurstMax: { value: 20_000, atBound: "slow", reason: "the votes of a large validator set arrive together" },
-  gossipPendingMax: { value: 256, atBound: "slow", reason: "messages of one peer that are being validated; we stop reading from it until some are done" },
+  gossipPendingMax: {
+    value: 256,
+    atBound: "slow",
+    reason: "messages of one peer that are being validated; we stop reading from it until some are done",
+  },
   gossipSeenMs: { value: 60_000, atBound: "drop", reason: "the same message is not delivered twice in this time" },
-  gossipGraceMs: { value: 10_000, atBound: "refuse", reason: "a greeted peer without a gossip stream for this long is deaf to us; it is cut off, to begin anew" },
+  gossipGraceMs: {
+    value: 10_000,
+    atBound: "refuse",
+    reason: "a greeted peer without a gossip stream for this long is deaf to us; it is cut off, to begin anew",
+  },
   gossipTopicsPerPeerMax: { value: 16, atBound: "drop", reason: "a network has two topics" },
-  batchBytesMax: { value: 64 * KIB, atBound: "slow", reason: "a batch is sent when it reaches this; larger ones gain nothing and delay the first transaction in it" },
+  batchBytesMax: {
+    value: 64 * KIB,
+    atBound: "slow",
+    reason: "a batch is sent when it reaches this; larger ones gain nothing and delay the first transaction in it",
+  },
   batchItemsMax: { value: 1_024, atBound: "slow", reason: "bounds what one gossip message makes a receiver do" },
-  batchDelayMs: { value: 10, atBound: "slow", reason: "how long a transaction waits for company; small against a block interval" },
-  batchQueueBytesMax: { value: 16 * MIB, atBound: "refuse", reason: "transactions waiting because the publishing rate is used up" },
-  batchBytesPerSecondMax: { value: 4 * MIB, atBound: "slow", reason: "gossipsub has no backpressure of its own: publishing faster only fills the peers' write buffers" },
+  batchDelayMs: {
+    value: 10,
+    atBound: "slow",
+    reason: "how long a transaction waits for company; small against a block interval",
+  },
+  batchQueueBytesMax: {
+    value: 16 * MIB,
+    atBound: "refuse",
+    reason: "transactions waiting because the publishing rate is used up",
+  },
+  batchBytesPerSecondMax: {
+    value: 4 * MIB,
+    atBound: "slow",
+    reason: "gossipsub has no backpressure of its own: publishing faster only fills the peers' write buffers",
+  },
 } as const satisfies Record<string, Limit>;
 
 /** Bounds on request and response. */
@@ -77,22 +165,54 @@ const REQUEST_LIMITS = {
   answerFrameBytesMax: { value: 8 * MIB, atBound: "penalise", reason: "one block with its certificate" },
   answerBytesMax: { value: 32 * MIB, atBound: "penalise", reason: "one answer; what is longer is asked for in parts" },
   requestTimeoutMs: { value: 30_000, atBound: "refuse", reason: "the whole of one exchange" },
-  frameTimeoutMs: { value: 5_000, atBound: "penalise", reason: "a peer that stops in the middle; ours to notice, not ours to wait for" },
+  frameTimeoutMs: {
+    value: 5_000,
+    atBound: "penalise",
+    reason: "a peer that stops in the middle; ours to notice, not ours to wait for",
+  },
   requestsServedPerPeerMax: { value: 8, atBound: "refuse", reason: "handlers at work for one peer" },
   requestsServedMax: { value: 64, atBound: "refuse", reason: "handlers at work in all" },
-  requestsAskedPerPeerMax: { value: 6, atBound: "slow", reason: "below what the other side serves, so that an honest peer is never refused" },
-  requestsQueuedPerPeerMax: { value: 128, atBound: "refuse", reason: "our own requests that wait for a slot; the asker gets peer_busy and chooses another peer" },
-  requestsPerSecondMax: { value: 50, atBound: "penalise", reason: "per peer; above it the peer is refused and loses a little score" },
+  requestsAskedPerPeerMax: {
+    value: 6,
+    atBound: "slow",
+    reason: "below what the other side serves, so that an honest peer is never refused",
+  },
+  requestsQueuedPerPeerMax: {
+    value: 128,
+    atBound: "refuse",
+    reason: "our own requests that wait for a slot; the asker gets peer_busy and chooses another peer",
+  },
+  requestsPerSecondMax: {
+    value: 50,
+    atBound: "penalise",
+    reason: "per peer; above it the peer is refused and loses a little score",
+  },
   requestsBurstMax: { value: 200, atBound: "penalise", reason: "per peer; see requestsPerSecondMax" },
 } as const satisfies Record<string, Limit>;
 
 /** Bounds on block sync. */
 const SYNC_LIMITS = {
-  syncWindowBlocksMax: { value: 64, atBound: "slow", reason: "blocks asked for at once; one window is applied while the next is fetched" },
-  syncAnswerBytesMax: { value: 8 * MIB, atBound: "slow", reason: "the server ends an answer early after this; two windows are in memory" },
-  syncWindowTimeoutMs: { value: 20_000, atBound: "penalise", reason: "a peer that drips a window out is as bad as one that stalls" },
+  syncWindowBlocksMax: {
+    value: 64,
+    atBound: "slow",
+    reason: "blocks asked for at once; one window is applied while the next is fetched",
+  },
+  syncAnswerBytesMax: {
+    value: 8 * MIB,
+    atBound: "slow",
+    reason: "the server ends an answer early after this; two windows are in memory",
+  },
+  syncWindowTimeoutMs: {
+    value: 20_000,
+    atBound: "penalise",
+    reason: "a peer that drips a window out is as bad as one that stalls",
+  },
   syncBenchMs: { value: 15_000, atBound: "slow", reason: "a peer that failed us is not asked again for this long" },
-  syncRetryMs: { value: 1_000, atBound: "slow", reason: "a peer that was merely busy, or has not registered the protocol yet, is asked again after this" },
+  syncRetryMs: {
+    value: 1_000,
+    atBound: "slow",
+    reason: "a peer that was merely busy, or has not registered the protocol yet, is asked again after this",
+  },
   syncIdleMs: { value: 1_000, atBound: "slow", reason: "how often we look whether somebody is ahead" },
 } as const satisfies Record<string, Limit>;
 
@@ -131,7 +251,10 @@ export function limitsWith(replaced: Partial<Limits> = {}): Limits {
   assert(limits.gossipFrameBytesMax <= 4 * MIB, "gossipsub throws when it must write a longer frame");
   assert(limits.gossipFrameBytesMax > limits.gossipConsensusBytesMax, "a message must fit a frame");
   assert(limits.batchBytesMax <= limits.gossipTransactionsBytesMax, "a batch must fit a message");
-  assert(limits.answerBytesMax >= limits.syncAnswerBytesMax + limits.answerFrameBytesMax, "a sync answer ends after one frame too many");
+  assert(
+    limits.answerBytesMax >= limits.syncAnswerBytesMax + limits.answerFrameBytesMax,
+    "a sync answer ends after one frame too many",
+  );
   assert(limits.requestsAskedPerPeerMax <= limits.requestsServedPerPeerMax, "we must not ask for more than peers serve");
   return limits;
 }

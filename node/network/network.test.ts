@@ -25,7 +25,7 @@ async function codeFrom(answer: AsyncIterable<Uint8Array>): Promise<string> {
     return "answered";
   } catch (error) {
     const refusal = error instanceof CodedError ? error.detail["refusal"] : undefined;
-    return refusal === undefined ? codeOf(error) : `${codeOf(error)}:${String(refusal)}`;
+    return typeof refusal === "string" ? `${codeOf(error)}:${refusal}` : codeOf(error);
   }
 }
 
@@ -43,7 +43,9 @@ function listen(node: Network, topic: GossipTopic): Map<string, number> {
 t.test("four nodes that know one of them find each other, and gossip reaches every one exactly once", async (t) => {
   const first = await openNode(1, { isDiscovering: true });
   closing(t, first);
-  const others = await Promise.all([2, 3, 4].map(async (number) => openNode(number, { bootstrap: first.addresses(), isDiscovering: true })));
+  const others = await Promise.all(
+    [2, 3, 4].map(async (number) => openNode(number, { bootstrap: first.addresses(), isDiscovering: true })),
+  );
   closing(t, ...others);
   const nodes = [first, ...others];
   const heard = nodes.map((node) => listen(node, "consensus"));
@@ -59,10 +61,16 @@ t.test("four nodes that know one of them find each other, and gossip reaches eve
     }
   }
   await until(() => heard.every((messages) => messages.size === 75), "all messages everywhere");
-  for (const messages of heard) t.ok([...messages.values()].every((times) => times === 1), "each once");
+  for (const messages of heard)
+    t.ok(
+      [...messages.values()].every((times) => times === 1),
+      "each once",
+    );
   t.equal(new Set(heard.flatMap((messages) => [...messages.keys()])).size, sent.length, "and nothing else");
   t.equal(await first.gossip("consensus").publish(Buffer.from(sent[0] as string, "hex")), 0, "the same bytes are not sent twice");
-  await t.rejects(first.gossip("transactions").publish(new Uint8Array(first.limits.gossipTransactionsBytesMax + 1)), { code: "gossip_too_large" });
+  await t.rejects(first.gossip("transactions").publish(new Uint8Array(first.limits.gossipTransactionsBytesMax + 1)), {
+    code: "gossip_too_large",
+  });
 });
 
 t.test("a message that validation rejects costs the sender its score, and one that it ignores does not", async (t) => {
@@ -159,13 +167,25 @@ t.test("requests are answered frame by frame, and refusals, failures and unknown
   await until(() => b.peers().length === 1, "greeted");
   const signal = AbortSignal.timeout(10_000);
   const frames = await collect(b.request(a.peerId, ECHO, Uint8Array.of(1, 0, 100), { signal }));
-  t.same(frames.map((frame) => frame.length), [10_000, 0, 1_000_000]);
+  t.same(
+    frames.map((frame) => frame.length),
+    [10_000, 0, 1_000_000],
+  );
   t.equal(await codeFrom(b.request(a.peerId, ECHO, new Uint8Array(0), { signal })), "peer_refused:internal");
   t.equal(await codeFrom(b.request(a.peerId, "/pyralog/none/1", new Uint8Array(0), { signal })), "peer_refused:unsupported");
   t.equal(await codeFrom(b.request("12D3KooWnobody", ECHO, new Uint8Array(0), { signal })), "peer_unknown");
-  const many = await Promise.all(Array.from({ length: 40 }, async () => collect(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }))));
-  t.ok(many.every((answer) => answer.length === 1), "more than the peer serves at once wait in line");
-  t.equal(await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1, 1, 1), { signal, totalBytesMax: 15_000 })), "peer_hostile", "an answer over its total");
+  const many = await Promise.all(
+    Array.from({ length: 40 }, async () => collect(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }))),
+  );
+  t.ok(
+    many.every((answer) => answer.length === 1),
+    "more than the peer serves at once wait in line",
+  );
+  t.equal(
+    await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1, 1, 1), { signal, totalBytesMax: 15_000 })),
+    "peer_hostile",
+    "an answer over its total",
+  );
   t.ok((b.peers()[0]?.score ?? 0) < 0, "is held against the peer");
   const aborted = AbortSignal.abort(new Error("enough"));
   await t.rejects(collect(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal: aborted })), { message: "enough" });
@@ -178,11 +198,26 @@ t.test("garbage and oversized frames get a peer banned, and the node serves the 
   await a.handle(ECHO, async function* echo({ bytes }) {
     yield bytes;
   });
-  const attacks: readonly { readonly name: string; readonly protocol: string; readonly bytes: Uint8Array; readonly times: number }[] = [
+  const attacks: readonly {
+    readonly name: string;
+    readonly protocol: string;
+    readonly bytes: Uint8Array;
+    readonly times: number;
+  }[] = [
     { name: "a frame that announces 4 GiB", protocol: ECHO, bytes: u32(0xffff_ffff), times: 2 },
     { name: "a greeting that does not parse", protocol: "/pyralog/hello/1", bytes: concatBytes(u32(3), utf8("hi!")), times: 2 },
-    { name: "gossip that is not gossip", protocol: "/meshsub/1.2.0", bytes: utf8("\u0010this is no protocol buffer at all"), times: 2 },
-    { name: "gossip that announces 256 MiB", protocol: "/meshsub/1.2.0", bytes: Uint8Array.of(0xff, 0xff, 0xff, 0x7f, 0), times: 2 },
+    {
+      name: "gossip that is not gossip",
+      protocol: "/meshsub/1.2.0",
+      bytes: utf8("\u0010this is no protocol buffer at all"),
+      times: 2,
+    },
+    {
+      name: "gossip that announces 256 MiB",
+      protocol: "/meshsub/1.2.0",
+      bytes: Uint8Array.of(0xff, 0xff, 0xff, 0x7f, 0),
+      times: 2,
+    },
   ];
   for (const [index, attack] of attacks.entries()) {
     const bare = await openBare(10 + index);
@@ -220,11 +255,13 @@ t.test("a peer that asks too often is refused, then banned, and waiting is enoug
   await until(() => b.peers().length === 1, "greeted");
   const signal = AbortSignal.timeout(10_000);
   let refused = 0;
-  for (let index = 0; index < 26; index += 1) if ((await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }))) === "peer_refused:rate") refused += 1;
+  for (let index = 0; index < 26; index += 1)
+    if ((await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }))) === "peer_refused:rate") refused += 1;
   t.ok(refused > 0 && refused < 8, `${refused} refused`);
   await new Promise((resolve) => setTimeout(resolve, 800));
   t.equal(await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal })), "answered");
-  for (let index = 0; index < 60 && !a.isBanned(b.peerId); index += 1) await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }));
+  for (let index = 0; index < 60 && !a.isBanned(b.peerId); index += 1)
+    await codeFrom(b.request(a.peerId, ECHO, Uint8Array.of(1), { signal }));
   t.ok(a.isBanned(b.peerId), "flooding on is not forgiven");
 });
 
@@ -283,7 +320,11 @@ t.test("nodes that dial each other at the same moment gossip, also after one of 
   const ports = await Promise.all([1, 2, 3].map(async (number) => openNode(number)));
   const addresses = ports.map((node) => node.addresses()[0] as string);
   await Promise.all(ports.map(async (node) => node[Symbol.asyncDispose]()));
-  const nodes = await Promise.all(addresses.map(async (address, index) => openNode(index + 1, { listen: [address.split("/p2p/")[0] as string], bootstrap: addresses, limits })));
+  const nodes = await Promise.all(
+    addresses.map(async (address, index) =>
+      openNode(index + 1, { listen: [address.split("/p2p/")[0] as string], bootstrap: addresses, limits }),
+    ),
+  );
   closing(t, ...nodes);
   const heard = nodes.map((node) => listen(node, "consensus"));
   await until(() => nodes.every((node) => node.peers().length === 2 && node.gossipListeners("consensus") === 2), "meshed");
@@ -291,12 +332,18 @@ t.test("nodes that dial each other at the same moment gossip, also after one of 
   for (let index = 0; index < 5; index += 1) {
     // Cut what there is, and dial twice at once.
     a.disconnect(b.peerId);
-    await Promise.all([a.dial(addresses[1] as string, { signal: AbortSignal.timeout(5_000) }).catch(() => {}), b.dial(addresses[0] as string, { signal: AbortSignal.timeout(5_000) }).catch(() => {})]);
+    await Promise.all([
+      a.dial(addresses[1] as string, { signal: AbortSignal.timeout(5_000) }).catch(() => {}),
+      b.dial(addresses[0] as string, { signal: AbortSignal.timeout(5_000) }).catch(() => {}),
+    ]);
     await until(() => nodes.every((node) => node.peers().length === 2), "together again");
     await until(() => nodes.every((node) => node.gossipListeners("consensus") === 2), "gossip again", 5_000);
     const before = heard.map((messages) => messages.size);
     for (const [number, node] of nodes.entries()) await node.gossip("consensus").publish(utf8(`${index} ${number}`));
-    await until(() => heard.every((messages, number) => messages.size === (before[number] ?? 0) + 2), `round ${index} is heard by all`);
+    await until(
+      () => heard.every((messages, number) => messages.size === (before[number] ?? 0) + 2),
+      `round ${index} is heard by all`,
+    );
   }
 });
 
@@ -332,7 +379,9 @@ t.test("wrong addresses are refused by code, a taken port too", async (t) => {
   closing(t, a);
   await t.rejects(openNode(2, { bootstrap: ["not an address"] }), { code: "network_address" });
   await t.rejects(openNode(2, { bootstrap: ["/ip4/127.0.0.1/tcp/1"] }), { code: "network_address" });
-  await t.rejects(openNode(2, { listen: [(a.addresses()[0] as string).split("/p2p/")[0] as string] }), { code: "network_listen" });
+  await t.rejects(openNode(2, { listen: [(a.addresses()[0] as string).split("/p2p/")[0] as string] }), {
+    code: "network_listen",
+  });
 });
 
 t.test("closing leaves no socket and no server behind", async (t) => {

@@ -127,14 +127,15 @@ export class Network implements AsyncDisposable {
     const roster = new Roster();
     const networkHashHex = toHex(options.networkHash);
 
-    let opened: Network | undefined;
+    // Gossip is made before the network that it reports to.
+    const late: { network: Network | undefined } = { network: undefined };
     const gossip = new Gossip(
       { limits, networkHashHex },
       {
         host: {
           score: (peer) => book.score(peer),
-          penalise: (peer, offence) => opened?.penalise(peer, offence),
-          disconnect: (peer) => opened?.disconnect(peer),
+          penalise: (peer, offence) => late.network?.penalise(peer, offence),
+          disconnect: (peer) => late.network?.disconnect(peer),
         },
         log,
         metrics,
@@ -145,7 +146,11 @@ export class Network implements AsyncDisposable {
       privateKey,
       nodeInfo: { name: "pyralog", version: String(HELLO_VERSION), userAgent: `pyralog/${HELLO_VERSION}` },
       addresses: { listen: [...options.listen], announce: [...(options.announce ?? [])] },
-      transports: [...(options.transports ?? [tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } })])],
+      transports: [
+        ...(options.transports ?? [
+          tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } }),
+        ]),
+      ],
       connectionEncrypters: [(components) => boundedEncrypter(noise()(components), limits.connectionWriteBytesMax)],
       streamMuxers: [
         yamux({
@@ -184,7 +189,7 @@ export class Network implements AsyncDisposable {
       },
     });
     const network = new Network({ options, limits, log, metrics, node, roster, book, gossip });
-    opened = network;
+    late.network = network;
     try {
       await network.#start(contacts, metrics);
       signal.throwIfAborted();
@@ -234,9 +239,13 @@ export class Network implements AsyncDisposable {
 
   /** Serves a protocol (`/pyralog/<name>/<version>`) to greeted peers. */
   async handle(protocol: string, handler: Handler): Promise<void> {
-    await this.#node.handle(protocol, this.#requests.serving(protocol, (asked: Asked) => handler({ peer: asked.peer, bytes: asked.bytes, signal: asked.signal })), {
-      maxInboundStreams: this.limits.requestsServedPerPeerMax * 2,
-    });
+    await this.#node.handle(
+      protocol,
+      this.#requests.serving(protocol, (asked: Asked) => handler({ peer: asked.peer, bytes: asked.bytes, signal: asked.signal })),
+      {
+        maxInboundStreams: this.limits.requestsServedPerPeerMax * 2,
+      },
+    );
   }
 
   /**
@@ -307,20 +316,33 @@ export class Network implements AsyncDisposable {
     const node = this.#node;
     node.addEventListener("connection:open", (event) => this.#opened(event.detail));
     node.addEventListener("connection:close", (event) => this.#lost(event.detail));
-    await node.handle(HELLO_PROTOCOL, this.#requests.serving(HELLO_PROTOCOL, (asked) => this.#answerHello(asked), { isOpen: true }), { maxInboundStreams: 4 });
+    await node.handle(
+      HELLO_PROTOCOL,
+      this.#requests.serving(HELLO_PROTOCOL, (asked) => this.#answerHello(asked), { isOpen: true }),
+      { maxInboundStreams: 4 },
+    );
     try {
       await node.start();
     } catch (cause) {
-      throw new CodedError("network_listen", { listen: this.#options.listen, message: cause instanceof Error ? cause.message : String(cause) }, { cause });
+      throw new CodedError(
+        "network_listen",
+        { listen: this.#options.listen, message: cause instanceof Error ? cause.message : String(cause) },
+        { cause },
+      );
     }
     metrics.gauge({ name: "network_peers_count", help: "Greeted peers", read: () => this.peers().length });
-    metrics.gauge({ name: "network_connections_count", help: "Connections, greeted or not", read: () => node.getConnections().length });
+    metrics.gauge({
+      name: "network_connections_count",
+      help: "Connections, greeted or not",
+      read: () => node.getConnections().length,
+    });
     this.#tickDueMs = performance.now() + this.limits.helloIntervalMs;
     this.#timer = setInterval(() => this.#tick(), this.limits.helloIntervalMs);
     const port = this.#discoveryPort();
     const dependencies = { port, log: this.#log, signal: this.#closing.signal };
     for (const contact of contacts) this.#track(keepConnected(contact, this.limits, dependencies));
-    if (this.#options.isDiscovering !== false) this.#track(discover(node.services.dht, node.peerId.toMultihash().bytes, this.limits, dependencies));
+    if (this.#options.isDiscovering !== false)
+      this.#track(discover(node.services.dht, node.peerId.toMultihash().bytes, this.limits, dependencies));
   }
 
   #discoveryPort(): DiscoveryPort {
@@ -329,7 +351,10 @@ export class Network implements AsyncDisposable {
       isGreeted: (peer) => this.#isGreeted(peer),
       isBanned: (peer) => this.#book.isBanned(peer),
       peersCount: () => this.peers().length,
-      dial: async (target, signal) => void (await this.#node.dial(target, { signal: AbortSignal.any([signal, AbortSignal.timeout(this.limits.dialTimeoutMs)]) })),
+      dial: async (target, signal) =>
+        void (await this.#node.dial(target, {
+          signal: AbortSignal.any([signal, AbortSignal.timeout(this.limits.dialTimeoutMs)]),
+        })),
       change: async (ms, signal) => this.#change(ms, signal),
     };
   }
@@ -364,7 +389,7 @@ export class Network implements AsyncDisposable {
   }
 
   #changed(): void {
-    for (const listener of [...this.#listeners]) listener();
+    for (const listener of this.#listeners) listener();
   }
 
   async #change(ms: number, signal: AbortSignal): Promise<void> {
@@ -390,10 +415,18 @@ export class Network implements AsyncDisposable {
     if (link.isGreeting) return;
     link.isGreeting = true;
     const timeoutMs = this.limits.helloTimeoutMs;
-    const options = { signal: this.#closing.signal, timeoutMs, stallMs: timeoutMs, frameBytesMax: 256, totalBytesMax: 1_024, isForgiving: true };
+    const options = {
+      signal: this.#closing.signal,
+      timeoutMs,
+      stallMs: timeoutMs,
+      frameBytesMax: 256,
+      totalBytesMax: 1_024,
+      isForgiving: true,
+    };
     try {
       const answer: Uint8Array[] = [];
-      for await (const frame of this.#requests.askOn(link.connection, HELLO_PROTOCOL, this.#ownHello(), options)) answer.push(frame);
+      for await (const frame of this.#requests.askOn(link.connection, HELLO_PROTOCOL, this.#ownHello(), options))
+        answer.push(frame);
       this.#hear(link, answer.length === 1 ? answer[0] : undefined);
     } catch (error) {
       this.#missed(link, error);
@@ -403,7 +436,9 @@ export class Network implements AsyncDisposable {
   }
 
   /** The listening side of it. */
-  async *#answerHello(asked: Asked & { readonly connection: Connection; readonly afterwards: (act: () => void) => void }): AsyncGenerator<Uint8Array> {
+  async *#answerHello(
+    asked: Asked & { readonly connection: Connection; readonly afterwards: (act: () => void) => void },
+  ): AsyncGenerator<Uint8Array> {
     const link = this.#roster.open(asked.connection, performance.now());
     const hello = parseHello(asked.bytes);
     if (!hello.ok) throw refuse("malformed");
@@ -446,7 +481,17 @@ export class Network implements AsyncDisposable {
     link.hello = hello;
     link.heardAtMs = performance.now();
     link.missCount = 0;
-    if (before === undefined) this.#log.info({ peer: link.peer, address: link.connection.remoteAddr.toString(), direction: link.connection.direction, role: hello.role, height: hello.height }, "peer joined");
+    if (before === undefined)
+      this.#log.info(
+        {
+          peer: link.peer,
+          address: link.connection.remoteAddr.toString(),
+          direction: link.connection.direction,
+          role: hello.role,
+          height: hello.height,
+        },
+        "peer joined",
+      );
     if (before?.height !== hello.height) this.#changed();
   }
 
@@ -510,7 +555,11 @@ export class Network implements AsyncDisposable {
   #mendGossip(now: number): void {
     for (const { id } of this.peers()) {
       const links = this.#roster.linksOf(id);
-      const isHeard = links.some((link) => link.connection.streams.some((stream) => stream.direction === "outbound" && stream.status === "open" && isGossipStream(stream)));
+      const isHeard = links.some((link) =>
+        link.connection.streams.some(
+          (stream) => stream.direction === "outbound" && stream.status === "open" && isGossipStream(stream),
+        ),
+      );
       const isYoung = links.some((link) => now - link.openedAtMs < this.limits.gossipGraceMs);
       const deafTicks = isHeard || isYoung ? 0 : (this.#mute.get(id) ?? 0) + 1;
       this.#mute.set(id, deafTicks);
@@ -524,7 +573,15 @@ export class Network implements AsyncDisposable {
 }
 
 /** Who may connect: nobody who is banned, and not too many from one place. */
-function gater({ limits, book, roster }: { readonly limits: Limits; readonly book: PeerBook; readonly roster: Roster }): NonNullable<Libp2pOptions["connectionGater"]> {
+function gater({
+  limits,
+  book,
+  roster,
+}: {
+  readonly limits: Limits;
+  readonly book: PeerBook;
+  readonly roster: Roster;
+}): NonNullable<Libp2pOptions["connectionGater"]> {
   const isBanned = (peer: PeerId): boolean => book.isBanned(peer.toString());
   return {
     denyDialPeer: isBanned,
@@ -533,7 +590,9 @@ function gater({ limits, book, roster }: { readonly limits: Limits; readonly boo
       const inbound = roster.links().filter((link) => link.connection.direction === "inbound");
       if (inbound.length >= limits.connectionsInboundMax) return true;
       const host = hostOf(connection);
-      return !isLoopback(host) && inbound.filter((link) => hostOf(link.connection) === host).length >= limits.connectionsPerHostMax;
+      return (
+        !isLoopback(host) && inbound.filter((link) => hostOf(link.connection) === host).length >= limits.connectionsPerHostMax
+      );
     },
     denyInboundEncryptedConnection: isBanned,
   };

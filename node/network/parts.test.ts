@@ -34,36 +34,74 @@ const hello: fc.Arbitrary<Hello> = fc.record({
 
 const syncRequest: fc.Arbitrary<SyncRequest> = fc.oneof(
   fc.constant({ kind: "status" } as const),
-  fc.record({ kind: fc.constant("blocks" as const), from: fc.bigInt({ min: 1n, max: (1n << 63n) - 1n }), count: fc.integer({ min: 1, max: LIMITS.syncWindowBlocksMax }) }),
+  fc.record({
+    kind: fc.constant("blocks" as const),
+    from: fc.bigInt({ min: 1n, max: (1n << 63n) - 1n }),
+    count: fc.integer({ min: 1, max: LIMITS.syncWindowBlocksMax }),
+  }),
 );
 
 t.test("every wire decoder refuses damaged bytes or reads exactly what they say", async (t) => {
   await checkDecoder(t, "hello", { valid: hello.map(encodeHello), decode: parseHello, encode: encodeHello });
-  await checkDecoder(t, "sync request", { valid: syncRequest.map(encodeSyncRequest), decode: (raw) => parseSyncRequest(raw, LIMITS), encode: encodeSyncRequest });
-  await checkDecoder(t, "sync status", { valid: fc.record({ height, earliest: height }).map(encodeSyncStatus), decode: parseSyncStatus, encode: encodeSyncStatus });
-  await checkDecoder(t, "block answer", { valid: fc.record({ block: bytes, certificate: bytes }).map(encodeBlockAnswer), decode: parseBlockAnswer, encode: encodeBlockAnswer });
-  await checkDecoder(t, "batch", { valid: fc.array(bytes, { minLength: 1, maxLength: 6 }).map(encodeBatch), decode: parseBatch, encode: encodeBatch });
+  await checkDecoder(t, "sync request", {
+    valid: syncRequest.map(encodeSyncRequest),
+    decode: (raw) => parseSyncRequest(raw, LIMITS),
+    encode: encodeSyncRequest,
+  });
+  await checkDecoder(t, "sync status", {
+    valid: fc.record({ height, earliest: height }).map(encodeSyncStatus),
+    decode: parseSyncStatus,
+    encode: encodeSyncStatus,
+  });
+  await checkDecoder(t, "block answer", {
+    valid: fc.record({ block: bytes, certificate: bytes }).map(encodeBlockAnswer),
+    decode: parseBlockAnswer,
+    encode: encodeBlockAnswer,
+  });
+  await checkDecoder(t, "batch", {
+    valid: fc.array(bytes, { minLength: 1, maxLength: 6 }).map(encodeBatch),
+    decode: parseBatch,
+    encode: encodeBatch,
+  });
 });
 
 t.test("decoders refuse what is well formed and out of range", async (t) => {
-  const codeOf = (result: { readonly ok: boolean; readonly error?: { readonly code: string } }): string => (result.ok ? "accepted" : (result.error?.code ?? ""));
+  const codeOf = (result: { readonly ok: boolean; readonly error?: { readonly code: string } }): string =>
+    result.ok ? "accepted" : (result.error?.code ?? "");
   const networkHash = hash("network", utf8("x"));
   t.equal(codeOf(parseHello(encodeValue([1, networkHash, 1n << 63n, 0]))), "encoding_limit", "a height past 2^63");
   t.equal(codeOf(parseHello(encodeValue([1, networkHash, 1, ROLES.length]))), "encoding_limit", "a role that does not exist");
   t.equal(codeOf(parseHello(encodeValue([1, networkHash.slice(1), 1, 0]))), "encoding_limit", "a short hash");
   t.equal(codeOf(parseSyncRequest(encodeValue([1, 0, 1]), LIMITS)), "encoding_limit", "block 0 does not exist");
   t.equal(codeOf(parseSyncRequest(encodeValue([1, 1, 0]), LIMITS)), "encoding_limit", "no blocks at all");
-  t.equal(codeOf(parseSyncRequest(encodeValue([1, 1, LIMITS.syncWindowBlocksMax + 1]), LIMITS)), "encoding_limit", "too many blocks");
+  t.equal(
+    codeOf(parseSyncRequest(encodeValue([1, 1, LIMITS.syncWindowBlocksMax + 1]), LIMITS)),
+    "encoding_limit",
+    "too many blocks",
+  );
   t.equal(codeOf(parseSyncRequest(encodeValue([0, 1, 1]), LIMITS)), "encoding_limit", "a status with arguments");
   t.equal(codeOf(parseBatch(encodeValue([]))), "encoding_limit", "an empty batch");
   t.equal(codeOf(parseBatch(encodeValue([new Uint8Array(0)]))), "encoding_limit", "an empty item");
-  t.equal(codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax + 1 }, () => Uint8Array.of(1))))), "encoding_limit", "too many items");
-  t.equal(codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax }, () => Uint8Array.of(1))))), "accepted", "just enough items");
-  t.equal(codeOf(parseBatch(encodeBatch([new Uint8Array(LIMITS.gossipTransactionsBytesMax)]))), "encoding_limit", "a batch over the message limit");
+  t.equal(
+    codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax + 1 }, () => Uint8Array.of(1))))),
+    "encoding_limit",
+    "too many items",
+  );
+  t.equal(
+    codeOf(parseBatch(encodeBatch(Array.from({ length: LIMITS.batchItemsMax }, () => Uint8Array.of(1))))),
+    "accepted",
+    "just enough items",
+  );
+  t.equal(
+    codeOf(parseBatch(encodeBatch([new Uint8Array(LIMITS.gossipTransactionsBytesMax)]))),
+    "encoding_limit",
+    "a batch over the message limit",
+  );
 });
 
 /** What gossipsub would send: `varint length ‖ fields`. */
-const varint = (value: number): number[] => (value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(Math.floor(value / 128))]);
+const varint = (value: number): number[] =>
+  value < 0x80 ? [value] : [(value & 0x7f) | 0x80, ...varint(Math.floor(value / 128))];
 const rpc = fc
   .array(fc.tuple(fc.constantFrom(0x0a, 0x12, 0x1a), fc.uint8Array({ maxLength: 300 })), { maxLength: 5 })
   .map((fields) => {
@@ -134,7 +172,8 @@ t.test("offences add up, decay, and lead to bans that expire and grow", async (t
   t.ok(book.score("a") < 0 && book.score("a") > -limits.banPoints, "with something left to answer for");
   for (const expected of [2_000, 3_000, 3_000]) t.equal(book.ban("a") - now, expected, "longer each time, up to the limit");
   t.equal(book.ban("b", 50) - now, 50);
-  for (const [name, { points, reason }] of Object.entries(OFFENCES)) t.ok(points > 0 && points <= 100 && reason.length > 10, name);
+  for (const [name, { points, reason }] of Object.entries(OFFENCES))
+    t.ok(points > 0 && points <= 100 && reason.length > 10, name);
 });
 
 t.test("the book of peers is bounded and forgets the least guilty first", async (t) => {
@@ -175,15 +214,26 @@ t.test("batches hold what was added, in order, and leave when full or when their
   t.equal(batches.length, 0, "waits for company");
   await new Promise((resolve) => setTimeout(resolve, 60));
   t.equal(batches.length, 1);
-  t.same(batches[0]?.map((item) => item[0]), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  t.same(
+    batches[0]?.map((item) => item[0]),
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+  );
   for (let index = 0; index < 120; index += 1) batcher.add(Uint8Array.of(index));
   await new Promise((resolve) => setTimeout(resolve, 10));
-  t.same(batches.slice(1).map((batch) => batch.length), [50, 50, 20], "fifty items are enough");
+  t.same(
+    batches.slice(1).map((batch) => batch.length),
+    [50, 50, 20],
+    "fifty items are enough",
+  );
   batcher.add(new Uint8Array(900));
   batcher.add(new Uint8Array(900));
   batcher.add(new Uint8Array(5_000));
   await batcher[Symbol.asyncDispose]();
-  t.same(batches.slice(4).map((batch) => batch.length), [1, 1, 1], "a thousand bytes are enough, and closing publishes the rest");
+  t.same(
+    batches.slice(4).map((batch) => batch.length),
+    [1, 1, 1],
+    "a thousand bytes are enough, and closing publishes the rest",
+  );
   t.equal(batcher.add(Uint8Array.of(1)), false, "closed");
   t.equal(batcher.queuedBytes, 0);
 });
@@ -196,7 +246,10 @@ t.test("a full batcher refuses, a failing publisher does not stop it", async (t)
     throw new Error("no peers");
   };
   await using batcher = new Batcher(limits, { publish, log: testLog });
-  t.same([1, 2, 3, 4].map(() => batcher.add(new Uint8Array(900))), [true, true, true, false]);
+  t.same(
+    [1, 2, 3, 4].map(() => batcher.add(new Uint8Array(900))),
+    [true, true, true, false],
+  );
   await new Promise((resolve) => setTimeout(resolve, 50));
   t.equal(published, 3);
   t.ok(batcher.add(new Uint8Array(900)), "room again");
@@ -216,7 +269,10 @@ t.test("what peers make us remember is bounded, and what is used stays", async (
   t.notOk(store.has(key("/dht/provider/0")));
   t.ok(store.has(key("/dht/provider/1999")));
   t.throws(() => store.get(key("/dht/provider/0")), { name: "NotFoundError" });
-  t.same([...store.query({ prefix: "/peers" })].map((pair) => pair.key.toString()), ["/peers/self"]);
+  t.same(
+    [...store.query({ prefix: "/peers" })].map((pair) => pair.key.toString()),
+    ["/peers/self"],
+  );
   t.equal([...store.queryKeys({ prefix: "/dht", limit: 3 })].length, 3);
   const batch = store.batch();
   batch.put(key("/a"), new Uint8Array(1));

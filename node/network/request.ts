@@ -31,7 +31,9 @@ export type Asked = { readonly peer: string; readonly bytes: Uint8Array; readonl
 export type Handler = (asked: Asked) => AsyncIterable<Uint8Array>;
 
 /** A handler of the network's own, which may look at the connection and act once the answer is on its way. */
-export type OwnHandler = (asked: Asked & { readonly connection: Connection; readonly afterwards: (act: () => void) => void }) => AsyncIterable<Uint8Array>;
+export type OwnHandler = (
+  asked: Asked & { readonly connection: Connection; readonly afterwards: (act: () => void) => void },
+) => AsyncIterable<Uint8Array>;
 
 /** How to ask. Limits are those of the table unless narrowed here. */
 export type AskOptions = {
@@ -75,11 +77,19 @@ export class Requests implements AsyncDisposable {
     this.#limits = limits;
     this.#port = dependencies.port;
     this.#log = dependencies.log;
-    this.#served = dependencies.metrics.counter({ name: "network_requests_served_total", help: "Requests answered, by outcome", labels: ["outcome"] });
+    this.#served = dependencies.metrics.counter({
+      name: "network_requests_served_total",
+      help: "Requests answered, by outcome",
+      labels: ["outcome"],
+    });
   }
 
   /** The libp2p stream handler that serves one protocol. `isOpen` lets strangers ask: only the greeting does. */
-  serving(protocol: string, handler: OwnHandler, options: { readonly isOpen?: boolean } = {}): (stream: Stream, connection: Connection) => void {
+  serving(
+    protocol: string,
+    handler: OwnHandler,
+    options: { readonly isOpen?: boolean } = {},
+  ): (stream: Stream, connection: Connection) => void {
     return (stream, connection) => {
       const work = this.#serve(protocol, handler, stream, connection, options.isOpen === true);
       this.#atWork.add(work);
@@ -106,7 +116,12 @@ export class Requests implements AsyncDisposable {
   }
 
   /** Asks on one connection, greeted or not. */
-  async *askOn(connection: Connection, protocol: string, body: Uint8Array, options: AskOptions): AsyncGenerator<Uint8Array, void, undefined> {
+  async *askOn(
+    connection: Connection,
+    protocol: string,
+    body: Uint8Array,
+    options: AskOptions,
+  ): AsyncGenerator<Uint8Array, void, undefined> {
     const peer = connection.remotePeer.toString();
     const timeout = AbortSignal.timeout(options.timeoutMs ?? this.#limits.requestTimeoutMs);
     const signal = AbortSignal.any([options.signal, this.#closing.signal, timeout]);
@@ -151,7 +166,11 @@ export class Requests implements AsyncDisposable {
   }
 
   /** Turns whatever went wrong into one of our codes, and makes the peer pay for its part. */
-  #judge(peer: string, error: unknown, exchange: { readonly asked: AbortSignal; readonly timeout: AbortSignal; readonly isForgiving: boolean }): unknown {
+  #judge(
+    peer: string,
+    error: unknown,
+    exchange: { readonly asked: AbortSignal; readonly timeout: AbortSignal; readonly isForgiving: boolean },
+  ): unknown {
     if (exchange.asked.aborted) return exchange.asked.reason;
     if (this.#closing.signal.aborted) return this.#closing.signal.reason;
     const code = exchange.timeout.aborted ? "peer_stalled" : codeOf(error);
@@ -159,7 +178,8 @@ export class Requests implements AsyncDisposable {
     if (code === "peer_stalled" && !exchange.isForgiving) this.#port.penalise(peer, "stall");
     if (error instanceof CodedError && code === error.code && code in NETWORK_ERRORS) return error;
     if (code === "peer_stalled") return new CodedError("peer_stalled", { peer }, { cause: error });
-    if (error instanceof Error && error.name === "UnsupportedProtocolError") return new CodedError("peer_refused", { peer, refusal: "unsupported" }, { cause: error });
+    if (error instanceof Error && error.name === "UnsupportedProtocolError")
+      return new CodedError("peer_refused", { peer, refusal: "unsupported" }, { cause: error });
     return new CodedError("peer_lost", { peer }, { cause: error });
   }
 
@@ -174,7 +194,11 @@ export class Requests implements AsyncDisposable {
     this.#atWorkFor.set(peer, (this.#atWorkFor.get(peer) ?? 0) + 1);
     try {
       if (refusal !== undefined) throw refuse(refusal);
-      const bounds = { frameBytesMax: this.#limits.requestBytesMax, totalBytesMax: this.#limits.requestBytesMax + 64, stallMs: this.#limits.frameTimeoutMs };
+      const bounds = {
+        frameBytesMax: this.#limits.requestBytesMax,
+        totalBytesMax: this.#limits.requestBytesMax + 64,
+        stallMs: this.#limits.frameTimeoutMs,
+      };
       const bytes = await new FrameReader(stream, bounds).next(signal);
       if (bytes === undefined) throw new CodedError("peer_lost", { peer });
       for await (const data of handler({ peer, bytes, signal, connection, afterwards: (act) => afterwards.push(act) })) {
@@ -229,7 +253,9 @@ export class Requests implements AsyncDisposable {
       this.#port.penalise(peer, "flood");
       return "rate";
     }
-    const isCrowded = (this.#atWorkFor.get(peer) ?? 0) >= this.#limits.requestsServedPerPeerMax || this.#atWork.size >= this.#limits.requestsServedMax;
+    const isCrowded =
+      (this.#atWorkFor.get(peer) ?? 0) >= this.#limits.requestsServedPerPeerMax ||
+      this.#atWork.size >= this.#limits.requestsServedMax;
     // A heartbeat must not fail because the node is busy serving.
     return isCrowded && !isOpen ? "busy" : undefined;
   }

@@ -41,7 +41,16 @@ export class Roster {
     const known = this.#links.get(connection.id);
     if (known !== undefined) return known;
     const peer = connection.remotePeer.toString();
-    const link: Link = { connection, peer, openedAtMs: nowMs, openedWallMs: Date.now(), hello: undefined, heardAtMs: nowMs, missCount: 0, isGreeting: false };
+    const link: Link = {
+      connection,
+      peer,
+      openedAtMs: nowMs,
+      openedWallMs: Date.now(),
+      hello: undefined,
+      heardAtMs: nowMs,
+      missCount: 0,
+      isGreeting: false,
+    };
     this.#links.set(connection.id, link);
     this.#byPeer.set(peer, [...this.linksOf(peer), link]);
     return link;
@@ -80,7 +89,15 @@ export class Roster {
       if (link?.hello === undefined) continue;
       const { connection, hello } = link;
       const address = connection.remoteAddr.toString();
-      peers.push({ id, address, direction: connection.direction, role: hello.role, height: hello.height, score: score(id), connectedSinceMs: link.openedWallMs });
+      peers.push({
+        id,
+        address,
+        direction: connection.direction,
+        role: hello.role,
+        height: hello.height,
+        score: score(id),
+        connectedSinceMs: link.openedWallMs,
+      });
     }
     return peers;
   }

@@ -52,7 +52,9 @@ export interface BlockSink {
 }
 
 /** A question. */
-export type SyncRequest = { readonly kind: "status" } | { readonly kind: "blocks"; readonly from: bigint; readonly count: number };
+export type SyncRequest =
+  | { readonly kind: "status" }
+  | { readonly kind: "blocks"; readonly from: bigint; readonly count: number };
 
 /** What a peer says it has. */
 export type SyncStatus = { readonly height: bigint; readonly earliest: bigint };
@@ -174,7 +176,11 @@ export class Synchroniser {
     this.#log = dependencies.log.child({ part: "sync" });
     this.#onProgress = options.onProgress ?? (() => {});
     this.#blocks = dependencies.metrics.counter({ name: "network_sync_blocks_total", help: "Blocks applied by sync" });
-    this.#failures = dependencies.metrics.counter({ name: "network_sync_failures_total", help: "Windows that failed, by cause", labels: ["cause"] });
+    this.#failures = dependencies.metrics.counter({
+      name: "network_sync_failures_total",
+      help: "Windows that failed, by cause",
+      labels: ["cause"],
+    });
   }
 
   /** Where sync stands now. */
@@ -258,7 +264,10 @@ export class Synchroniser {
     this.#asking.set(peer, (this.#asking.get(peer) ?? 0) + 1);
     try {
       const request = encodeSyncRequest({ kind: "blocks", from, count });
-      for await (const frame of this.#network.request(peer, SYNC_PROTOCOL, request, { signal, timeoutMs: limits.syncWindowTimeoutMs })) {
+      for await (const frame of this.#network.request(peer, SYNC_PROTOCOL, request, {
+        signal,
+        timeoutMs: limits.syncWindowTimeoutMs,
+      })) {
         const answer = parseBlockAnswer(frame);
         if (!answer.ok || blocks.length === count) {
           this.#fail(peer, "malformed", "malformed");
@@ -298,7 +307,12 @@ export class Synchroniser {
     const frames: Uint8Array[] = [];
     try {
       const request = encodeSyncRequest({ kind: "status" });
-      for await (const frame of this.#network.request(peer, SYNC_PROTOCOL, request, { signal, timeoutMs: this.#network.limits.frameTimeoutMs, totalBytesMax: 1_024 })) frames.push(frame);
+      for await (const frame of this.#network.request(peer, SYNC_PROTOCOL, request, {
+        signal,
+        timeoutMs: this.#network.limits.frameTimeoutMs,
+        totalBytesMax: 1_024,
+      }))
+        frames.push(frame);
     } catch (error) {
       this.#log.debug({ peer, code: codeOf(error) }, "status failed");
       return false;
@@ -332,7 +346,11 @@ export class Synchroniser {
 
   /** The best of them: least asked, then best score, then any. Not the highest claim, which is free to make. */
   #choose(from: bigint): { readonly peer: string; readonly height: bigint } | undefined {
-    const weighed = this.#candidates(from).map((candidate) => ({ ...candidate, asking: this.#asking.get(candidate.peer) ?? 0, lot: Math.random() }));
+    const weighed = this.#candidates(from).map((candidate) => ({
+      ...candidate,
+      asking: this.#asking.get(candidate.peer) ?? 0,
+      lot: Math.random(),
+    }));
     weighed.sort((a, b) => a.asking - b.asking || b.score - a.score || a.lot - b.lot);
     return weighed[0];
   }
@@ -341,7 +359,8 @@ export class Synchroniser {
     const now = performance.now();
     for (const [peer, untilMs] of this.#benched) if (untilMs <= now) this.#benched.delete(peer);
     const known = new Set(this.#network.peers().map(({ id }) => id));
-    for (const heights of [this.#hints, this.#earliest]) for (const peer of heights.keys()) if (!known.has(peer)) heights.delete(peer);
+    for (const heights of [this.#hints, this.#earliest])
+      for (const peer of heights.keys()) if (!known.has(peer)) heights.delete(peer);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, this.#network.limits.syncIdleMs);
     signal.addEventListener("abort", () => resolve(), { once: true });

@@ -19,7 +19,10 @@ import { Network, type NetworkOptions } from "../network.ts";
 export const TEST_NETWORK: Hash = hash("network", utf8("test network"));
 
 /** Set PYRALOG_TEST_LOG=debug to see what the nodes say. */
-export const testLog: Log = await openLog({ level: process.env["PYRALOG_TEST_LOG"] === "debug" ? "debug" : "silent", destination: "stderr" });
+export const testLog: Log = await openLog({
+  level: process.env["PYRALOG_TEST_LOG"] === "debug" ? "debug" : "silent",
+  destination: "stderr",
+});
 
 /** A seed that only depends on its number. */
 export function testSeed(number: number): Uint8Array {
