@@ -6,9 +6,11 @@
  * `#applyRules` asks which rule of the paper has its condition met and applies it, until none has. So no order of
  * arrival can make a rule be missed.
  *
- * A message counts once its signature is checked (`verify`), a block may be prevoted once the chain has executed it
- * (`judge`), and our own votes and proposals are signed (`sign`), recorded (`persist`), sent `after` the record is
- * durable, and counted here only then, as though they had come back from the network.
+ * A message counts once its signature is checked (`verify`), and a block may be prevoted once the chain has executed
+ * it (`judge`). To vote is to record a promise; when that is durable the vote is signed, and only then sent and
+ * counted here, like anybody's. Signatures are asked for one at a time, the next when the last signed word is durable,
+ * so that a crash leaves at most the newest word in doubt, and that one the guard will sign again as it was. A
+ * proposal needs no promise: a lost one costs a round. It is signed, recorded, and then sent.
  *
  * Beyond the paper:
  * - a block is known by its hash from any proposal of the height, so a proposal lost in one round does not hide a
@@ -80,8 +82,8 @@ const TIMEOUTS: readonly Timeout[] = ["propose", "prevote", "precommit"];
 
 type Fx = Effect<ConsensusMessage>;
 
-/** Waiting for a signature. */
-type Asked = { readonly what: Unsigned; readonly block: Block | undefined };
+/** What we are about to say. It is signed once record `after` is durable. */
+type Speech = { readonly what: Unsigned; readonly block: Block | undefined; readonly after: number };
 
 /** All that belongs to one height. */
 type Instance = {
@@ -95,10 +97,17 @@ type Instance = {
   rounds: RoundState;
   /** Of the current round. */
   readonly deadlines: Map<Timeout, number>;
-  readonly asked: Map<number, Asked>;
-  /** Ours, recorded but perhaps not durable yet: by the sequence of the record. */
+  /** What is to be signed, in order. */
+  readonly speeches: Speech[];
+  /** The first of them, while its signature is on the way. */
+  asked: { readonly id: number; readonly speech: Speech } | undefined;
+  /** The record of the last signed word. */
+  spoken: number;
+  /** Promises of the write-ahead log whose votes it does not hold. */
+  promised: readonly Unsigned[];
+  /** Our proposals, recorded but not durable yet, by the sequence of the record. */
   readonly recorded: Map<number, ConsensusMessage>;
-  /** Ours, durable: what may be repeated. */
+  /** What we said of this round and the one before: what may be repeated. */
   own: readonly ConsensusMessage[];
   /** What evidence was given for: once a validator and kind is enough. */
   readonly accused: Set<string>;
@@ -120,6 +129,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   #effects: Fx[] = [];
   #nowMs = 0;
   #sequence = 0;
+  #durable = 0;
   #id = 0;
 
   constructor(options: TendermintOptions) {
@@ -194,7 +204,10 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
       pending: new PendingMessages(),
       rounds: initialRoundState(height),
       deadlines: new Map(),
-      asked: new Map(),
+      speeches: [],
+      asked: undefined,
+      spoken: 0,
+      promised: [],
       recorded: new Map(),
       own: [],
       accused: new Set(),
@@ -212,6 +225,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   }
 
   #onInput(instance: Instance, input: Exclude<Input<ConsensusMessage>, { readonly kind: "start" }>): void {
+    if (input.kind !== "restore") this.#resumeSpeaking(instance);
     switch (input.kind) {
       case "restore":
         // No rule is applied here: a later record may say what we did next.
@@ -284,39 +298,26 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   }
 
   #onSigned(instance: Instance, id: number, signature: Uint8Array | undefined): void {
-    const asked = instance.asked.get(id);
-    instance.asked.delete(id);
-    // Without a signature the guard has refused: we have said another word here before, and stay silent.
-    if (asked === undefined || signature === undefined || instance.rounds.step === "decided") return;
-    const { what, block } = asked;
-    switch (what.kind) {
-      case "vote": {
-        const vote: Vote = { ...what.vote, signature };
-        this.#publish(instance, { kind: "vote", height: instance.height, vote }, { kind: "vote", vote });
-        return;
-      }
-      case "proposal": {
-        const { round } = what.proposal;
-        if (round !== instance.rounds.round || this.#hasProposed(instance, round)) return;
-        const message = { kind: "proposal", proposal: { ...what.proposal, signature }, block: present(block, "proposed block") } as const;
-        this.#publish(instance, { kind: "proposal", height: instance.height, message }, message);
-        instance.recordedBlocks.add(valueOf(what.proposal.blockHash));
-        this.#sendPolkaOf(instance, what.proposal);
-        return;
-      }
-      default:
-        return unreachable(what);
+    if (instance.asked?.id !== id) return;
+    const { what, block, after } = instance.asked.speech;
+    instance.asked = undefined;
+    instance.speeches.shift();
+    // Without a signature the guard has refused: our records are behind what it has seen, and we stay silent.
+    if (signature !== undefined) {
+      if (what.kind === "vote") this.#castVote(instance, { ...what.vote, signature }, after);
+      else this.#castProposal(instance, { ...what.proposal, signature }, present(block, "proposed block"));
     }
+    this.#signNext(instance);
   }
 
-  /** Our own messages count from here on, like anybody's. */
   #onPersisted(instance: Instance, sequence: number): void {
+    this.#durable = Math.max(this.#durable, sequence);
     for (const [recorded, message] of instance.recorded) {
       if (recorded > sequence) continue;
       instance.recorded.delete(recorded);
-      instance.own = [...instance.own, message];
-      this.#accept(instance, message);
+      this.#hear(instance, message);
     }
+    this.#signNext(instance);
   }
 
   /** Rebuilds what one record says. Our own messages go out again: before the crash they may not have. */
@@ -333,7 +334,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
         const { proposal, block } = record.message;
         instance.candidates.add({ proposal, block }, true);
         instance.recordedBlocks.add(valueOf(block.hash));
-        if (bytesEqual(proposal.validator, instance.voter)) this.#resume(instance, record.message);
+        if (bytesEqual(proposal.validator, instance.voter)) this.#sayAgain(instance, record.message);
         return;
       }
       case "polka": {
@@ -343,16 +344,32 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
         instance.rounds = restorePin(instance.rounds, { round, value: valueOf(blockHash) });
         return;
       }
+      case "promise": {
+        const { kind: _, ...promise } = record;
+        instance.promised = [...instance.promised, { kind: "vote", vote: { ...promise, validator: instance.voter } }];
+        instance.rounds = restoreVote(instance.rounds, promise.step, promise.round, promise.blockHash === undefined ? undefined : valueOf(promise.blockHash));
+        // Ends the restoring, when no record is left and nothing else happens.
+        this.#effects.push({ kind: "timer", atMs: this.#nowMs });
+        return;
+      }
       case "vote": {
-        const { round, step, blockHash } = record.vote;
-        instance.votes.add(record.vote);
-        instance.rounds = restoreVote(instance.rounds, step, round, blockHash === undefined ? undefined : valueOf(blockHash));
-        this.#resume(instance, { kind: "vote", vote: record.vote });
+        const { vote } = record;
+        const isKept = ({ kind, vote: promise }: Unsigned & { readonly kind: "vote" }): boolean => kind === "vote" && promise.round === vote.round && promise.step === vote.step;
+        instance.promised = instance.promised.filter((what) => what.kind !== "vote" || !isKept(what));
+        instance.votes.add(vote);
+        this.#sayAgain(instance, { kind: "vote", vote });
         return;
       }
       default:
         return unreachable(record);
     }
+  }
+
+  /** After a restart: votes that were promised and perhaps signed, but whose signatures we do not have. */
+  #resumeSpeaking(instance: Instance): void {
+    for (const what of instance.promised) instance.speeches.push({ what, block: undefined, after: 0 });
+    instance.promised = [];
+    this.#signNext(instance);
   }
 
   // ---- what is known
@@ -562,48 +579,73 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     const certificate: Certificate = { height: instance.height, round, blockHash: block.hash, signatures };
     instance.deadlines.clear();
     instance.pending.clear();
-    instance.asked.clear();
+    instance.speeches.length = 0;
+    instance.asked = undefined;
     this.#effects.push({ kind: "final", block, height: instance.height, certificate });
   }
 
   // ---- speaking
 
   #vote(instance: Instance, step: VoteStep, round: number, value: string | undefined): void {
-    if (instance.voter === undefined) return;
+    const { voter, height } = instance;
+    if (voter === undefined) return;
     const blockHash: Hash | undefined = value === undefined ? undefined : present(instance.candidates.block(value), "voted block").hash;
-    this.#ask({ what: { kind: "vote", vote: { step, height: instance.height, round, blockHash, validator: instance.voter } }, block: undefined });
+    const after = this.#persist(instance, { kind: "promise", height, step, round, blockHash });
+    instance.speeches.push({ what: { kind: "vote", vote: { step, height, round, blockHash, validator: voter } }, block: undefined, after });
+    this.#signNext(instance);
   }
 
   #propose(instance: Instance, round: number, value: string, validRound: number): void {
     const block = present(instance.candidates.block(value), "proposed block");
     const validator = present(instance.voter, "proposer");
     const proposal = { height: instance.height, round, blockHash: block.hash, validRound, validator };
-    this.#ask({ what: { kind: "proposal", proposal }, block });
+    instance.speeches.push({ what: { kind: "proposal", proposal }, block, after: 0 });
+    this.#signNext(instance);
   }
 
-  #ask(asked: Asked): void {
+  #signNext(instance: Instance): void {
+    const speech = instance.speeches[0];
+    if (speech === undefined || instance.asked !== undefined || Math.max(speech.after, instance.spoken) > this.#durable) return;
     this.#id += 1;
-    present(this.#instance, "instance").asked.set(this.#id, asked);
-    this.#effects.push({ kind: "sign", id: this.#id, what: asked.what });
+    instance.asked = { id: this.#id, speech };
+    this.#effects.push({ kind: "sign", id: this.#id, what: speech.what });
+  }
+
+  /** Our vote is promised and signed: it goes out, and counts. */
+  #castVote(instance: Instance, vote: Vote, promised: number): void {
+    instance.spoken = this.#persist(instance, { kind: "vote", height: instance.height, vote });
+    const message = { kind: "vote", vote } as const;
+    this.#effects.push({ kind: "send", to: "all", message, after: promised === 0 ? undefined : promised });
+    this.#hear(instance, message);
+  }
+
+  /** Our proposal is signed: it goes out, and counts, once it is recorded. */
+  #castProposal(instance: Instance, proposal: Proposal, block: Block): void {
+    if (proposal.round !== instance.rounds.round || this.#hasProposed(instance, proposal.round)) return;
+    const message = { kind: "proposal", proposal, block } as const;
+    instance.spoken = this.#persist(instance, { kind: "proposal", height: instance.height, message });
+    instance.recordedBlocks.add(valueOf(proposal.blockHash));
+    instance.recorded.set(instance.spoken, message);
+    this.#effects.push({ kind: "send", to: "all", message, after: instance.spoken });
+    this.#sendPolkaOf(instance, proposal);
+  }
+
+  /** Our own word, as though it had come back from the network. */
+  #hear(instance: Instance, message: ConsensusMessage): void {
+    instance.own = [...instance.own, message];
+    this.#accept(instance, message);
+  }
+
+  /** A word from before the restart, which the network may never have got. */
+  #sayAgain(instance: Instance, message: ConsensusMessage): void {
+    instance.own = [...instance.own, message];
+    this.#effects.push({ kind: "send", to: "all", message, after: undefined });
   }
 
   #hasProposed(instance: Instance, round: number): boolean {
     const isMine = (message: ConsensusMessage): boolean => message.kind === "proposal" && message.proposal.round === round;
     if (instance.own.some(isMine) || [...instance.recorded.values()].some(isMine)) return true;
-    return [...instance.asked.values()].some(({ what }) => what.kind === "proposal" && what.proposal.round === round);
-  }
-
-  /** Records our own message; it goes out, and counts, once the record is durable. */
-  #publish(instance: Instance, record: WalRecord, message: ConsensusMessage): void {
-    const sequence = this.#persist(instance, record);
-    instance.recorded.set(sequence, message);
-    this.#effects.push({ kind: "send", to: "all", message, after: sequence });
-  }
-
-  /** A durable message of ours, after a restart. */
-  #resume(instance: Instance, message: ConsensusMessage): void {
-    instance.own = [...instance.own, message];
-    this.#effects.push({ kind: "send", to: "all", message, after: undefined });
+    return instance.speeches.some(({ what }) => what.kind === "proposal" && what.proposal.round === round);
   }
 
   #persist(instance: Instance, record: WalRecord): number {

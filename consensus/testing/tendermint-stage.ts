@@ -76,7 +76,7 @@ export class TendermintStage {
         this.#release(words[0] as Held);
         break;
       case "crash":
-        this.#crash();
+        this.#crash(options.get("log") === "lost");
         break;
       case "restart":
         this.#restart();
@@ -148,11 +148,11 @@ export class TendermintStage {
     for (const effect of effects) this.#answer(effect);
   }
 
-  /** Power is cut: the engine, what waits to be sent and every record that is not durable are gone. */
-  #crash(): void {
+  /** Power is cut: the engine, what waits to be sent and every record that is not durable are gone; or the whole log. */
+  #crash(isLogLost: boolean): void {
     this.#engine = undefined;
     this.#outbox = [];
-    const lost = this.#log.filter(({ sequence }) => sequence > this.#durable).length;
+    const lost = isLogLost ? this.#log.length : this.#log.filter(({ sequence }) => sequence > this.#durable).length;
     this.#log = this.#log.slice(0, this.#log.length - lost);
     this.#held.clear();
     this.#lines.push(`lost ${lost} of ${this.#log.length + lost} records`);
@@ -322,6 +322,10 @@ export class TendermintStage {
         const [first] = record.value.votes;
         const { round, blockHash } = present(first, "vote");
         return `polka for ${this.#labelOf(valueOf(blockHash))}, round ${round}: ${record.value.votes.map(({ validator }) => this.#world.nameOf(validator)).toSorted().join(" ")}`;
+      }
+      case "promise": {
+        const { step, round, blockHash } = record.value;
+        return `promise to ${step} ${this.#labelOf(valueOf(blockHash))}, round ${round}`;
       }
       case "vote":
         return this.#toldVote(record.value.vote);
