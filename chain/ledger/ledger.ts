@@ -1,0 +1,553 @@
+/**
+ * The ledger: blocks in order, and everything they commit to, over one store.
+ *
+ * It builds candidate blocks, judges those of others, and commits what consensus made final, each height in one
+ * atomic durable batch: header, transactions, certificate, results, index, history nodes, state pages, records and
+ * the new head. Whatever moment the process dies, the store opens at the last height that `commit` acknowledged or
+ * at the one it was writing, never between.
+ *
+ * Executing a block changes nothing on disk: the outcome is staged in memory under the block's hash, several
+ * candidates of one height side by side, and `commit` writes the one that was decided.
+ *
+ * Source of the commitments: ARCHITECTURE, section 3. The history log is RFC 9162, section 2.1, over header hashes.
+ */
+
+import { assert, present } from "../../crypto/base/assert.ts";
+import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import {
+  assembleBlock,
+  type Block,
+  encodeBlock,
+  encodeResult,
+  evidenceRoot,
+  type Header,
+  parseBlock,
+  parseHeader,
+  type TransactionResult,
+  transactionsRoot,
+} from "../block/block.ts";
+import { type Evidence, verifyEvidence } from "../block/evidence.ts";
+import { type NetworkFile, networkHash } from "../block/genesis.ts";
+import { GENESIS_HEIGHT, type Height, nextHeight } from "../block/height.ts";
+import type { Transaction } from "../block/transaction.ts";
+import { type ValidatorSet, validatorsHash } from "../block/validators.ts";
+import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
+import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
+import { appendOperations, partitionConsistency, readRecords, recordProof } from "../segment/partition.ts";
+import type { BlockContext, Execution, Executor, StateView } from "../state/executor.ts";
+import { type Staged, StateTree } from "../state/tree.ts";
+import type { Store, StoreOperation } from "../store/store.ts";
+import { HistoryLog } from "./history.ts";
+import { LedgerRows, ours } from "./rows.ts";
+
+/** The newest final block, or genesis: height 0, whose `hash` is the network's. */
+export type Head = {
+  readonly height: Height;
+  readonly hash: Hash;
+  readonly timeMs: bigint;
+  readonly stateRoot: Hash;
+};
+
+/** What a commit changed, for subscribers. */
+export type Commit = {
+  readonly block: Block;
+  readonly certificate: Certificate;
+  readonly results: readonly TransactionResult[];
+  /** State keys written or deleted, sorted. */
+  readonly changedKeys: readonly Uint8Array[];
+};
+
+/** What a block is built from. Transactions that cannot be included are left out and reported. */
+export type Candidate = {
+  readonly proposer: Address;
+  readonly timeMs: bigint;
+  readonly transactions: readonly Transaction[];
+  readonly evidence: readonly Evidence[];
+};
+
+/** Why a block was refused; `code` is of the rule it broke. */
+export type BlockRefusal = Coded & { readonly field?: string | undefined; readonly transactionIndex?: number | undefined };
+
+/** A transaction and its result in a block of `count`. */
+export type TransactionProof = {
+  readonly bytes: Uint8Array;
+  readonly siblings: readonly Hash[];
+  readonly result: TransactionResult;
+  readonly resultSiblings: readonly Hash[];
+  readonly count: number;
+};
+
+type LedgerParts = {
+  readonly store: Store;
+  readonly network: NetworkFile;
+  readonly executor: Executor;
+  readonly tree: StateTree;
+  readonly rows: LedgerRows;
+  readonly history: HistoryLog;
+  readonly changes: readonly Height[];
+  readonly head: Head;
+};
+
+type Outcome = { readonly block: Block; readonly execution: Execution; readonly staged: Staged };
+
+/** How many executed candidates of one height are kept. A candidate beyond is executed again when it is decided. */
+const OUTCOMES_MAX = 4;
+
+/** See the file's head. */
+export class Ledger implements AsyncDisposable {
+  readonly network: NetworkFile;
+  readonly networkHash: Hash;
+  readonly #store: Store;
+  readonly #executor: Executor;
+  readonly #tree: StateTree;
+  readonly #rows: LedgerRows;
+  readonly #history: HistoryLog;
+  readonly #outcomes = new Map<string, Outcome>();
+  readonly #listeners = new Set<(commit: Commit) => void>();
+  /** Heights at which the validator set changed, ascending. Rare: the whole list stays in memory. */
+  readonly #changes: Height[];
+  #head: Head;
+
+  private constructor(parts: LedgerParts) {
+    this.#store = parts.store;
+    this.network = parts.network;
+    this.networkHash = networkHash(parts.network);
+    this.#executor = parts.executor;
+    this.#tree = parts.tree;
+    this.#rows = parts.rows;
+    this.#history = parts.history;
+    this.#changes = [...parts.changes];
+    this.#head = parts.head;
+  }
+
+  /**
+   * Opens the ledger in `store`, which it then owns; writes genesis when the store is empty.
+   *
+   * @throws `ledger_network`: the store belongs to another network; `ledger_corrupt`: its parts disagree
+   */
+  static async open(options: {
+    readonly store: Store;
+    readonly network: NetworkFile;
+    readonly executor: Executor;
+    readonly cacheSizeBytes?: number;
+  }): Promise<Ledger> {
+    const { store, network, executor } = options;
+    const rows = new LedgerRows(store);
+    const hash = networkHash(network);
+    const tree = await StateTree.open(store, options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes });
+    const known = rows.networkHash();
+    if (known === undefined) await writeGenesis({ store, network, executor, tree, rows, hash });
+    else if (!bytesEqual(known, hash)) {
+      throw new CodedError("ledger_network", { message: "this store belongs to another network", stored: toHex(known), given: toHex(hash) });
+    }
+    const height = rows.headHeight();
+    const history = HistoryLog.open(rows, height);
+    const changes = await rows.validatorChanges();
+    return new Ledger({ store, network, executor, tree, rows, history, changes, head: headAt({ rows, tree, network, hash, height }) });
+  }
+
+  /** The newest final block. */
+  head(): Head {
+    return this.#head;
+  }
+
+  /** What decides and executes the next block. */
+  get parameters(): NetworkFile["parameters"] {
+    return this.network.parameters;
+  }
+
+  // Reads.
+
+  header(height: Height): Header | undefined {
+    const bytes = this.#rows.header(height);
+    return bytes === undefined ? undefined : ours(parseHeader(bytes), "header");
+  }
+
+  headerBytes(height: Height): Uint8Array | undefined {
+    return this.#rows.header(height);
+  }
+
+  certificate(height: Height): Certificate | undefined {
+    const bytes = this.#rows.certificate(height);
+    return bytes === undefined ? undefined : ours(parseCertificate(bytes), "certificate");
+  }
+
+  certificateBytes(height: Height): Uint8Array | undefined {
+    return this.#rows.certificate(height);
+  }
+
+  block(height: Height): Block | undefined {
+    const bytes = this.#rows.block(height);
+    return bytes === undefined ? undefined : ours(parseBlock(bytes), "block");
+  }
+
+  blockBytes(height: Height): Uint8Array | undefined {
+    return this.#rows.block(height);
+  }
+
+  results(height: Height): readonly TransactionResult[] | undefined {
+    return this.#rows.results(height);
+  }
+
+  /** The set that decides `height` (keys and powers; priorities only for head + 1), for 1 to head + 1. */
+  validators(height: Height): ValidatorSet | undefined {
+    if (height === nextHeight(this.#head.height)) return this.#executor.validatorsAt(this.#headView(), "current");
+    const header = this.header(height);
+    return header === undefined ? undefined : this.#rows.validators(header.validatorsHash);
+  }
+
+  /** The set that will decide head + 2. */
+  validatorsAfterNext(): ValidatorSet {
+    return this.#executor.validatorsAt(this.#headView(), "next");
+  }
+
+  findTransaction(id: Hash): { readonly height: Height; readonly index: number } | undefined {
+    return this.#rows.findTransaction(id);
+  }
+
+  /** The state after `height`; `undefined` when pruned or not there yet. */
+  state(height: Height): StateView | undefined {
+    if (this.#tree.rootAt(height) === undefined) return undefined;
+    return { get: (key) => this.#tree.get(height, key) };
+  }
+
+  /** Rows of the state after `height`, in key order. */
+  stateEntries(
+    height: Height,
+    range: { readonly from?: Uint8Array; readonly to?: Uint8Array; readonly limit?: number; readonly reverse?: boolean },
+  ): Iterable<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+    return this.#tree.entries(height, range);
+  }
+
+  /** A proof of the rows in a range (or of their absence) under `header(height).stateRoot`; `undefined` when pruned. */
+  proveState(height: Height, range: { readonly from?: Uint8Array; readonly to?: Uint8Array; readonly limit?: number }): Uint8Array | undefined {
+    return this.#tree.rootAt(height) === undefined ? undefined : this.#tree.prove(height, range);
+  }
+
+  /** The state tree, for snapshots and audits. */
+  get tree(): StateTree {
+    return this.#tree;
+  }
+
+  get store(): Store {
+    return this.#store;
+  }
+
+  /** The siblings that prove header `of` under `header(at).historyRoot`, `1 <= of < at <= head + 1`. */
+  proveHistory(of: Height, at: Height): readonly Hash[] {
+    return this.#history.prove(of, at);
+  }
+
+  /** A transaction and its result, with their paths to the roots in `header(height)`. */
+  proveTransaction(height: Height, index: number): TransactionProof | undefined {
+    const block = this.block(height);
+    const results = this.results(height);
+    const transaction = block?.transactions[index];
+    const result = results?.[index];
+    if (block === undefined || results === undefined || transaction === undefined || result === undefined) return undefined;
+    return {
+      bytes: transaction.bytes,
+      siblings: siblingsOf(block.transactions.map(({ bytes }) => bytes), index),
+      result,
+      resultSiblings: siblingsOf(results.map(encodeResult), index),
+      count: results.length,
+    };
+  }
+
+  /** Heights from `from` on whose header names another set for the next height, ascending, at most `limit`. */
+  validatorChanges(from: Height, limit: number): readonly { readonly height: Height }[] {
+    const first = this.#changes.findIndex((height) => height >= from);
+    return first < 0 ? [] : this.#changes.slice(first, first + limit).map((height) => ({ height }));
+  }
+
+  /** The oldest height whose state is readable. */
+  oldestState(): Height {
+    return present(this.#tree.oldest(), "oldest state");
+  }
+
+  /** Encoded records of a partition from index `from` on, at most `count`. */
+  records(stream: string, partition: number, from: bigint, count: number): readonly { readonly index: bigint; readonly bytes: Uint8Array }[] {
+    return readRecords(this.#store, { stream, partition }, from, count);
+  }
+
+  /** Siblings of record `index` under the partition's root after `height`; `undefined` when it is not in it. */
+  proveRecord(height: Height, stream: string, partition: number, index: bigint): readonly Hash[] | undefined {
+    const view = this.state(height);
+    const size = view === undefined ? undefined : this.#executor.partitionSize(view, stream, partition);
+    if (size === undefined || index >= size) return undefined;
+    return recordProof(this.#store, { stream, partition }, index, size);
+  }
+
+  /** That a partition of `second` records begins with the one of `first`; `undefined` when it never had so many. */
+  proveConsistency(stream: string, partition: number, first: bigint, second: bigint): readonly Hash[] | undefined {
+    const size = this.#executor.partitionSize(this.#headView(), stream, partition);
+    if (size === undefined || first > second || second > size) return undefined;
+    return partitionConsistency(this.#store, { stream, partition }, first, second);
+  }
+
+  // Writes.
+
+  /** Calls `listener` after each commit, in order. */
+  onCommit(listener: (commit: Commit) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  /** Whether a transaction whose signature is known to be good could be included next, or later if only its nonce is ahead. */
+  admit(transaction: Transaction): ReturnType<Executor["admit"]> {
+    return this.#executor.admit(this.#headView(), transaction, this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }));
+  }
+
+  /** Whether evidence could be in the next block: both signatures good, of a validator of its height, not acted on yet. */
+  admitEvidence(evidence: Evidence): Result<void, Coded> {
+    const set = this.validators(evidence.first.height);
+    if (set === undefined) return fail({ code: "evidence_height" });
+    const verified = verifyEvidence(this.network.chainId, set, evidence);
+    if (!verified.ok) return verified;
+    return this.#executor.admitEvidence(this.#headView(), evidence, this.#context({ proposer: evidence.first.validator, timeMs: this.#head.timeMs + 1n }));
+  }
+
+  /** Builds the next block. Transactions that may not be included are left out, with the refusal. */
+  build(candidate: Candidate): { readonly block: Block; readonly dropped: readonly { readonly transaction: Transaction; readonly refusal: BlockRefusal }[] } {
+    const transactions = [...candidate.transactions];
+    const evidence = candidate.evidence.filter((piece) => this.admitEvidence(piece).ok);
+    const dropped: { transaction: Transaction; refusal: BlockRefusal }[] = [];
+    for (;;) {
+      const executed = this.#executor.execute(this.#headView(), transactions, evidence, this.#context(candidate));
+      if (executed.ok) {
+        const outcome = this.#stage({ ...candidate, transactions, evidence }, executed.value, this.certificate(this.#head.height));
+        return { block: outcome.block, dropped };
+      }
+      const index = executed.error.transactionIndex;
+      assert(index !== undefined && index < transactions.length, `refused: ${executed.error.code} at ${executed.error.field}`);
+      const [transaction] = transactions.splice(index, 1);
+      dropped.push({ transaction: present(transaction, "refused transaction"), refusal: executed.error });
+    }
+  }
+
+  /**
+   * Whether `block` may be the next one: every commitment in its header recomputed, every signature checked.
+   *
+   * @param isVerified - says of a transaction that its signature was checked before, over the very same bytes
+   */
+  async judge(block: Block, options: { readonly isVerified?: (transaction: Transaction) => boolean } = {}): Promise<Result<void, BlockRefusal>> {
+    const key = toHex(block.hash);
+    if (this.#outcomes.has(key)) return ok(undefined);
+    const base = this.#head;
+    const framed = this.#checkFrame(block);
+    if (!framed.ok) return framed;
+    const signed = await this.#checkSignatures(block, options.isVerified ?? (() => false));
+    if (!signed.ok) return signed;
+    if (this.#head !== base) return fail({ code: "block_height", field: "header.height" });
+    const candidate = { proposer: block.header.proposer, timeMs: block.header.timeMs, evidence: block.evidence, transactions: block.transactions };
+    // The proposer collected other precommits than we did; its certificate was checked and is the one that counts.
+    const { previousCertificate } = block;
+    const executed = this.#executor.execute(this.#headView(), block.transactions, block.evidence, this.#context(candidate));
+    if (!executed.ok) return executed;
+    const outcome = this.#stage(candidate, executed.value, previousCertificate);
+    if (bytesEqual(outcome.block.hash, block.hash)) return ok(undefined);
+    this.#outcomes.delete(toHex(outcome.block.hash));
+    return fail({ code: "block_root", field: `header.${firstDifference(outcome.block.header, block.header)}` });
+  }
+
+  /** Whether `certificate` makes `block` final: more than 2/3 of the set of its height precommitted its hash. */
+  async checkCertificate(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
+    const set = this.validators(block.header.height);
+    if (set === undefined) return fail({ code: "certificate_height" });
+    if (certificate.height !== block.header.height || !bytesEqual(certificate.blockHash, block.hash)) return fail({ code: "certificate_block" });
+    return await verifyCertificateAsync(this.network.chainId, set, certificate);
+  }
+
+  /**
+   * Commits the next block, which `judge` accepted (or `build` made) and whose certificate was checked. Resolves when
+   * it would survive a power cut.
+   */
+  async commit(block: Block, certificate: Certificate): Promise<Commit> {
+    assert(block.header.height === this.#head.height + 1n, `commit of ${block.header.height} on ${this.#head.height}`);
+    assert(bytesEqual(certificate.blockHash, block.hash), "certificate of another block");
+    const outcome = present(this.#outcomes.get(toHex(block.hash)), `outcome of block ${toHex(block.hash)}`);
+    await this.#store.write(this.#operations(outcome, certificate), { sync: true });
+    this.#tree.adopt(outcome.staged);
+    this.#history.adopt(block.hash);
+    this.#outcomes.clear();
+    if (!bytesEqual(block.header.validatorsHash, block.header.nextValidatorsHash)) this.#changes.push(block.header.height);
+    this.#head = { height: block.header.height, hash: block.hash, timeMs: block.header.timeMs, stateRoot: block.header.stateRoot };
+    const commit: Commit = {
+      block,
+      certificate,
+      results: outcome.execution.results,
+      changedKeys: outcome.execution.updates.map((update) => update.key),
+    };
+    for (const listener of this.#listeners) listener(commit);
+    return commit;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#store[Symbol.asyncDispose]();
+  }
+
+  #headView(): StateView {
+    const height = this.#head.height;
+    return { get: (key) => this.#tree.get(height, key) };
+  }
+
+  #context(candidate: { readonly proposer: Address; readonly timeMs: bigint }): BlockContext {
+    return {
+      chainId: this.network.chainId,
+      height: nextHeight(this.#head.height),
+      timeMs: candidate.timeMs,
+      proposer: candidate.proposer,
+      parameters: this.network.parameters,
+    };
+  }
+
+  /** Everything that needs neither execution nor signatures. */
+  #checkFrame(block: Block): Result<void, BlockRefusal> {
+    const { header } = block;
+    const { parameters } = this.network;
+    const refuse = (code: string, field: string) => fail({ code, field } as BlockRefusal);
+    if (header.chainId !== this.network.chainId) return refuse("block_chain", "header.chainId");
+    if (header.height !== this.#head.height + 1n) return refuse("block_height", "header.height");
+    if (!bytesEqual(header.previous, this.#head.hash)) return refuse("block_previous", "header.previous");
+    if (header.timeMs <= this.#head.timeMs) return refuse("block_time", "header.timeMs");
+    if (block.transactions.length > parameters.transactionsMax) return refuse("block_transactions", "transactions");
+    if (encodeBlock(block).length > parameters.blockSizeBytesMax) return refuse("block_size", "transactions");
+    if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot)) return refuse("block_root", "header.transactionsRoot");
+    if (!bytesEqual(evidenceRoot(block.evidence), header.evidenceRoot)) return refuse("block_root", "header.evidenceRoot");
+    const previous = block.previousCertificate;
+    if ((previous === undefined) !== (header.height === 1n)) return refuse("block_certificate", "previousCertificate");
+    if (previous !== undefined && (previous.height !== this.#head.height || !bytesEqual(previous.blockHash, this.#head.hash))) {
+      return refuse("block_certificate", "previousCertificate");
+    }
+    return ok(undefined);
+  }
+
+  async #checkSignatures(block: Block, isVerified: (transaction: Transaction) => boolean): Promise<Result<void, BlockRefusal>> {
+    const checks: Promise<Result<void, BlockRefusal>>[] = [];
+    if (block.previousCertificate !== undefined) {
+      const set = present(this.validators(this.#head.height), "validators of the head");
+      checks.push(verifyCertificateAsync(this.network.chainId, set, block.previousCertificate));
+    }
+    for (const [index, evidence] of block.evidence.entries()) {
+      const statement = evidence.first;
+      const set = this.validators(statement.height);
+      if (set === undefined) return fail({ code: "evidence_height", field: `evidence[${index}]` });
+      const checked = verifyEvidence(this.network.chainId, set, evidence);
+      if (!checked.ok) return fail({ ...checked.error, field: `evidence[${index}]` });
+    }
+    for (const [index, transaction] of block.transactions.entries()) {
+      if (isVerified(transaction)) continue;
+      checks.push(
+        verifyAuthorisationAsync(transaction.authorisation, transaction.id).then((valid) =>
+          valid ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex: index }),
+        ),
+      );
+    }
+    const refused = (await Promise.all(checks)).find((result) => !result.ok);
+    return refused ?? ok(undefined);
+  }
+
+  /** Completes the header with what execution gave, and keeps the outcome until the height is decided. */
+  #stage(candidate: Candidate, execution: Execution, previousCertificate: Certificate | undefined): Outcome {
+    const height = nextHeight(this.#head.height);
+    const staged = this.#tree.stage(this.#head.height, height, execution.updates);
+    const block = assembleBlock({
+      chainId: this.network.chainId,
+      height,
+      timeMs: candidate.timeMs,
+      previous: this.#head.hash,
+      historyRoot: this.#history.root(),
+      stateRoot: staged.root,
+      validatorsHash: validatorsHash(present(this.validators(height), "validators of the next height")),
+      nextValidatorsHash: validatorsHash(execution.validators),
+      proposer: candidate.proposer,
+      transactions: candidate.transactions,
+      results: execution.results,
+      previousCertificate,
+      evidence: candidate.evidence,
+    });
+    const outcome = { block, execution, staged };
+    if (this.#outcomes.size >= OUTCOMES_MAX) {
+      const [oldest] = this.#outcomes.keys();
+      this.#outcomes.delete(present(oldest, "oldest outcome"));
+    }
+    this.#outcomes.set(toHex(block.hash), outcome);
+    return outcome;
+  }
+
+  #operations({ block, execution, staged }: Outcome, certificate: Certificate): StoreOperation[] {
+    const { height } = block.header;
+    return [
+      ...this.#rows.blockOperations(block, execution.results),
+      this.#rows.certificateOperation(height, encodeCertificate(certificate)),
+      this.#rows.validatorsOperation(execution.validators),
+      ...this.#rows.validatorChangeOperations(block.header),
+      ...this.#history.operations(block.hash),
+      ...execution.appends.flatMap((append) => appendOperations(this.#store, append)),
+      ...staged.operations,
+      this.#rows.headOperation(height),
+    ];
+  }
+}
+
+async function writeGenesis(options: {
+  readonly store: Store;
+  readonly network: NetworkFile;
+  readonly executor: Executor;
+  readonly tree: StateTree;
+  readonly rows: LedgerRows;
+  readonly hash: Hash;
+}): Promise<void> {
+  const { store, network, executor, tree, rows, hash } = options;
+  const updates = executor.genesis(network);
+  const staged = tree.stage(undefined, GENESIS_HEIGHT, updates);
+  const state = new Map(updates.map((update) => [toHex(update.key), update.value]));
+  const validators = executor.validatorsAt({ get: (key) => state.get(toHex(key)) }, "current");
+  await store.write(
+    [...staged.operations, rows.validatorsOperation(validators), rows.headOperation(GENESIS_HEIGHT), rows.networkOperation(hash)],
+    { sync: true },
+  );
+  tree.adopt(staged);
+}
+
+function headAt(options: {
+  readonly rows: LedgerRows;
+  readonly tree: StateTree;
+  readonly network: NetworkFile;
+  readonly hash: Hash;
+  readonly height: Height;
+}): Head {
+  const { rows, tree, network, hash, height } = options;
+  const stateRoot = tree.rootAt(height);
+  if (stateRoot === undefined) throw new CodedError("ledger_corrupt", { message: "no state for the head", height });
+  if (height === GENESIS_HEIGHT) return { height, hash, timeMs: network.genesisTimeMs, stateRoot };
+  const bytes = rows.block(height);
+  if (bytes === undefined) throw new CodedError("ledger_corrupt", { message: "no block for the head", height });
+  const block = ours(parseBlock(bytes), "block");
+  if (!bytesEqual(block.header.stateRoot, stateRoot)) {
+    throw new CodedError("ledger_corrupt", { message: "the state is not the one that the head commits to", height });
+  }
+  return { height, hash: block.hash, timeMs: block.header.timeMs, stateRoot };
+}
+
+/** The siblings of one entry in the log tree over all of them. */
+function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Hash[] {
+  const nodes = new Map<string, Hash>();
+  let frontier = EMPTY_FRONTIER;
+  for (const entry of entries) {
+    frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, at, hash) => nodes.set(`${level}/${at}`, hash));
+  }
+  return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) => present(nodes.get(`${level}/${at}`), "log node"));
+}
+
+function firstDifference(made: Header, given: Header): string {
+  for (const field of ["validatorsHash", "nextValidatorsHash", "historyRoot", "certificateHash", "resultsRoot", "stateRoot"] as const) {
+    if (!bytesEqual(made[field], given[field])) return field;
+  }
+  return "hash";
+}

@@ -1,0 +1,171 @@
+/**
+ * What the ledger keeps in the store, row by row.
+ *
+ * A block is stored once, in parts: its header, its body (transactions and evidence), and the certificate of the
+ * height before, which is that height's own row. When a block is committed, the certificate that it carries replaces
+ * the one this node collected itself (both are valid; the chain commits to the former), so that a block read back is
+ * the block that was decided, byte for byte.
+ */
+
+import { assert, present } from "../../crypto/base/assert.ts";
+import { bytesEqual, concatBytes, EMPTY, readU32, readU64, u32, u64 } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import type { Coded, Result } from "../../crypto/base/result.ts";
+import { type Reader, readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import { type Hash, hashOf } from "../../crypto/hash/hash.ts";
+import { type Block, encodeBlock, encodeHeader, encodeResult, type Header, parseResult, type TransactionResult } from "../block/block.ts";
+import { type Height, heightOf } from "../block/height.ts";
+import { encodeMembers, parseMembers, type ValidatorSet, validatorsHash } from "../block/validators.ts";
+import { encodeCertificate } from "../block/vote.ts";
+import { heightKey, heightOfKey, historyNodeKey, kindRange, metadataKey, transactionKey, validatorsKey } from "../store/keyspace.ts";
+import type { StoreOperation, StoreReader } from "../store/store.ts";
+
+const NETWORK_KEY = metadataKey("network");
+const HEAD_KEY = metadataKey("head");
+
+/** What we wrote must parse; when it does not, the disk gave back something else. */
+export function ours<T>(parsed: Result<T, Coded>, what: string): T {
+  if (!parsed.ok) throw new CodedError("ledger_corrupt", { message: `stored ${what} does not decode`, reason: parsed.error.code });
+  return parsed.value;
+}
+
+/** Reads rows, and makes the operations that write them. Writes nothing itself. */
+export class LedgerRows {
+  readonly #reader: StoreReader;
+
+  constructor(reader: StoreReader) {
+    this.#reader = reader;
+  }
+
+  /** The network this store belongs to; `undefined` when it is empty. */
+  networkHash(): Hash | undefined {
+    const bytes = this.#reader.get(NETWORK_KEY);
+    return bytes === undefined ? undefined : hashOf(bytes);
+  }
+
+  headHeight(): Height {
+    const bytes = this.#reader.get(HEAD_KEY);
+    if (bytes === undefined) throw new CodedError("ledger_corrupt", { message: "no head" });
+    return heightOf(readU64(bytes));
+  }
+
+  header(height: Height): Uint8Array | undefined {
+    return this.#reader.get(heightKey("header", height));
+  }
+
+  certificate(height: Height): Uint8Array | undefined {
+    return this.#reader.get(heightKey("certificate", height));
+  }
+
+  /** The block as it was proposed, from its parts; `undefined` when there is none or it was pruned. */
+  block(height: Height): Uint8Array | undefined {
+    const header = this.header(height);
+    const body = this.#reader.get(heightKey("block", height));
+    if (header === undefined || body === undefined) return undefined;
+    const { transactions, evidence } = ours(readWith(body, readBody), "block");
+    const previous = height === 1n ? undefined : present(this.certificate(heightOf(height - 1n)), `certificate of ${height - 1n}`);
+    const writer = new Writer().array(4).bytes(header).raw(transactions);
+    return (previous === undefined ? writer.null() : writer.raw(previous)).raw(evidence).finish();
+  }
+
+  results(height: Height): readonly TransactionResult[] | undefined {
+    const bytes = this.#reader.get(heightKey("results", height));
+    if (bytes === undefined) return undefined;
+    const encoded = ours(
+      readWith(bytes, (reader) => {
+        const length = reader.array(bytes.length);
+        return Array.from({ length }, () => reader.raw());
+      }),
+      "results",
+    );
+    return encoded.map((result) => ours(parseResult(result), "result"));
+  }
+
+  validators(hash: Hash): ValidatorSet | undefined {
+    const bytes = this.#reader.get(validatorsKey(hash));
+    return bytes === undefined ? undefined : ours(parseMembers(bytes), "validators");
+  }
+
+  findTransaction(id: Hash): { readonly height: Height; readonly index: number } | undefined {
+    const bytes = this.#reader.get(transactionKey(id));
+    return bytes === undefined ? undefined : { height: heightOf(readU64(bytes)), index: readU32(bytes, 8) };
+  }
+
+  historyNode(level: number, index: bigint): Hash {
+    const bytes = this.#reader.get(historyNodeKey(level, index));
+    if (bytes === undefined) throw new CodedError("ledger_corrupt", { message: "history node is missing", level, index });
+    return hashOf(bytes);
+  }
+
+  /** Heights whose header names another set for the next height, ascending. */
+  async validatorChanges(): Promise<readonly Height[]> {
+    const heights: Height[] = [];
+    for await (const { key } of this.#reader.entries(kindRange("validatorChange"))) heights.push(heightOf(heightOfKey(key)));
+    return heights;
+  }
+
+  // Operations.
+
+  networkOperation(hash: Hash): StoreOperation {
+    return { kind: "put", key: NETWORK_KEY, value: hash };
+  }
+
+  headOperation(height: Height): StoreOperation {
+    return { kind: "put", key: HEAD_KEY, value: u64(height) };
+  }
+
+  certificateOperation(height: Height, certificate: Uint8Array): StoreOperation {
+    return { kind: "put", key: heightKey("certificate", height), value: certificate };
+  }
+
+  validatorsOperation(set: ValidatorSet): StoreOperation {
+    return { kind: "put", key: validatorsKey(validatorsHash(set)), value: encodeMembers(set) };
+  }
+
+  historyNodeOperation(level: number, index: bigint, hash: Hash): StoreOperation {
+    return { kind: "put", key: historyNodeKey(level, index), value: hash };
+  }
+
+  validatorChangeOperations(header: Header): StoreOperation[] {
+    if (bytesEqual(header.validatorsHash, header.nextValidatorsHash)) return [];
+    return [{ kind: "put", key: heightKey("validatorChange", header.height), value: EMPTY }];
+  }
+
+  /** Header, body, results, index, and the certificate that the block carries. */
+  blockOperations(block: Block, results: readonly TransactionResult[]): StoreOperation[] {
+    const { height } = block.header;
+    assert(results.length === block.transactions.length, `${results.length} results of ${block.transactions.length} transactions`);
+    const resultsWriter = new Writer().array(results.length);
+    for (const result of results) resultsWriter.raw(encodeResult(result));
+    const operations: StoreOperation[] = [
+      { kind: "put", key: heightKey("header", height), value: encodeHeader(block.header) },
+      { kind: "put", key: heightKey("block", height), value: encodeBody(block) },
+      { kind: "put", key: heightKey("results", height), value: resultsWriter.finish() },
+    ];
+    for (const [index, transaction] of block.transactions.entries()) {
+      operations.push({ kind: "put", key: transactionKey(transaction.id), value: concatBytes(u64(height), u32(index)) });
+    }
+    const previous = block.previousCertificate;
+    if (previous !== undefined) operations.push(this.certificateOperation(heightOf(height - 1n), encodeCertificate(previous)));
+    return operations;
+  }
+}
+
+/** `[transactions, evidence]` of an encoded block, without header and certificate. */
+function encodeBody(block: Block): Uint8Array {
+  const parts = readWith(encodeBlock(block), (reader) => {
+    reader.tuple(4);
+    reader.raw();
+    const transactions = reader.raw();
+    reader.raw();
+    return { transactions, evidence: reader.raw() };
+  });
+  assert(parts.ok, "a block that we encoded does not decode");
+  return new Writer().array(2).raw(parts.value.transactions).raw(parts.value.evidence).finish();
+}
+
+function readBody(reader: Reader): { readonly transactions: Uint8Array; readonly evidence: Uint8Array } {
+  reader.tuple(2);
+  return { transactions: reader.raw(), evidence: reader.raw() };
+}

@@ -1,0 +1,442 @@
+/**
+ * Runs a consensus engine: turns its effects into I/O and I/O into its inputs. The only place that does.
+ *
+ * One height at a time:
+ *
+ * ```
+ *   idle --(work to order, or the empty interval passed, or a peer is already at this height)--> running
+ *   running --engine says final, or a peer hands us the decided block--> committing --> idle at the next height
+ * ```
+ *
+ * Inputs are handled strictly one after another: an effect that takes time (fsync, signature, execution, commit)
+ * comes back as a later input, and one that belongs to a height gone by is dropped. What peers say about the next
+ * height is kept, bounded, until we are there.
+ *
+ * A record that cannot be made durable, or a block that cannot be committed, ends the node: `failed` rejects.
+ */
+
+import { assert, present, unreachable } from "../../crypto/base/assert.ts";
+import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import type { KeyPair } from "../../crypto/sign/key.ts";
+import { verifySignatureAsync } from "../../crypto/sign/key.ts";
+import type { Block } from "../../chain/block/block.ts";
+import type { Evidence } from "../../chain/block/evidence.ts";
+import { type Height, nextHeight } from "../../chain/block/height.ts";
+import type { Transaction } from "../../chain/block/transaction.ts";
+import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
+import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
+import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
+import type { Effect, Input, Unsigned } from "../../consensus/engine.ts";
+import { type ConsensusMessage, encodeMessage, parseMessage } from "../../consensus/tendermint/message.ts";
+import type { TendermintEngine } from "../../consensus/tendermint/engine.ts";
+import type { Log } from "../log/log.ts";
+import type { SignGuard } from "./guard.ts";
+import type { WriteAheadLog } from "./wal.ts";
+
+/** What a gossiped message turned out to be: pass on, drop silently, or drop and blame the sender. */
+export type Verdict = "accept" | "ignore" | "reject";
+
+/** What the driver needs from the rest of the node. */
+export type DriverParts = {
+  readonly ledger: Ledger;
+  /** A new engine for one height. */
+  readonly newEngine: () => TendermintEngine;
+  readonly wal: WriteAheadLog;
+  /** Absent on a node that never votes. */
+  readonly guard: SignGuard | undefined;
+  readonly self: Address | undefined;
+  /** Hands bytes to all peers. */
+  readonly broadcast: (bytes: Uint8Array) => void;
+  /** Transactions to propose, best first. */
+  readonly reap: (limits: { readonly countMax: number; readonly sizeBytesMax: number }) => readonly Transaction[];
+  /** Whether this transaction's signature was checked on the way in, over the same bytes. */
+  readonly isVerified: (transaction: Transaction) => boolean;
+  readonly evidence: () => readonly Evidence[];
+  readonly onEvidence: (evidence: Evidence) => void;
+  /** A transaction that could not be put into a block: the mempool forgets it. */
+  readonly onDropped: (transaction: Transaction, refusal: Coded) => void;
+  readonly hasWork: () => boolean;
+  /** A peer spoke of a height that is too far ahead to follow by votes. Unproven. */
+  readonly onAhead: (peer: string, height: bigint) => void;
+  readonly log: Log;
+};
+
+/** Messages of the next height kept until we are there: a few rounds of a hundred validators. */
+const NEXT_HEIGHT_MESSAGES_MAX = 512;
+/** How long a height waits for something to order before it decides an empty block. */
+const EMPTY_BLOCK_INTERVAL_MS = 5_000;
+
+/** A message whose signature the driver has checked, by the engine's own identity of it. */
+const verified = new WeakSet<ConsensusMessage>();
+
+/** See the file's head. */
+export class ConsensusDriver implements AsyncDisposable {
+  readonly #parts: DriverParts;
+  readonly #ledger: Ledger;
+  readonly #next: { readonly from: string; readonly message: ConsensusMessage }[] = [];
+  readonly #failed = Promise.withResolvers<never>();
+  #engine: TendermintEngine | undefined;
+  #height: Height;
+  #isClosed = false;
+  #isCommitting = false;
+  #durable = -1;
+  #held: { readonly after: number; readonly bytes: Uint8Array }[] = [];
+  #timers = new Set<NodeJS.Timeout>();
+  #startTimer: NodeJS.Timeout | undefined;
+  #startedAtMs = 0;
+  #committedAtMs = 0;
+  #inFlight = new Set<Promise<void>>();
+  #queue: Promise<unknown> = Promise.resolve();
+  #atMs = 0;
+
+  constructor(parts: DriverParts) {
+    this.#parts = parts;
+    this.#ledger = parts.ledger;
+    this.#height = nextHeight(parts.ledger.head().height);
+    this.#failed.promise.catch(() => undefined); // Whoever runs the node awaits it; nobody else must.
+  }
+
+  /** Rejects when the node must stop: a record or a block could not be made durable. */
+  get failed(): Promise<never> {
+    return this.#failed.promise;
+  }
+
+  /** The height being decided. */
+  get height(): Height {
+    return this.#height;
+  }
+
+  /** Milliseconds since this height began to be decided; 0 while idle. */
+  get stalledMs(): number {
+    return this.#engine === undefined ? 0 : monotonicMs() - this.#startedAtMs;
+  }
+
+  /** Where the engine stands in this height; `undefined` while idle. */
+  status(): ReturnType<TendermintEngine["status"]> {
+    return this.#engine?.status();
+  }
+
+  /** Begins deciding. Call once, when the ledger has caught up. */
+  start(): void {
+    this.#schedule();
+  }
+
+  /** Something to order arrived. */
+  wake(): void {
+    if (this.#engine === undefined && this.#startTimer !== undefined) this.#schedule();
+  }
+
+  /** A gossiped consensus message. Checked against the validator set of its height before anything else sees it. */
+  async receive(from: string, bytes: Uint8Array): Promise<Verdict> {
+    const parsed = parseMessage(bytes);
+    if (!parsed.ok) return "reject";
+    const message = parsed.value;
+    const { height } = statementOf(message);
+    if (height > this.#height + 1n) this.#parts.onAhead(from, height - 1n);
+    if (height < this.#height || height > this.#height + 1n) return "ignore";
+    const set = height === this.#height ? this.#ledger.validators(height) : this.#ledger.validatorsAfterNext();
+    if (set === undefined || !(await this.#isSigned(message, set))) return "reject";
+    await this.#witness(message);
+    verified.add(message);
+    this.#deliver(from, message, height);
+    return "accept";
+  }
+
+  /** Everything this node knows about the height being decided, for a peer that missed gossip. */
+  knowledge(height: bigint): readonly Uint8Array[] {
+    if (height !== this.#height || this.#engine === undefined) return [];
+    return this.#engine.messages().map((message) => encodeMessage(message));
+  }
+
+  /**
+   * A decided block from a peer: judged, certificate checked, committed. In turn with everything else; a block that
+   * consensus has decided meanwhile changes nothing, one from further ahead is `block_height`.
+   */
+  async apply(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
+    return await this.#inTurn(async () => {
+      const next = nextHeight(this.#ledger.head().height);
+      if (block.header.height < next) return ok(undefined);
+      if (block.header.height > next) return fail({ code: "block_height" });
+      const certified = await this.#ledger.checkCertificate(block, certificate);
+      if (!certified.ok) return certified;
+      const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
+      if (!judged.ok) return judged;
+      await this.#commit(block, certificate);
+      return ok(undefined);
+    });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true;
+    this.#clearTimers();
+    clearTimeout(this.#startTimer);
+    await this.#queue.catch(() => undefined); // Reported through `failed`.
+    await Promise.allSettled(this.#inFlight);
+    await this.#parts.wal[Symbol.asyncDispose]();
+  }
+
+  // A height begins.
+
+  /** Decides when to begin: at once with work, later without. */
+  #schedule(): void {
+    clearTimeout(this.#startTimer);
+    if (this.#isClosed) return;
+    const sinceMs = monotonicMs() - this.#committedAtMs;
+    const hasWork = this.#parts.hasWork() || this.#next.length > 0;
+    const waitMs = (hasWork ? this.#ledger.parameters.blockIntervalMsMin : EMPTY_BLOCK_INTERVAL_MS) - sinceMs;
+    this.#startTimer = setTimeout(() => {
+      this.#startTimer = undefined;
+      this.#track(this.#inTurn(async () => this.#begin()));
+    }, Math.max(0, waitMs));
+  }
+
+  async #begin(): Promise<void> {
+    if (this.#isClosed || this.#engine !== undefined) return;
+    const height = nextHeight(this.#ledger.head().height);
+    this.#height = height;
+    const records = await this.#parts.wal.start(height);
+    this.#durable = -1; // The engine numbers what it adds; what was restored is durable already.
+    this.#held = [];
+    const engine = this.#parts.newEngine();
+    this.#engine = engine;
+    this.#startedAtMs = monotonicMs();
+    const validators = present(this.#ledger.validators(height), "validators of the next height");
+    this.#step({ kind: "start", height, validators, atMs: this.#now() });
+    for (const record of records) this.#step({ kind: "restore", record, atMs: this.#now() });
+    const waiting = this.#next.splice(0);
+    // A peer can be a whole height ahead of us when we begin: what it says of the next one stays.
+    this.#next.push(...waiting.filter(({ message }) => statementOf(message).height > height));
+    for (const { from, message } of waiting) {
+      if (statementOf(message).height === height) this.#step({ kind: "message", from, message, atMs: this.#now() });
+    }
+  }
+
+  #deliver(from: string, message: ConsensusMessage, height: bigint): void {
+    if (height === this.#height && this.#engine !== undefined && !this.#isCommitting) {
+      this.#step({ kind: "message", from, message, atMs: this.#now() });
+      return;
+    }
+    if (this.#next.length >= NEXT_HEIGHT_MESSAGES_MAX) return;
+    this.#next.push({ from, message });
+    if (height === this.#height) this.wake();
+  }
+
+  // Inputs and effects.
+
+  #step(input: Input<ConsensusMessage>): void {
+    const engine = this.#engine;
+    if (engine === undefined || this.#isClosed) return;
+    for (const effect of engine.step(input)) this.#perform(engine, effect);
+  }
+
+  /** Feeds an answer back, unless the height it belongs to is over. */
+  #answer(engine: TendermintEngine, input: Input<ConsensusMessage>): void {
+    if (this.#engine === engine && !this.#isCommitting) this.#step(input);
+  }
+
+  #perform(engine: TendermintEngine, effect: Effect<ConsensusMessage>): void {
+    switch (effect.kind) {
+      case "persist":
+        this.#track(this.#persist(engine, effect.sequence, effect.record));
+        return;
+      case "send":
+        this.#send(effect.message, effect.after);
+        return;
+      case "sign":
+        this.#track(this.#sign(engine, effect.id, effect.what));
+        return;
+      case "verify":
+        this.#track(this.#verify(engine, effect.id, effect.message));
+        return;
+      case "judge":
+        this.#track(this.#judge(engine, effect.block));
+        return;
+      case "build":
+        this.#build(engine, effect.height, effect.round);
+        return;
+      case "timer":
+        this.#setTimer(engine, effect.atMs);
+        return;
+      case "head":
+        return;
+      case "final":
+        this.#isCommitting = true;
+        this.#track(this.#inTurn(async () => await this.#finalise(engine, effect.block, effect.certificate)));
+        return;
+      case "evidence":
+        this.#parts.onEvidence(effect.evidence);
+        return;
+      default:
+        unreachable(effect);
+    }
+  }
+
+  async #persist(engine: TendermintEngine, sequence: number, record: Uint8Array): Promise<void> {
+    await this.#parts.wal.append(this.#height, record);
+    if (this.#engine !== engine) return;
+    this.#durable = Math.max(this.#durable, sequence);
+    const ready = this.#held.filter(({ after }) => after <= this.#durable);
+    this.#held = this.#held.filter(({ after }) => after > this.#durable);
+    for (const { bytes } of ready) this.#parts.broadcast(bytes);
+    this.#answer(engine, { kind: "persisted", sequence, atMs: this.#now() });
+  }
+
+  #send(message: ConsensusMessage, after: number | undefined): void {
+    const bytes = encodeMessage(message);
+    if (after === undefined || after <= this.#durable) this.#parts.broadcast(bytes);
+    else this.#held.push({ after, bytes });
+  }
+
+  async #sign(engine: TendermintEngine, id: number, what: Unsigned): Promise<void> {
+    const { chainId } = this.#ledger.network;
+    const guard = present(this.#parts.guard, "guard of a validator");
+    const request =
+      what.kind === "vote"
+        ? { height: what.vote.height, round: what.vote.round, step: what.vote.step, bytes: voteSigningBytes(chainId, what.vote) }
+        : { height: what.proposal.height, round: what.proposal.round, step: "proposal" as const, bytes: proposalSigningBytes(chainId, what.proposal) };
+    const signed = await guard.sign(request);
+    if (!signed.ok) this.#parts.log.warn({ code: signed.error.code, height: request.height, round: request.round, step: request.step }, "not signed");
+    this.#answer(engine, { kind: "signed", id, signature: signed.ok ? signed.value : undefined, atMs: this.#now() });
+  }
+
+  async #verify(engine: TendermintEngine, id: number, message: ConsensusMessage): Promise<void> {
+    const set = this.#ledger.validators(this.#height);
+    const valid = verified.has(message) || (set !== undefined && (await this.#isSigned(message, set)));
+    if (valid) verified.add(message);
+    await Promise.resolve(); // An answer is a later input, never a reentrant one.
+    this.#answer(engine, { kind: "verified", id, valid, atMs: this.#now() });
+  }
+
+  async #judge(engine: TendermintEngine, block: Block): Promise<void> {
+    const aheadMs = block.header.timeMs - BigInt(Date.now());
+    const judged =
+      aheadMs > BigInt(this.#ledger.parameters.blockTimeDriftMsMax)
+        ? fail({ code: "block_time", field: "header.timeMs" })
+        : await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
+    if (!judged.ok) this.#parts.log.warn({ ...judged.error, height: block.header.height, proposer: toHex(block.header.proposer) }, "refused block");
+    await Promise.resolve();
+    this.#answer(engine, { kind: "judged", blockHash: block.hash, valid: judged.ok, atMs: this.#now() });
+  }
+
+  #build(engine: TendermintEngine, height: Height, round: number): void {
+    const { parameters } = this.#ledger;
+    const head = this.#ledger.head();
+    assert(height === head.height + 1n, `build of ${height} on ${head.height}`);
+    const nowMs = BigInt(Date.now());
+    const { block, dropped } = this.#ledger.build({
+      proposer: present(this.#parts.self, "address of a proposer"),
+      timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
+      transactions: this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: blockBudget(parameters.blockSizeBytesMax) }),
+      evidence: this.#parts.evidence(),
+    });
+    for (const { transaction, refusal } of dropped) this.#parts.onDropped(transaction, refusal);
+    queueMicrotask(() => {
+      this.#answer(engine, { kind: "propose", height, round, block, atMs: this.#now() });
+    });
+  }
+
+  #setTimer(engine: TendermintEngine, atMs: number): void {
+    const timer = setTimeout(
+      () => {
+        this.#timers.delete(timer);
+        this.#answer(engine, { kind: "tick", atMs: Math.max(atMs, this.#now()) });
+      },
+      Math.max(0, atMs - this.#now()),
+    );
+    this.#timers.add(timer);
+  }
+
+  // A height ends.
+
+  async #finalise(engine: TendermintEngine, block: Block, certificate: Certificate): Promise<void> {
+    if (this.#engine !== engine) return; // A peer's decided block was applied first.
+    const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
+    if (!judged.ok) {
+      // More than 2/3 precommitted what we hold to be invalid: either they or we are wrong, and going on would fork.
+      throw new CodedError("consensus_invalid_block", { height: block.header.height, reason: judged.error.code });
+    }
+    await this.#commit(block, certificate);
+  }
+
+  async #commit(block: Block, certificate: Certificate): Promise<Commit> {
+    const commit = await this.#ledger.commit(block, certificate);
+    this.#engine = undefined;
+    this.#isCommitting = false;
+    this.#clearTimers();
+    this.#held = [];
+    this.#height = nextHeight(block.header.height);
+    this.#committedAtMs = monotonicMs();
+    this.#schedule();
+    return commit;
+  }
+
+  #clearTimers(): void {
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  // Signatures.
+
+  async #isSigned(message: ConsensusMessage, set: ValidatorSet): Promise<boolean> {
+    const { validator, bytes, signature } = signedPartOf(this.#ledger.network.chainId, message);
+    const member = findValidator(set, validator);
+    return member !== undefined && (await verifySignatureAsync(member.key, bytes, signature));
+  }
+
+  /** Our own vote, coming from somebody else, is a signature that this home may not remember. */
+  async #witness(message: ConsensusMessage): Promise<void> {
+    const { self, guard } = this.#parts;
+    const { validator, height, round } = statementOf(message);
+    if (self === undefined || guard === undefined || !bytesEqual(validator, self)) return;
+    await guard.witness({ height, round, step: message.kind === "proposal" ? "proposal" : message.vote.step });
+  }
+
+  // Turns.
+
+  /** Runs `work` after everything queued before it. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#queue.then(work);
+    this.#queue = turn.catch(() => undefined); // Each caller sees its own failure; the queue only keeps the order.
+    return await turn;
+  }
+
+  /** Owns a promise until it settles; a failure is the node's. */
+  #track(work: Promise<void>): void {
+    const owned = work.catch((error: unknown) => {
+      if (!this.#isClosed) this.#failed.reject(error);
+    });
+    this.#inFlight.add(owned);
+    void owned.finally(() => this.#inFlight.delete(owned));
+  }
+
+  /** Milliseconds that never decrease, whatever the wall clock does. */
+  #now(): number {
+    this.#atMs = Math.max(this.#atMs, Math.floor(monotonicMs()));
+    return this.#atMs;
+  }
+}
+
+/** Bytes left for transactions once header, certificate and evidence have theirs. */
+function blockBudget(sizeBytesMax: number): number {
+  return Math.floor(sizeBytesMax * 0.75);
+}
+
+function monotonicMs(): number {
+  return performance.now();
+}
+
+function statementOf(message: ConsensusMessage): { readonly height: Height; readonly round: number; readonly validator: Address } {
+  return message.kind === "proposal" ? message.proposal : message.vote;
+}
+
+function signedPartOf(
+  chainId: string,
+  message: ConsensusMessage,
+): { readonly validator: Address; readonly bytes: Uint8Array; readonly signature: Uint8Array } {
+  const { validator, signature } = message.kind === "proposal" ? message.proposal : message.vote;
+  const bytes = message.kind === "proposal" ? proposalSigningBytes(chainId, message.proposal) : voteSigningBytes(chainId, message.vote);
+  return { validator, bytes, signature };
+}
