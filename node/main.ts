@@ -1,10 +1,12 @@
 /**
  * The program `pyralog`: looks at the Node it runs on, then hands the arguments to the command line.
  *
- * SIGINT and SIGTERM ask the verb to stop in order; the second one does not ask.
+ * SIGINT and SIGTERM ask the verb to stop in order; one that comes a second or more after the first does not ask.
+ * (Ctrl-C reaches us from the terminal and, a moment later, again from npm or npx.)
  */
 
 const NODE_MAJOR_MIN = 24;
+const REPEATED_SIGNAL_MS = 1000;
 
 if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
   process.stderr.write(
@@ -17,10 +19,16 @@ if (Number(process.versions.node.split(".")[0]) < NODE_MAJOR_MIN) {
 const { runCommandLine } = await import("./cli/main.ts");
 const stopping = new AbortController();
 
+let stoppingSinceMs = 0;
+
 for (const signal of ["SIGINT", "SIGTERM"] as const) {
   process.on(signal, () => {
-    if (stopping.signal.aborted) process.exit(128 + (signal === "SIGINT" ? 2 : 15));
-    stopping.abort();
+    if (!stopping.signal.aborted) {
+      stoppingSinceMs = performance.now();
+      stopping.abort();
+    } else if (performance.now() - stoppingSinceMs >= REPEATED_SIGNAL_MS) {
+      process.exit(128 + (signal === "SIGINT" ? 2 : 15));
+    }
   });
 }
 

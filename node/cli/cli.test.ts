@@ -11,7 +11,7 @@ import type { Command } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
 
-const BIN = fileURLToPath(new URL("../main.ts", import.meta.url));
+const BIN = fileURLToPath(new URL("../bin.mjs", import.meta.url));
 
 type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
 

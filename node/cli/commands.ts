@@ -1,17 +1,24 @@
 /** Every verb, in the order that help shows them. */
 
 import type { Command } from "./command.ts";
+import { AUDIT_COMMAND } from "./audit.ts";
 import { CONFIG_COMMAND } from "./config.ts";
+import { EXPORT_COMMAND } from "./export.ts";
 import { INIT_COMMAND } from "./init.ts";
 import { KEYS_COMMAND } from "./keys.ts";
 import { NETWORK_COMMAND } from "./network.ts";
+import { QUERY_COMMAND } from "./query.ts";
 import { JOIN_COMMAND, START_COMMAND } from "./start.ts";
+import { STATUS_COMMAND } from "./status.ts";
 import { TESTNET_COMMAND } from "./testnet.ts";
+import { TX_COMMAND } from "./tx.ts";
+import { VALIDATOR_COMMAND } from "./validator.ts";
+import { VERIFY_COMMAND } from "./verify.ts";
 
 /** The program. */
 export const ROOT: Command = {
   name: "pyralog",
   summary: "A decentralised database whose every answer carries a proof.",
   examples: ["pyralog init", "pyralog join network.json", "pyralog query account pyra1... --json", "pyralog keys new --help"],
-  subcommands: [INIT_COMMAND, KEYS_COMMAND, START_COMMAND, JOIN_COMMAND, TESTNET_COMMAND, NETWORK_COMMAND, CONFIG_COMMAND],
+  subcommands: [INIT_COMMAND, KEYS_COMMAND, START_COMMAND, JOIN_COMMAND, STATUS_COMMAND, TX_COMMAND, QUERY_COMMAND, VERIFY_COMMAND, AUDIT_COMMAND, VALIDATOR_COMMAND, TESTNET_COMMAND, NETWORK_COMMAND, EXPORT_COMMAND, CONFIG_COMMAND],
 };

@@ -1,12 +1,12 @@
 /** Runs one command line: parse, run the verb, print its answer or its refusal, and say so in the exit code. */
 
 import { AssertionError, present } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { parseArguments, titleOf, usageError } from "./arguments.ts";
 import type { Answer, Json } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
+import { jsonText } from "./json.ts";
 import { Invocation, type Surroundings } from "./invocation.ts";
 
 /** Exit codes that scripts rely on. */
@@ -37,11 +37,6 @@ export async function runCommandLine(argv: readonly string[], surroundings: Surr
   } catch (error) {
     return refuse(surroundings, error, asJson);
   }
-}
-
-/** One JSON text: bigints as decimal strings, bytes as hex. */
-export function jsonText(value: Json): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? `${each}` : each instanceof Uint8Array ? toHex(each) : each));
 }
 
 function print(surroundings: Surroundings, answer: Answer, asJson: boolean): void {

@@ -28,17 +28,27 @@ export type PlaceOptions = {
  * @throws CodedError `file_exists` or `file_io`
  */
 export async function placeFile(path: string, bytes: Uint8Array | string, options: PlaceOptions = {}): Promise<void> {
+  await placeFileWith(path, (write) => write(bytes), options);
+}
+
+/**
+ * As `placeFile`, for what is too large to hold: `produce` writes piece after piece, and when it throws, the old file
+ * stays.
+ */
+export async function placeFileWith<T>(path: string, produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>, options: PlaceOptions = {}): Promise<T> {
   const directory = dirname(path);
   const temporary = join(directory, `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
   try {
-    await writeSynced(temporary, bytes, options.mode ?? FILE_MODE_PRIVATE);
+    const produced = await writeSynced(temporary, produce, options.mode ?? FILE_MODE_PRIVATE);
     if (options.replace === false) await placeNew(temporary, path);
     else await rename(temporary, path);
     await syncDirectory(directory);
+    return produced;
   } catch (error) {
     await unlinkIfThere(temporary);
-    if (error instanceof CodedError) throw error;
-    throw new CodedError("file_io", { path, message: `cannot write ${path}` }, { cause: error });
+    // What the world did to our files has a code of the system; what `produce` met is its own matter.
+    if (error instanceof CodedError || !isSystemError(error)) throw error;
+    throw new CodedError("file_io", { path, message: `cannot write ${path} (${codeOf(error)})` }, { cause: error });
   }
 }
 
@@ -96,14 +106,19 @@ async function readAtMost(handle: Awaited<ReturnType<typeof open>>, sizeBytesMax
   }
 }
 
-async function writeSynced(path: string, bytes: Uint8Array | string, mode: number): Promise<void> {
+async function writeSynced<T>(path: string, produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>, mode: number): Promise<T> {
   const handle = await open(path, "wx", mode);
   try {
-    await handle.writeFile(bytes);
+    const produced = await produce(async (bytes) => handle.writeFile(bytes));
     await handle.sync();
+    return produced;
   } finally {
     await handle.close();
   }
+}
+
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && "syscall" in error;
 }
 
 /** A hard link is the rename that refuses to replace. */
