@@ -1,0 +1,188 @@
+/**
+ * Where transactions come in, from clients and from gossip, and go out, into blocks and to other nodes.
+ *
+ * ```
+ *   bytes -> parse -> admit (state) -> signature (thread pool) -> admit again -> mempool -> gossip, in batches
+ * ```
+ *
+ * The state is asked twice: before, so that nobody buys a signature check with a stale nonce, and after, because a
+ * block may have been committed meanwhile. Whatever is refused is remembered with code and field, for `why`.
+ */
+
+import { bytesEqual } from "../../crypto/base/bytes.ts";
+import type { Coded } from "../../crypto/base/result.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
+import { isRefusalCode } from "../../chain/block/errors.ts";
+import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
+import type { Mempool, SenderAccount } from "../../chain/mempool/mempool.ts";
+import { accountKey } from "../../chain/state/keys.ts";
+import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
+import type { Log } from "../log/log.ts";
+import type { Counter, Metrics } from "../metrics/metrics.ts";
+import { Batcher, parseBatch } from "../network/batcher.ts";
+import type { Network } from "../network/network.ts";
+import type { TransactionStatus } from "../rpc/backend.ts";
+
+/** Why a transaction does not wait for a block: a code of `REFUSALS`, and the field at fault. */
+export type IntakeRefusal = { readonly code: string; readonly field: string };
+
+/** What the intake works with. `onWork` is called when there is something new to order. */
+export type IntakeParts = {
+  readonly ledger: Ledger;
+  readonly mempool: Mempool;
+  readonly network: Network;
+  readonly log: Log;
+  readonly metrics: Metrics;
+  readonly onWork: () => void;
+};
+
+/** Signature checks under way at once. At the bound a client is refused (`mempool_busy`) and gossip ignored. */
+const CHECKS_MAX = 4_096;
+/** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
+const REPEAT_AFTER_MS = 10_000;
+/** At most so many at once. */
+const REPEAT_MAX = 256;
+
+/** See the file's head. */
+export class Intake implements AsyncDisposable {
+  readonly #parts: IntakeParts;
+  readonly #batcher: Batcher;
+  readonly #refused: Counter;
+  /** Transactions that clients gave to this node, by id, and when they were gossiped last. */
+  readonly #own = new Map<Transaction, number>();
+  readonly #timer: NodeJS.Timeout;
+  #checks = 0;
+
+  constructor(parts: IntakeParts) {
+    this.#parts = parts;
+    const { network, metrics } = parts;
+    this.#batcher = new Batcher(network.limits, { publish: (batch) => network.gossip("transactions").publish(batch), log: parts.log });
+    this.#refused = metrics.counter({ name: "mempool_refusals_total", help: "Transactions refused, by code", labels: ["code"] });
+    metrics.gauge({ name: "mempool_transactions_count", help: "Transactions that wait for a block", read: () => parts.mempool.count });
+    this.#timer = setInterval(() => this.#repeat(), REPEAT_AFTER_MS);
+  }
+
+  /** A client's transaction: its id once it waits for a block, or why it does not. The same one again is no error. */
+  async submit(bytes: Uint8Array): Promise<Result<Hash, IntakeRefusal>> {
+    const parsed = parseTransaction(bytes);
+    if (!parsed.ok) return fail({ code: parsed.error.code, field: parsed.error.field ?? "transaction" });
+    const transaction = parsed.value;
+    if (this.isVerified(transaction)) return ok(transaction.id);
+    const taken = await this.#take(transaction);
+    if (!taken.ok) return taken;
+    if (this.#batcher.add(transaction.bytes)) this.#own.set(transaction, performance.now());
+    return ok(transaction.id);
+  }
+
+  /** A gossiped batch. */
+  async receive(_from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
+    const batch = parseBatch(bytes, this.#parts.network.limits);
+    if (!batch.ok) return "reject";
+    const verdicts = await Promise.all(batch.value.map(async (item) => await this.#receiveOne(item)));
+    if (verdicts.includes("reject")) return "reject";
+    return verdicts.includes("accept") ? "accept" : "ignore";
+  }
+
+  /** Transactions for a block, best first. */
+  reap(limits: { readonly countMax: number; readonly sizeBytesMax: number }): readonly Transaction[] {
+    return this.#parts.mempool.reap(limits);
+  }
+
+  /** Whether these very bytes, authorisation included, were checked on the way in. */
+  isVerified(transaction: Transaction): boolean {
+    const known = this.#parts.mempool.get(transaction.id);
+    return known !== undefined && bytesEqual(known.bytes, transaction.bytes);
+  }
+
+  /** Whether a block would have something to order. */
+  hasWork(): boolean {
+    return this.#parts.mempool.count > 0;
+  }
+
+  /** Takes out a transaction that could not be put into a block. */
+  drop(transaction: Transaction, refusal: Coded & { readonly field?: string | undefined }): void {
+    if (isRefusalCode(refusal.code)) this.#parts.mempool.drop(transaction.id, { code: refusal.code, field: refusal.field ?? "transaction" });
+  }
+
+  /** Where a transaction that is in no block stands. */
+  status(id: Hash): TransactionStatus {
+    const where = this.#parts.mempool.why(id);
+    if (where === undefined) return { kind: "unknown" };
+    return where.kind === "waiting" ? { kind: "pending" } : { kind: "refused", ...where.refusal };
+  }
+
+  /** Follows a block. */
+  onCommit({ block }: Commit): void {
+    this.#parts.mempool.commit({ height: block.header.height, transactions: block.transactions }, (sender) => this.#accountOf(sender));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#batcher[Symbol.asyncDispose]();
+  }
+
+  async #receiveOne(bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
+    const parsed = parseTransaction(bytes.slice());
+    if (!parsed.ok) return "reject";
+    if (this.isVerified(parsed.value)) return "ignore";
+    const taken = await this.#take(parsed.value);
+    if (taken.ok) return "accept";
+    // Any other refusal may be true of our state and not yet, or no longer, of the sender's.
+    return taken.error.code === "signature_invalid" ? "reject" : "ignore";
+  }
+
+  async #take(transaction: Transaction): Promise<Result<void, IntakeRefusal>> {
+    const { ledger, mempool, onWork } = this.#parts;
+    const before = ledger.admit(transaction);
+    if (!before.ok) return this.#refuse(transaction, before.error);
+    if (this.#checks >= CHECKS_MAX) return fail({ code: "mempool_busy", field: "transaction" });
+    this.#checks += 1;
+    try {
+      const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id);
+      if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
+    } finally {
+      this.#checks -= 1;
+    }
+    const admitted = ledger.admit(transaction);
+    if (!admitted.ok) return this.#refuse(transaction, admitted.error);
+    const added = mempool.add(transaction, admitted.value);
+    if (!added.ok) {
+      // Its twin came in while this one was being checked.
+      if (added.error.code === "mempool_known") return ok(undefined);
+      this.#refused.add(1, { code: added.error.code });
+      return added;
+    }
+    onWork();
+    return ok(undefined);
+  }
+
+  #refuse(transaction: Transaction, refusal: Parameters<Mempool["refuse"]>[1]): Result<void, IntakeRefusal> {
+    this.#refused.add(1, { code: refusal.code });
+    // A bad signature says nothing about the id: whoever can sign it may still send it.
+    if (refusal.code !== "signature_invalid") this.#parts.mempool.refuse(transaction.id, refusal);
+    return fail(refusal);
+  }
+
+  #accountOf(sender: Address): SenderAccount {
+    const { ledger } = this.#parts;
+    const bytes = ledger.state(ledger.head().height)?.get(accountKey(sender));
+    return bytes === undefined ? ACCOUNT_EMPTY : ownRow(parseAccount(bytes), "account");
+  }
+
+  /** Gossips again what waits too long, and forgets what no longer waits. */
+  #repeat(): void {
+    const nowMs = performance.now();
+    let repeated = 0;
+    for (const [transaction, atMs] of this.#own) {
+      if (this.#parts.mempool.get(transaction.id) !== transaction) this.#own.delete(transaction);
+      else if (nowMs - atMs >= REPEAT_AFTER_MS && repeated < REPEAT_MAX && this.#batcher.add(transaction.bytes)) {
+        this.#own.set(transaction, nowMs);
+        repeated += 1;
+      }
+    }
+  }
+}

@@ -1,0 +1,374 @@
+/**
+ * The composition root: the one file that knows every part of a node, and the order in which they start and stop.
+ *
+ * ```
+ *   store -> ledger -> guard, log -> network -> sync --caught up, enough peers--> consensus
+ *                         mempool <- intake <- gossip, RPC                          |
+ *                                      RPC <- ledger, intake            <- commits -+
+ * ```
+ *
+ * A validator does not vote until it knows where the network stands: a home that was restored from a backup may not
+ * remember what its key signed, so the height that others are deciding when we come back is sat out (see
+ * `guard.ts`), and nothing is signed before a peer has told its height.
+ */
+
+import { existsSync } from "node:fs";
+import { present } from "../crypto/base/assert.ts";
+import { CodedError } from "../crypto/base/error.ts";
+import { type Coded, type Result } from "../crypto/base/result.ts";
+import type { Hash } from "../crypto/hash/hash.ts";
+import { type Address, addressOfKey } from "../crypto/identity/address.ts";
+import { ed25519SeedOf, keyPairFromSeed, type KeyType } from "../crypto/sign/key.ts";
+import { parseBlock } from "../chain/block/block.ts";
+import type { Evidence } from "../chain/block/evidence.ts";
+import type { NetworkFile } from "../chain/block/genesis.ts";
+import { type Height, heightOf, nextHeight } from "../chain/block/height.ts";
+import { findValidator, type ValidatorSet } from "../chain/block/validators.ts";
+import { parseCertificate } from "../chain/block/vote.ts";
+import { Ledger } from "../chain/ledger/ledger.ts";
+import { Mempool } from "../chain/mempool/mempool.ts";
+import { openLevelStore } from "../chain/store/level.ts";
+import { TendermintEngine } from "../consensus/tendermint/engine.ts";
+import { EXECUTOR } from "../contracts/executor.ts";
+import type { Config } from "./config/schema.ts";
+import { CATCH_UP_PROTOCOL, catchUp, catchUpServer, sleep } from "./driver/catchup.ts";
+import { ConsensusDriver } from "./driver/driver.ts";
+import { EvidencePool } from "./driver/evidence.ts";
+import { SignGuard } from "./driver/guard.ts";
+import { WriteAheadLog } from "./driver/wal.ts";
+import type { Home } from "./home/home.ts";
+import { Intake } from "./intake/intake.ts";
+import type { Log } from "./log/log.ts";
+import { type Metrics, openMetrics } from "./metrics/metrics.ts";
+import { Network } from "./network/network.ts";
+import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
+import type { NodeBackend, NodeStatus, TransactionStatus } from "./rpc/backend.ts";
+import { RpcServer } from "./rpc/server.ts";
+
+/** The version that a node tells its operator. */
+export const NODE_VERSION = "0.1.0";
+
+/** What a node is opened with. `signal` ends it, like disposing. */
+export type NodeOptions = {
+  readonly home: Home;
+  readonly config: Config;
+  readonly network: NetworkFile;
+  /** The opened node key: votes with it when it is in the validator set, and is the peer id. */
+  readonly key: { readonly type: KeyType; readonly seed: Uint8Array };
+  readonly log: Log;
+  readonly signal: AbortSignal;
+  readonly onSyncProgress?: (progress: SyncProgress) => void;
+};
+
+/** How long a lone start waits between looks at its peers. */
+const LOOK_INTERVAL_MS = 100;
+/** State versions are pruned once in so many heights. */
+const PRUNE_INTERVAL_HEIGHTS = 100n;
+
+/** A running node. */
+export class Node implements AsyncDisposable {
+  readonly #stack: AsyncDisposableStack;
+  readonly #failed: Promise<never>;
+  readonly #ledger: Ledger;
+  readonly #network: Network;
+  readonly #server: RpcServer | undefined;
+
+  private constructor(parts: {
+    readonly stack: AsyncDisposableStack;
+    readonly failed: Promise<never>;
+    readonly ledger: Ledger;
+    readonly network: Network;
+    readonly server: RpcServer | undefined;
+  }) {
+    this.#stack = parts.stack;
+    this.#failed = parts.failed;
+    this.#ledger = parts.ledger;
+    this.#network = parts.network;
+    this.#server = parts.server;
+  }
+
+  /**
+   * Opens every part in order; when one fails, those before it are closed again.
+   *
+   * @throws CodedError of the part that failed (`store_locked`, `ledger_network`, `sign_state_missing`, `network_listen`, ...)
+   */
+  static async open(options: NodeOptions): Promise<Node> {
+    const { home, config, network: file, key, log } = options;
+    requireEngine(file);
+    await using stack = new AsyncDisposableStack();
+    const closing = new AbortController();
+    const signal = AbortSignal.any([options.signal, closing.signal]);
+    const startedAtMs = Date.now();
+    const metrics = openMetrics({ process: true });
+    const keyPair = keyPairFromSeed(key.type, key.seed);
+    const self = addressOfKey(keyPair.publicKey);
+
+    const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: config.storage.cacheSizeBytes });
+    const ledger = stack.use(await openLedger(store, file, config));
+    const isNew = ledger.head().height === 0n && !existsSync(home.walPath);
+    const guard = await SignGuard.open({ path: home.signStatePath, keyPair, isNew });
+    const isValidator = (): boolean => isMember(ledger, self);
+
+    const network = stack.use(
+      await Network.open(
+        {
+          seed: ed25519SeedOf(key.type, key.seed),
+          listen: config.network.listen,
+          announce: config.network.announce,
+          bootstrap: [...file.bootstrap, ...config.network.bootstrap],
+          chainId: file.chainId,
+          networkHash: ledger.networkHash,
+          role: isValidator() ? "validator" : "full",
+          height: () => ledger.head().height,
+          limits: { connectionsMax: config.network.peersMax },
+        },
+        { log, metrics, signal },
+      ),
+    );
+
+    const mempool = new Mempool({ countMax: config.mempool.transactionsMax, sizeBytesMax: config.mempool.sizeBytesMax });
+    const intake = stack.use(new Intake({ ledger, mempool, network, log, metrics, onWork: () => driver.wake() }));
+    const evidence = new EvidencePool();
+    const failure = Promise.withResolvers<never>();
+    const driver = new ConsensusDriver({
+      ledger,
+      newEngine: () => new TendermintEngine({ chainId: file.chainId, self, parameters: file.parameters }),
+      wal: new WriteAheadLog(home.walPath),
+      guard,
+      self,
+      broadcast: (bytes) => own(network.gossip("consensus").publish(bytes).then(() => undefined)),
+      reap: (limits) => intake.reap(limits),
+      isVerified: (transaction) => intake.isVerified(transaction),
+      evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece).ok),
+      onEvidence: (piece: Evidence) => {
+        if (evidence.add(piece)) log.warn({ kind: piece.kind, height: piece.first.height, validator: piece.first.validator }, "evidence of misbehaviour");
+      },
+      onDropped: (transaction, refusal) => intake.drop(transaction, refusal),
+      hasWork: () => intake.hasWork(),
+      onAhead: (peer, height) => synchroniser.hint(peer, height),
+      log: log.child({ part: "consensus" }),
+    });
+    const synchroniser = new Synchroniser(
+      { onProgress: options.onSyncProgress ?? (() => undefined) },
+      { network, sink: blockSink(ledger, driver), log, metrics },
+    );
+
+    // Tasks that run as long as the node; joined when it closes, before the parts they use.
+    const tasks = new Set<Promise<void>>();
+    const own = (task: Promise<void>): void => {
+      const joined = task.catch((error: unknown) => {
+        if (!signal.aborted) failure.reject(error);
+      });
+      tasks.add(joined);
+      void joined.finally(() => tasks.delete(joined));
+    };
+    stack.use(driver);
+    stack.defer(async () => {
+      closing.abort();
+      while (tasks.size > 0) await Promise.all(tasks);
+    });
+    failure.promise.catch(() => undefined); // `failed` is awaited by whoever runs the node.
+    driver.failed.catch((error: unknown) => failure.reject(error));
+
+    await network.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), network.limits));
+    await network.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
+    network.onGossip("consensus", async (from, bytes) => await driver.receive(from, bytes));
+    network.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
+    stack.use(
+      ledger.onCommit((commit) => {
+        evidence.remove(commit.block.evidence);
+        intake.onCommit(commit);
+        own(prune(ledger, config.storage.keepHeights));
+        log.info(
+          { height: commit.block.header.height, transactions: commit.block.transactions.length, round: commit.certificate.round, stateRoot: commit.block.header.stateRoot },
+          "block final",
+        );
+      }),
+    );
+    blockMetrics(ledger, metrics);
+
+    const backend = backendOf({ ledger, network, intake, mempool, synchroniser, file, startedAtMs, self: () => (isValidator() ? self : undefined) });
+    const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
+    own(synchroniser.run(signal));
+    own(catchUp({ driver, network, log, signal }));
+    own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, log, signal }));
+    log.info({ chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() }, "node open");
+    return new Node({ stack: stack.move(), failed: failure.promise, ledger, network, server });
+  }
+
+  /** Rejects when the node cannot go on; then dispose of it and exit. */
+  get failed(): Promise<never> {
+    return this.#failed;
+  }
+
+  /** Where JSON-RPC answers; `undefined` when it is off. */
+  get rpcUrl(): string | undefined {
+    return this.#server?.url;
+  }
+
+  get peerId(): string {
+    return this.#network.peerId;
+  }
+
+  /** Multiaddrs that end in our peer id. */
+  get addresses(): readonly string[] {
+    return this.#network.addresses();
+  }
+
+  get height(): Height {
+    return this.#ledger.head().height;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#stack.disposeAsync();
+  }
+}
+
+function requireEngine(file: NetworkFile): void {
+  if (file.engine === "tendermint") return;
+  throw new CodedError("engine_unsupported", { engine: file.engine, message: `this version runs tendermint, not ${file.engine}` });
+}
+
+async function openLedger(store: Awaited<ReturnType<typeof openLevelStore>>, network: NetworkFile, config: Config): Promise<Ledger> {
+  try {
+    return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes: config.storage.cacheSizeBytes });
+  } catch (error) {
+    await store[Symbol.asyncDispose]();
+    throw error;
+  }
+}
+
+async function openServer(config: Config, parts: { readonly backend: NodeBackend; readonly log: Log; readonly metrics: Metrics }): Promise<RpcServer> {
+  const { host, port, cors, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = config.rpc;
+  const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
+  return await RpcServer.open({ host, port, cors, serveMetrics: config.metrics.enabled, limits }, parts);
+}
+
+function isMember(ledger: Ledger, self: Address): boolean {
+  const set = ledger.validators(nextHeight(ledger.head().height));
+  return set !== undefined && findValidator(set, self) !== undefined;
+}
+
+/**
+ * Waits until this node knows enough to take part, then lets it.
+ *
+ * A validator that could finish a block alone has nobody to ask. Every other waits for a peer, and until it has what
+ * the best peer in good standing claims. If its key's newest signature is from before the height that was decided
+ * last, it was away, or restored from an old copy: the height now under way is sat out.
+ */
+async function beginConsensus(parts: {
+  readonly ledger: Ledger;
+  readonly network: Network;
+  readonly synchroniser: Synchroniser;
+  readonly guard: SignGuard;
+  readonly driver: ConsensusDriver;
+  readonly self: Address;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+}): Promise<void> {
+  const { ledger, network, synchroniser, guard, driver, self, log, signal } = parts;
+  const set = present(ledger.validators(nextHeight(ledger.head().height)), "validators of the next height");
+  while (!isAlone(set, self) && !signal.aborted) {
+    const { height, target } = synchroniser.progress();
+    if (network.peers().length > 0 && height >= target) break;
+    await sleep(LOOK_INTERVAL_MS, signal);
+  }
+  if (signal.aborted) return;
+  const { height } = ledger.head();
+  if (guard.height < height && isMember(ledger, self)) {
+    guard.raiseFloor(heightOf(height + 1n));
+    log.info({ height: height + 1n, signed: guard.height }, "sitting out one height, whose votes this home may not remember");
+  }
+  driver.start();
+}
+
+/** Whether this validator decides without anybody else. */
+function isAlone(set: ValidatorSet, self: Address): boolean {
+  const power = findValidator(set, self)?.power ?? 0n;
+  return power * 3n > set.totalPower * 2n;
+}
+
+function blockSource(ledger: Ledger): Parameters<typeof blockServer>[0] {
+  return {
+    height: () => ledger.head().height,
+    encoded: (height) => {
+      const block = ledger.blockBytes(heightOf(height));
+      const certificate = ledger.certificateBytes(heightOf(height));
+      return block === undefined || certificate === undefined ? undefined : { block, certificate };
+    },
+  };
+}
+
+function blockSink(ledger: Ledger, driver: ConsensusDriver): ConstructorParameters<typeof Synchroniser>[1]["sink"] {
+  return {
+    height: () => ledger.head().height,
+    apply: async (blockBytes, certificateBytes): Promise<Result<void, Coded>> => {
+      const block = parseBlock(blockBytes);
+      if (!block.ok) return block;
+      const certificate = parseCertificate(certificateBytes);
+      if (!certificate.ok) return certificate;
+      return await driver.apply(block.value, certificate.value);
+    },
+  };
+}
+
+/** Forgets old state versions, a stretch at a time. */
+async function prune(ledger: Ledger, keepHeights: number): Promise<void> {
+  const { height } = ledger.head();
+  if (keepHeights === 0 || height % PRUNE_INTERVAL_HEIGHTS !== 0n || height <= BigInt(keepHeights)) return;
+  await ledger.tree.prune(heightOf(height - BigInt(keepHeights)));
+}
+
+function blockMetrics(ledger: Ledger, metrics: Metrics): void {
+  metrics.gauge({ name: "chain_height_count", help: "Height of the last final block", read: () => Number(ledger.head().height) });
+  const transactions = metrics.counter({ name: "chain_transactions_total", help: "Transactions in final blocks" });
+  const blocks = metrics.counter({ name: "chain_blocks_total", help: "Final blocks since the node started" });
+  ledger.onCommit(({ block }) => {
+    blocks.add();
+    transactions.add(block.transactions.length);
+  });
+}
+
+function backendOf(parts: {
+  readonly ledger: Ledger;
+  readonly network: Network;
+  readonly intake: Intake;
+  readonly mempool: Mempool;
+  readonly synchroniser: Synchroniser;
+  readonly file: NetworkFile;
+  readonly startedAtMs: number;
+  readonly self: () => Address | undefined;
+}): NodeBackend {
+  const { ledger, network, intake, mempool, synchroniser, file, startedAtMs, self } = parts;
+  const status = (): NodeStatus => {
+    const { height, target } = synchroniser.progress();
+    return {
+      version: NODE_VERSION,
+      peerId: network.peerId,
+      validator: self(),
+      syncing: target > height + 1n,
+      targetHeight: heightOf(target),
+      peersCount: network.peers().length,
+      mempoolTransactions: mempool.count,
+      mempoolSizeBytes: mempool.sizeBytes,
+      startedAtMs,
+    };
+  };
+  const transactionStatus = (id: Hash): TransactionStatus => {
+    const location = ledger.findTransaction(id);
+    if (location !== undefined) {
+      const result = present(ledger.results(location.height)?.[location.index], "result of an indexed transaction");
+      return { kind: "final", ...location, result };
+    }
+    return intake.status(id);
+  };
+  return {
+    ledger,
+    networkFile: file,
+    submit: async (bytes) => await intake.submit(bytes),
+    transactionStatus,
+    status,
+    peers: () => network.peers().map((peer) => ({ peerId: peer.id, address: peer.address, direction: peer.direction, height: heightOf(peer.height), score: peer.score })),
+    onCommit: (listener) => ledger.onCommit(listener),
+  };
+}
