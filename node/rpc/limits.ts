@@ -54,8 +54,13 @@ export function limitsWith(replaced: Partial<Limits> = {}): Limits {
   const values: Record<string, number> = {};
   for (const [name, limit] of Object.entries(LIMIT_TABLE)) values[name] = limit.value;
   // Every name of the table is set above; replacements can only be names of the table.
-  const limits = { ...values, ...replaced } as Limits;
+  const limits = { ...values, ...burstOf(replaced), ...replaced } as Limits;
   assert(limits.requestsBurstMax >= 1, "a caller must be able to ask once");
   assert(limits.batchMax >= 1, "a batch holds at least one request");
   return limits;
+}
+
+/** A replaced rate keeps the proportion between rate and burst, unless the burst is replaced as well. */
+function burstOf({ requestsPerSecondMax }: Partial<Limits>): Partial<Limits> {
+  return requestsPerSecondMax === undefined ? {} : { requestsBurstMax: requestsPerSecondMax * 2 };
 }

@@ -22,7 +22,8 @@ export type MethodContext = {
 
 /** The subscriptions of one connection. */
 export interface SubscriptionPort {
-  add(topic: Topic): Result<string, Refusal>;
+  /** Begins with the events of the height after `height`. */
+  add(topic: Topic, height: Height): Result<string, Refusal>;
   delete(id: string): boolean;
 }
 

@@ -9,7 +9,7 @@
 import * as z from "zod";
 import { fromHex, toHex } from "../../crypto/base/bytes.ts";
 import { HASH_SIZE_BYTES, type Hash, hashOf } from "../../crypto/hash/hash.ts";
-import { type Address, formatAddress, parseAddress } from "../../crypto/identity/address.ts";
+import { type Address, ADDRESS_TEXT_LENGTH, formatAddress, parseAddress } from "../../crypto/identity/address.ts";
 import { type Height, heightOf, isHeight } from "../../chain/block/height.ts";
 import { NAME_PATTERN, PARTITION_MAX, RESULT_TEXT_SIZE_BYTES_MAX, ROW_KEY_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 
@@ -52,7 +52,7 @@ export const heightSchema = z
 
 /** An address. */
 export const addressSchema = z
-  .codec(z.string().max(128), ADDRESS, {
+  .codec(z.string().max(ADDRESS_TEXT_LENGTH).regex(/^[a-z0-9]*$/), ADDRESS, {
     decode: (text, context) => {
       const parsed = parseAddress(text);
       if (parsed.ok) return parsed.value;

@@ -21,6 +21,7 @@ import { assert } from "../../crypto/base/assert.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Metrics } from "../metrics/metrics.ts";
+import type { Commit } from "../../chain/ledger/ledger.ts";
 import type { NodeBackend } from "./backend.ts";
 import { type Caller, Dispatcher } from "./dispatcher.ts";
 import { CLOSE, RPC_ERROR, type RpcCode } from "./errors.ts";
@@ -80,7 +81,8 @@ export class RpcServer implements AsyncDisposable {
     this.#http.on("connection", (socket: Socket) => this.#onConnection(socket));
     this.#http.on("request", (request, response) => this.#own(this.#onRequest(request, response)));
     this.#http.on("upgrade", (request, socket, head) => this.#onUpgrade(request, socket, head));
-    this.#commits = backend.onCommit((commit) => this.#hub.onCommit(commit));
+    // In a turn of its own: telling subscribers is not part of committing, and must not hold it up or fail it.
+    this.#commits = backend.onCommit((commit) => setImmediate(() => this.#onCommit(commit)));
   }
 
   /** @throws CodedError `rpc_listen` when the address cannot be bound */
@@ -153,6 +155,15 @@ export class RpcServer implements AsyncDisposable {
       if (left === 0) this.#perAddress.delete(address);
       else this.#perAddress.set(address, left);
     });
+  }
+
+  #onCommit(commit: Commit): void {
+    try {
+      this.#hub.onCommit(commit);
+    } catch (error) {
+      // The block is final whoever hears of it; subscribers notice the gap and fetch.
+      this.#parts.log.error({ height: commit.block.header.height, error }, "rpc events failed");
+    }
   }
 
   // HTTP.

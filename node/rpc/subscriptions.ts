@@ -5,6 +5,7 @@ import { present } from "../../crypto/base/assert.ts";
 import { compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
+import type { Height } from "../../chain/block/height.ts";
 import { encodeCertificate } from "../../chain/block/vote.ts";
 import { encodeHeader } from "../../chain/block/block.ts";
 import { rowRange } from "../../chain/state/keys.ts";
@@ -16,6 +17,8 @@ import { blockEventSchema, keysEventSchema, transactionEventSchema } from "./eve
 type Subscription = {
   readonly id: string;
   readonly topic: Topic;
+  /** Events are of heights above this. */
+  readonly height: Height;
   /** Events from before the answer to `subscribe` was sent; `undefined` once it was. */
   held: string[] | undefined;
 };
@@ -32,12 +35,12 @@ export class ConnectionSubscriptions implements SubscriptionPort {
     this.#send = send;
   }
 
-  add(topic: Topic): Result<string, Refusal> {
+  add(topic: Topic, height: Height): Result<string, Refusal> {
     const { subscriptionsMax } = this.#hub.limits;
     if (this.#subscriptions.size >= subscriptionsMax) return fail({ code: "subscription_limit", subscriptionsMax });
     this.#count += 1;
     const id = `${this.#count}`;
-    this.#subscriptions.set(id, { id, topic, held: [] });
+    this.#subscriptions.set(id, { id, topic, height, held: [] });
     return ok(id);
   }
 
@@ -57,6 +60,7 @@ export class ConnectionSubscriptions implements SubscriptionPort {
   /** Sends the events of one commit. */
   onCommit(events: CommitEvents): void {
     for (const subscription of this.#subscriptions.values()) {
+      if (events.height <= subscription.height) continue;
       for (const event of events.of(subscription.topic)) {
         const text = `{"jsonrpc":"2.0","method":"subscription","params":{"subscription":"${subscription.id}","topic":"${subscription.topic.kind}","event":${event}}}`;
         if (subscription.held === undefined) this.#send(text);
@@ -96,6 +100,7 @@ export class SubscriptionHub {
 
 /** The events of one commit, each encoded at most once. */
 class CommitEvents {
+  readonly height: Height;
   readonly #commit: Commit;
   readonly #limits: Limits;
   #block: string | undefined;
@@ -104,6 +109,7 @@ class CommitEvents {
 
   constructor(commit: Commit, limits: Limits) {
     this.#commit = commit;
+    this.height = commit.block.header.height;
     this.#limits = limits;
   }
 

@@ -24,7 +24,7 @@ export const subscribe = method({
   handle({ topic }, { backend, subscriptions }) {
     if (subscriptions === undefined) return fail({ code: "subscription_transport" });
     const height = backend.ledger.head().height;
-    const added = subscriptions.add(topic satisfies Topic);
+    const added = subscriptions.add(topic satisfies Topic, height);
     return added.ok ? ok({ subscription: added.value, height }) : added;
   },
 });

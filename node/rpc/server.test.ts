@@ -1,0 +1,533 @@
+/** The server over real sockets, strict to JSON-RPC 2.0 and to its own limits, on a real ledger in memory. */
+
+import { once } from "node:events";
+import { request as httpRequest } from "node:http";
+import { connect } from "node:net";
+import fc from "fast-check";
+import t, { type Test } from "tap";
+import { WebSocket } from "ws";
+import { assert, present } from "../../crypto/base/assert.ts";
+import { toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { encodeValue } from "../../crypto/codec/value.ts";
+import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
+import { heightOf } from "../../chain/block/height.ts";
+import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
+import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { openLog } from "../log/log.ts";
+import { openMetrics } from "../metrics/metrics.ts";
+import { RPC_CODES } from "./errors.ts";
+import { type Limits, limitsWith } from "./limits.ts";
+import { METHODS } from "./methods/index.ts";
+import { answerMessage, jsonDepth, parseRequest } from "./protocol.ts";
+import { RpcServer, type RpcServerOptions } from "./server.ts";
+import { DevNet } from "./testing/devnet.ts";
+
+type Served = { readonly net: DevNet; readonly server: RpcServer; readonly lines: string[] };
+
+/** A server on a free port, closed with the test. */
+async function serve(test: Test, options: Partial<RpcServerOptions> = {}): Promise<Served> {
+  const lines: string[] = [];
+  const net = await DevNet.open();
+  const log = await openLog({ level: "warn", destination: { write: (line) => lines.push(line) } });
+  const server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [], ...options }, { backend: net.backend, log, metrics: openMetrics() });
+  test.teardown(async () => {
+    await server[Symbol.asyncDispose]();
+    await net[Symbol.asyncDispose]();
+  });
+  return { net, server, lines };
+}
+
+type Reply = { readonly status: number; readonly headers: Readonly<Record<string, string | string[] | undefined>>; readonly body: string };
+
+/** One HTTP exchange, with headers that `fetch` would not let us choose. */
+async function exchange(port: number, options: { method?: string; path?: string; headers?: Record<string, string>; body?: string | Uint8Array }): Promise<Reply> {
+  const { method = "POST", path = "/", headers = { "Content-Type": "application/json" }, body } = options;
+  const request = httpRequest({ host: "127.0.0.1", port, method, path, headers });
+  request.end(body);
+  const [response] = await once(request, "response");
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk);
+  return { status: response.statusCode, headers: response.headers, body: Buffer.concat(chunks).toString() };
+}
+
+/** What these tests look at in an answer or a notification. */
+type Message = {
+  readonly jsonrpc: string;
+  readonly id: unknown;
+  readonly method?: string;
+  readonly params?: { readonly subscription: string; readonly topic: string; readonly event: { readonly height: string } };
+  readonly result?: Outcome;
+  readonly error?: { readonly code: number; readonly message: string; readonly data: Failure };
+};
+type Outcome = {
+  readonly id: string;
+  readonly height: string;
+  readonly value: unknown;
+  readonly tables: unknown;
+  readonly proof: string;
+  readonly anchor: { readonly header: string; readonly certificate: string };
+  readonly blocks: readonly { readonly height: string }[];
+  readonly continueBefore?: string;
+};
+type Failure = { readonly code: string; readonly retryAfterMs?: number; readonly issues?: readonly { readonly field: string }[] };
+
+/** Posts JSON text that asks for one answer. */
+async function post({ server }: Served, text: string | Uint8Array): Promise<Message> {
+  return JSON.parse((await exchange(server.port, { body: text })).body);
+}
+
+/** Posts JSON text that asks for several. */
+async function postBatch({ server }: Served, text: string): Promise<readonly Message[]> {
+  return JSON.parse((await exchange(server.port, { body: text })).body);
+}
+
+async function call(served: Served, method: string, params: object = {}): Promise<Message> {
+  return await post(served, JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }));
+}
+
+/** The result of a call that must succeed. */
+async function result(served: Served, method: string, params: object = {}): Promise<Outcome> {
+  const answer = await call(served, method, params);
+  return present(answer.result, `result of ${method}: ${JSON.stringify(answer.error)}`);
+}
+
+const ALICE = keyPairAt(100);
+const alice = addressOfKey(ALICE.publicKey);
+
+function signed({ net }: Served, nonce: bigint, calls: readonly Call[]): Transaction {
+  return signTransaction({ chainId: net.network.chainId, sender: alice, nonce, fee: 100_000n, expiry: heightOf(1000n), calls }, ALICE);
+}
+
+const PUT: Call = { kind: "tablePut", namespace: "shop", table: "stock", key: utf8("apple"), value: encodeValue(3) };
+const CREATE: Call = { kind: "tableCreate", namespace: "shop", table: "stock" };
+
+t.test("a request is answered with its own id, whatever kind of id it is", async (t) => {
+  const served = await serve(t);
+  for (const id of [1, 0, -7, 1.5, "x", "", null]) {
+    const answer = await post(served, JSON.stringify({ jsonrpc: "2.0", id, method: "chain.head" }));
+    t.equal(answer.jsonrpc, "2.0");
+    t.equal(answer.id, id);
+    t.equal(answer.result?.height, "0");
+    t.notOk("error" in answer);
+  }
+});
+
+t.test("an id that cannot be echoed as it is makes the request invalid", async (t) => {
+  const served = await serve(t);
+  for (const id of ["9007199254740993", "true", "{}", "[]", JSON.stringify("x".repeat(257))]) {
+    const answer = await post(served, `{"jsonrpc":"2.0","method":"chain.head","id":${id}}`);
+    t.equal(answer.error?.code, -32600, id.slice(0, 20));
+    t.equal(answer.id, null);
+  }
+});
+
+t.test("a notification gets no answer, not even when it fails", async (t) => {
+  const served = await serve(t);
+  for (const method of ["chain.head", "no.such", "chain.block"]) {
+    const { status, body } = await exchange(served.server.port, { body: JSON.stringify({ jsonrpc: "2.0", method, params: { x: 1 } }) });
+    t.equal(status, 204);
+    t.equal(body, "");
+  }
+  const { status } = await exchange(served.server.port, { body: JSON.stringify([{ jsonrpc: "2.0", method: "chain.head" }]) });
+  t.equal(status, 204, "a batch of notifications as well");
+});
+
+// JSON-RPC 2.0, section 7: the examples of the specification.
+t.test("errors have the codes of the specification", async (t) => {
+  const served = await serve(t);
+  const code = async (text: string | Uint8Array): Promise<[number, unknown]> => {
+    const answer = await post(served, text);
+    return [answer.error?.code, answer.id];
+  };
+  t.same(await code('{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]'), [-32700, null], "invalid JSON");
+  t.same(await code(Uint8Array.of(0x22, 0xff, 0x22)), [-32700, null], "not UTF-8");
+  t.same(await code(""), [-32700, null], "nothing");
+  t.same(await code('{"jsonrpc": "2.0", "method": 1, "params": "bar"}'), [-32600, null], "invalid request");
+  t.same(await code('{"jsonrpc": "2.0", "method": 1, "id": 5}'), [-32600, 5], "invalid request whose id can be read");
+  t.same(await code('{"jsonrpc": "1.0", "method": "chain.head", "id": 1}'), [-32600, 1], "another version");
+  t.same(await code('{"method": "chain.head", "id": 1}'), [-32600, 1], "no version");
+  t.same(await code('{"jsonrpc": "2.0", "method": "chain.head", "id": 1, "params": null}'), [-32600, 1], "params that are no structure");
+  t.same(await code('{"jsonrpc": "2.0", "method": "chain.head", "id": 1, "params": "x"}'), [-32600, 1]);
+  t.same(await code('{"jsonrpc": "2.0", "method": "foobar", "id": "1"}'), [-32601, "1"], "unknown method");
+  t.same(await code('{"jsonrpc": "2.0", "method": "toString", "id": "1"}'), [-32601, "1"], "not a method of an object");
+  t.same(await code('{"jsonrpc": "2.0", "method": "chain.header", "id": 1, "params": {"height": 1}}'), [-32602, 1], "a number where a string stands");
+  t.same(await code("3"), [-32600, null]);
+  t.same(await code("null"), [-32600, null]);
+});
+
+t.test("a batch is answered in order without its notifications; an empty one is an invalid request", async (t) => {
+  const served = await serve(t);
+  t.equal((await post(served, "[]")).error?.code, -32600);
+  const three = await postBatch(served, "[1,2,3]");
+  t.same(three.map((answer) => [answer.error?.code, answer.id]), [[-32600, null], [-32600, null], [-32600, null]]);
+  const mixed = await postBatch(
+    served,
+    JSON.stringify([
+      { jsonrpc: "2.0", method: "chain.head", id: "1" },
+      { jsonrpc: "2.0", method: "chain.head" },
+      { foo: "boo" },
+      { jsonrpc: "2.0", method: "foo.get", params: { name: "myself" }, id: "5" },
+      { jsonrpc: "2.0", method: "node.status", id: "9" },
+    ]),
+  );
+  t.same(mixed.map((answer) => [answer.id, answer.error?.code]), [["1", undefined], [null, -32600], ["5", -32601], ["9", undefined]]);
+});
+
+t.test("parameters are taken by name or by position, and unknown, missing or surplus ones are named", async (t) => {
+  const served = await serve(t);
+  await served.net.commit();
+  const byPosition = await post(served, '{"jsonrpc":"2.0","id":1,"method":"chain.header","params":["1"]}');
+  t.same(byPosition.result, (await call(served, "chain.header", { height: "1" })).result);
+  const issues = async (method: string, params: object): Promise<unknown> => (await call(served, method, params)).error?.data.issues?.map(({ field }) => field);
+  t.same(await issues("chain.header", { hight: "1" }), ["hight"]);
+  t.same(await issues("account.get", {}), ["address"]);
+  t.same(await issues("chain.header", ["1", "2"]), ["1"]);
+  t.same(await issues("chain.header", { height: "01" }), ["height"], "one spelling a number");
+  t.same(await issues("chain.header", { height: "9223372036854775808" }), ["height"], "one past the last height");
+  t.same(await issues("transaction.status", { id: "AB".repeat(32) }), ["id"], "hex is lower-case");
+  t.same(await issues("account.get", { address: formatAddress(alice).toUpperCase() }), ["address"], "one spelling an address");
+  t.equal((await call(served, "account.get", JSON.parse('{"__proto__": {"address": "x"}}'))).error?.code, -32602);
+});
+
+t.test("what a method refuses has a code and the field at fault; a fault of ours leaks nothing", async (t) => {
+  const served = await serve(t);
+  const early = await call(served, "account.get", { address: formatAddress(alice) });
+  t.match(early.error, { code: -32000, message: RPC_CODES.height_none, data: { code: "height_none" } });
+  await served.net.commit();
+  t.match((await call(served, "chain.header", { height: "2" })).error?.data, { code: "height_future", field: "height" });
+  t.match((await call(served, "transaction.submit", { transaction: "00" })).error?.data, { code: /^encoding_/, field: "transaction" });
+  t.match((await call(served, "transaction.proof", { id: "00".repeat(32) })).error?.data, { code: "transaction_unknown" });
+  await served.net.ledger[Symbol.asyncDispose]();
+  const broken = await call(served, "chain.block", {});
+  t.same(broken.error, { code: -32603, message: RPC_CODES.internal, data: { code: "internal" } });
+  t.match(served.lines.join(""), /rpc method failed/, "the operator finds the cause in the log");
+});
+
+t.test("a transaction goes in, waits, and is told apart from one that was refused", async (t) => {
+  const served = await serve(t);
+  await served.net.commit();
+  const good = signed(served, 0n, [CREATE, PUT]);
+  const submitted = await result(served, "transaction.submit", { transaction: toHex(good.bytes) });
+  t.same(submitted, { id: toHex(good.id) });
+  t.same((await call(served, "transaction.status", submitted)).result, { kind: "pending" });
+  const waiting = call(served, "transaction.wait", { id: submitted.id, timeoutMs: 5000 });
+  await served.net.commit();
+  t.same((await waiting).result, { kind: "final", height: "2", index: 0, result: { kind: "applied" } });
+  const again = await call(served, "transaction.submit", { transaction: toHex(good.bytes) });
+  t.match(again.error, { code: -32000, data: { code: "nonce_used", field: "nonce" } });
+  t.ok(again.error?.message.length > 10, "says what the chain's code means");
+  t.same((await call(served, "transaction.wait", { id: "00".repeat(32), timeoutMs: 10 })).result, { kind: "unknown" }, "waiting ends");
+});
+
+t.test("every read answers at a height with its proof, and with header and certificate unless told not to", async (t) => {
+  const served = await serve(t);
+  await served.net.commit([signed(served, 0n, [CREATE, PUT, { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("one"), utf8("two")] }])]);
+  const reads: readonly [string, object][] = [
+    ["account.get", { address: formatAddress(alice) }],
+    ["table.get", { namespace: "shop", table: "stock" }],
+    ["table.list", { namespace: "shop" }],
+    ["table.row", { namespace: "shop", table: "stock", key: toHex(utf8("apple")) }],
+    ["table.range", { namespace: "shop", table: "stock" }],
+    ["stream.head", { stream: "orders", partition: 0 }],
+    ["stream.records", { stream: "orders", partition: 0, from: "0" }],
+    ["state.prove", { from: "" }],
+  ];
+  for (const [method, params] of reads) {
+    const answer = await result(served, method, params);
+    t.equal(answer.height, "1", method);
+    t.ok(answer.proof.length > 0 && answer.anchor.header.length > 0 && answer.anchor.certificate.length > 0, method);
+    t.notOk("anchor" in (await result(served, method, { ...params, anchor: false })), method);
+  }
+  t.same((await result(served, "table.list", { namespace: "shop" })).tables, [{ table: "stock", owner: formatAddress(alice) }]);
+  t.equal((await result(served, "table.row", { namespace: "shop", table: "stock", key: "00" })).value, null);
+  const blocks = await result(served, "chain.blocks");
+  t.match(blocks.blocks, [{ height: "1", transactionsCount: 1 }]);
+  t.notOk("continueBefore" in blocks);
+});
+
+t.test("blocks are listed newest first, page by page, to the beginning", async (t) => {
+  const served = await serve(t, { limits: { blocksMax: 3 } });
+  await served.net.commitUntil(8n);
+  const heights: string[] = [];
+  for (let before: string | undefined; ; ) {
+    const page: Outcome = await result(served, "chain.blocks", before === undefined ? {} : { before });
+    heights.push(...page.blocks.map((block) => block.height));
+    before = page.continueBefore;
+    if (before === undefined) break;
+  }
+  t.same(heights, ["8", "7", "6", "5", "4", "3", "2", "1"]);
+});
+
+type Document = {
+  readonly openrpc: string;
+  readonly methods: readonly { readonly name: string; readonly summary: string; readonly params: readonly Param[]; readonly result: { readonly schema: object } }[];
+};
+type Param = { readonly name: string; readonly required: boolean; readonly schema: object };
+
+t.test("the OpenRPC document describes exactly the methods that are served", async (t) => {
+  const served = await serve(t);
+  const document: Document = JSON.parse((await exchange(served.server.port, { method: "GET", path: "/openrpc.json", headers: {} })).body);
+  t.same((await call(served, "rpc.discover")).result, document);
+  t.equal(document.openrpc, "1.3.2");
+  t.same(document.methods.map((described) => described.name), METHODS.map(({ name }) => name));
+  t.equal(new Set(METHODS.map(({ name }) => name)).size, METHODS.length, "names are distinct");
+  for (const [index, declared] of METHODS.entries()) {
+    const described = present(document.methods[index], declared.name);
+    t.same(described.params.map((param) => param.name), Object.keys(declared.params.shape), declared.name);
+    t.ok(described.summary.length > 10 && described.result.schema !== undefined, declared.name);
+    for (const param of described.params) {
+      t.equal(param.required, !present(declared.params.shape[param.name], param.name).safeParse(undefined).success, `${declared.name} ${param.name}`);
+      t.ok(Object.keys(param.schema).length > 0, `${declared.name} ${param.name} has a schema`);
+    }
+    const answer = await call(served, declared.name, { zzz: 1 });
+    t.equal(answer.error?.code, -32602, `${declared.name} is served, and refuses an unknown parameter`);
+  }
+});
+
+t.test("GET tells what this is, whether it follows, and nothing it was not asked to tell", async (t) => {
+  const { server, net } = await serve(t, { serveMetrics: true });
+  const get = (path: string, method = "GET"): Promise<Reply> => exchange(server.port, { method, path, headers: {} });
+  t.match((await get("/")).body, /Pyralog node/);
+  t.match(await get("/health"), { status: 200, body: '{"status":"following","height":"0"}' });
+  net.syncing = true;
+  t.match(await get("/health"), { status: 503, body: '{"status":"syncing","height":"0"}' });
+  await exchange(server.port, { body: '{"jsonrpc":"2.0","id":1,"method":"chain.head"}' });
+  t.match((await get("/metrics")).body, /rpc_requests_total\{method="chain.head",outcome="result"\} 1/);
+  t.equal((await get("/nothing")).status, 404);
+  t.equal((await get("/", "DELETE")).status, 405);
+  t.equal((await get("/", "HEAD")).body, "");
+  const quiet = await serve(t);
+  t.equal((await exchange(quiet.server.port, { method: "GET", path: "/metrics", headers: {} })).status, 404);
+});
+
+t.test("a web page may call from an allowed origin only, and a foreign host name does not reach a loopback node", async (t) => {
+  const { server } = await serve(t, { cors: ["https://app.example"] });
+  const body = '{"jsonrpc":"2.0","id":1,"method":"chain.head"}';
+  const json = { "Content-Type": "application/json" };
+  const allowed = await exchange(server.port, { body, headers: { ...json, Origin: "https://app.example" } });
+  t.equal(allowed.status, 200);
+  t.equal(allowed.headers["access-control-allow-origin"], "https://app.example");
+  t.equal((await exchange(server.port, { body, headers: { ...json, Origin: "https://evil.example" } })).status, 403);
+  t.equal((await exchange(server.port, { body, headers: { ...json, Host: "evil.example" } })).status, 403);
+  t.equal((await exchange(server.port, { body, headers: { ...json, Host: `localhost:${server.port}` } })).status, 200);
+  t.equal((await exchange(server.port, { body, headers: { "Content-Type": "text/plain" } })).status, 415, "a form cannot post to us");
+  const preflight = await exchange(server.port, { method: "OPTIONS", headers: { Origin: "https://app.example" } });
+  t.equal(preflight.status, 204);
+  t.equal(preflight.headers["access-control-allow-headers"], "Content-Type");
+  const open = await serve(t, { cors: ["*"] });
+  t.equal((await exchange(open.server.port, { body, headers: { ...json, Origin: "https://any.example" } })).headers["access-control-allow-origin"], "*");
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/`, { origin: "https://evil.example" });
+  const [error] = await once(socket, "error");
+  t.match(error.message, /403/, "WebSocket too");
+});
+
+t.test("what is over a limit is refused with the code of that limit", async (t) => {
+  const limits: Partial<Limits> = { requestSizeBytesMax: 2000, batchMax: 3, depthMax: 5, answerSizeBytesMax: 3000 };
+  const served = await serve(t, { limits });
+  const head = { jsonrpc: "2.0", id: 1, method: "chain.head" };
+  t.equal((await postBatch(served, JSON.stringify([head, head, head]))).length, 3);
+  t.match((await post(served, JSON.stringify([head, head, head, head]))).error, { code: -32600, data: { code: "batch_size" } });
+  t.match((await post(served, JSON.stringify({ ...head, params: { a: [[[1]]] } }))).error?.code, -32602, "five deep");
+  t.match((await post(served, JSON.stringify({ ...head, params: { a: [[[[1]]]] } }))).error, { code: -32700, data: { code: "json_depth" } });
+  const large = await exchange(served.server.port, { body: JSON.stringify({ ...head, params: { a: "x".repeat(2000) } }) });
+  t.equal(large.status, 413);
+  t.match(JSON.parse(large.body).error?.data, { code: "request_size" });
+  const chunked = await exchange(served.server.port, { body: "x".repeat(3000), headers: { "Content-Type": "application/json", "Transfer-Encoding": "chunked" } });
+  t.equal(chunked.status, 413, "also when the length is not announced");
+  t.match((await call(served, "rpc.discover")).error, { code: -32000, data: { code: "answer_size" } });
+});
+
+t.test("each address may ask so often, and a batch counts each of its requests", async (t) => {
+  const served = await serve(t, { limits: { requestsPerSecondMax: 1, requestsBurstMax: 5 } });
+  const head = { jsonrpc: "2.0", id: 1, method: "chain.head" };
+  const answers = await postBatch(served, JSON.stringify(Array.from({ length: 7 }, () => head)));
+  t.same(answers.map((answer) => answer.error?.data.code), [undefined, undefined, undefined, undefined, undefined, "rate_limited", "rate_limited"]);
+  t.equal(answers[6]?.error?.data.retryAfterMs, 1000);
+  t.equal((await call(served, "chain.head")).error?.data.code, "rate_limited", "on a new connection of the same address too");
+});
+
+/** A WebSocket client that keeps what it hears. */
+class Ear {
+  readonly socket: WebSocket;
+  readonly heard: Message[] = [];
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(port: number) {
+    this.socket = new WebSocket(`ws://127.0.0.1:${port}/`);
+    this.socket.on("message", (data) => {
+      this.heard.push(JSON.parse(data.toString()));
+      for (const wake of this.#waiting.splice(0)) wake();
+    });
+    this.socket.on("error", () => undefined);
+  }
+
+  async open(): Promise<this> {
+    await once(this.socket, "open");
+    return this;
+  }
+
+  say(message: unknown): void {
+    this.socket.send(typeof message === "string" ? message : JSON.stringify(message));
+  }
+
+  /** The first message that `is` accepts, waiting for it. */
+  async hear(is: (message: Message) => boolean): Promise<Message> {
+    for (;;) {
+      const found = this.heard.find(is);
+      if (found !== undefined) return found;
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  async ask(id: number, method: string, params: object = {}): Promise<Message> {
+    this.say({ jsonrpc: "2.0", id, method, params });
+    return await this.hear((message) => message.id === id);
+  }
+}
+
+t.test("a WebSocket speaks the same protocol, and delivers what was subscribed to after the answer", async (t) => {
+  const { server, net, ...rest } = await serve(t);
+  const served = { server, net, ...rest };
+  await net.commit();
+  const ear = await new Ear(server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  ear.say("[]");
+  t.equal((await ear.hear((message) => message.error !== undefined)).error?.code, -32600);
+  const blocks = (await ear.ask(1, "subscribe", { topic: { kind: "blocks" } })).result;
+  t.same(blocks, { subscription: "1", height: "1" });
+  await ear.ask(2, "subscribe", { topic: { kind: "transactions", sender: formatAddress(alice) } });
+  await ear.ask(3, "subscribe", { topic: { kind: "transactions", sender: formatAddress(addressOfKey(keyPairAt(101).publicKey)) } });
+  await ear.ask(4, "subscribe", { topic: { kind: "keys", namespace: "shop", table: "stock" } });
+  await ear.ask(5, "subscribe", { topic: { kind: "keys", namespace: "shop", table: "stoc" } });
+  const transaction = signed(served, 0n, [CREATE, PUT]);
+  await net.commit([transaction]);
+  await ear.hear((message) => message.params?.topic === "keys");
+  await ear.ask(6, "unsubscribe", { subscription: "1" });
+  await net.commit();
+  await ear.ask(7, "chain.head");
+  const events = ear.heard.filter((message) => message.method === "subscription").map(({ params }) => params);
+  t.match(events, [
+    { subscription: "1", topic: "blocks", event: { height: "2", transactionsCount: 1 } },
+    { subscription: "2", topic: "transactions", event: { height: "2", index: 0, id: toHex(transaction.id), result: { kind: "applied" } } },
+    { subscription: "4", topic: "keys", event: { height: "2", keys: [toHex(utf8("apple"))], more: false } },
+  ]);
+  t.equal(events.length, 3, "nothing for the other sender, the other table, or after unsubscribing");
+  t.match((await ear.ask(8, "unsubscribe", { subscription: "1" })).error?.data, { code: "subscription_unknown" });
+  t.match((await call(served, "subscribe", { topic: { kind: "blocks" } })).error?.data, { code: "subscription_transport" }, "not over HTTP");
+});
+
+t.test("subscriptions and unanswered requests of a connection are bounded", async (t) => {
+  const { server } = await serve(t, { limits: { subscriptionsMax: 2, inFlightMax: 2 } });
+  const ear = await new Ear(server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  for (const id of [1, 2]) t.ok((await ear.ask(id, "subscribe", { topic: { kind: "blocks" } })).result);
+  t.match((await ear.ask(3, "subscribe", { topic: { kind: "blocks" } })).error?.data, { code: "subscription_limit" });
+  for (const id of [4, 5]) ear.say({ jsonrpc: "2.0", id, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 300 } });
+  t.match((await ear.ask(6, "chain.head")).error?.data, { code: "in_flight" });
+  await ear.hear((message) => message.id === 5);
+  t.ok((await ear.ask(7, "chain.head")).result, "and free again once answered");
+});
+
+t.test("binary frames, frames that are too large and broken JSON on a WebSocket are answered or closed with a reason", async (t) => {
+  const { server } = await serve(t, { limits: { requestSizeBytesMax: 1000 } });
+  const closeCode = async (frame: string | Uint8Array): Promise<number> => {
+    const ear = await new Ear(server.port).open();
+    ear.socket.send(frame);
+    const [code] = await once(ear.socket, "close");
+    return code;
+  };
+  t.equal(await closeCode(Uint8Array.of(1, 2, 3)), 1003);
+  t.equal(await closeCode("x".repeat(1001)), 1009);
+  const ear = await new Ear(server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  ear.say("{");
+  t.equal((await ear.hear(() => true)).error?.code, -32700);
+});
+
+t.test("a subscriber that does not read is dropped with a code, and the others are served", async (t) => {
+  const { server, net } = await serve(t, { limits: { bufferedBytesMax: 50_000, closeGraceMs: 200 } });
+  const slow = await new Ear(server.port).open();
+  const quick = await new Ear(server.port).open();
+  t.teardown(() => quick.socket.terminate());
+  for (let id = 1; id <= 60; id += 1) await slow.ask(id, "subscribe", { topic: { kind: "blocks" } });
+  await quick.ask(1, "subscribe", { topic: { kind: "blocks" } });
+  slow.socket.pause();
+  const closed = once(slow.socket, "close");
+  // Enough for the socket buffers of both sides to fill up, and then ours.
+  await net.commitUntil(300n);
+  await quick.hear((message) => message.params?.event.height === "300");
+  slow.socket.resume();
+  const [code, reason] = await closed;
+  t.ok(code === 4008 || code === 1006, `closed with ${code}, after its buffers were read or cut`);
+  if (code === 4008) t.equal(reason.toString(), "slow_subscriber");
+  t.equal(quick.heard.filter((message) => message.method === "subscription").length, 300);
+});
+
+t.test("connections beyond the limit are refused, and places become free again", async (t) => {
+  const { server } = await serve(t, { limits: { connectionsPerAddressMax: 2 } });
+  const open = await Promise.all([new Ear(server.port).open(), new Ear(server.port).open()]);
+  const refused = connect(server.port, "127.0.0.1");
+  refused.on("error", () => undefined);
+  await once(refused, "close");
+  present(open[0], "first").socket.terminate();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const again = await new Ear(server.port).open();
+  t.equal(again.socket.readyState, WebSocket.OPEN);
+  for (const ear of [...open, again]) ear.socket.terminate();
+});
+
+t.test("closing tells every connection, ends what waits and leaves no listener behind", async (t) => {
+  const net = await DevNet.open();
+  const log = await openLog({ level: "silent", destination: "stderr" });
+  const server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [] }, { backend: net.backend, log });
+  const ear = await new Ear(server.port).open();
+  const { port } = server;
+  ear.say({ jsonrpc: "2.0", id: 1, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 60_000 } });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const startedAt = performance.now();
+  const closed = once(ear.socket, "close");
+  await server[Symbol.asyncDispose]();
+  const [code] = await closed;
+  t.equal(code, 1001);
+  t.ok(performance.now() - startedAt < 3000, "does not wait for the minute to pass");
+  await t.rejects(exchange(port, { method: "GET", headers: {} }));
+  await t.rejects(RpcServer.open({ host: "203.0.113.1", port: 1, cors: [] }, { backend: net.backend, log }), { code: "rpc_listen" });
+  await net[Symbol.asyncDispose]();
+});
+
+t.test("any bytes at all get an answer of the right shape, or none", async (t) => {
+  const limits = limitsWith({ depthMax: 8, batchMax: 4 });
+  const dispatch = async (): Promise<{ result: unknown }> => ({ result: 1 });
+  const request = fc.record(
+    { jsonrpc: fc.constantFrom<unknown>("2.0", "1.0", 2), method: fc.oneof(fc.string(), fc.jsonValue()), params: fc.jsonValue(), id: fc.oneof(fc.jsonValue(), fc.double()) },
+    { requiredKeys: [] },
+  );
+  const message = fc.oneof(fc.json(), fc.string(), request.map((value) => JSON.stringify(value)), fc.array(request, { maxLength: 6 }).map((value) => JSON.stringify(value)));
+  const seed = Number(process.env["SEED"] ?? 20_260_101);
+  await fc.assert(
+    fc.asyncProperty(message, async (text) => {
+      const answer = await answerMessage(utf8(text.toWellFormed()), { limits, dispatch });
+      if (answer === undefined) return;
+      const parsed = JSON.parse(answer);
+      for (const one of Array.isArray(parsed) ? parsed : [parsed]) {
+        if (one.jsonrpc !== "2.0" || !("id" in one) || "result" in one === "error" in one) throw new Error(answer);
+      }
+    }),
+    { seed, numRuns: 1000 },
+  );
+  t.pass(`seed ${seed}`);
+});
+
+t.test("the depth of JSON is counted outside of strings only", (t) => {
+  t.equal(jsonDepth('{"a":["[[[[\\"]]",{}]}'), 3);
+  t.equal(jsonDepth('"[[["'), 0);
+  t.equal(jsonDepth("[".repeat(100_000)), 100_000, "without recursion");
+  t.end();
+});
+
+t.test("a request's own members count, not those of its prototype", (t) => {
+  const limits = limitsWith();
+  t.equal(parseRequest(Object.create({ jsonrpc: "2.0", method: "x" }), limits).ok, false);
+  t.equal(parseRequest(JSON.parse('{"__proto__":{"id":1},"jsonrpc":"2.0","method":"x"}'), limits).ok, true);
+  t.end();
+});
