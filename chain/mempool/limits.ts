@@ -1,0 +1,39 @@
+/** Every bound of the mempool in one table, and what happens at each. */
+
+/** Bounds of one mempool. */
+export type MempoolLimits = {
+  /** Transactions waiting. At the bound: the least worth gives way to a better one, else `mempool_full`. */
+  readonly countMax: number;
+  /** Bytes waiting. At the bound: as above. */
+  readonly sizeBytesMax: number;
+  /** Transactions of one sender. At the bound: `mempool_sender_full`. */
+  readonly perSenderMax: number;
+  /** Bytes of one sender. At the bound: `mempool_sender_full`. */
+  readonly perSenderSizeBytesMax: number;
+  /** How far a nonce may be ahead of the sender's next one. Beyond: `mempool_nonce_gap`. */
+  readonly nonceGapMax: number;
+  /** Ids of refused transactions that are remembered with the reason. At the bound: the oldest is forgotten. */
+  readonly refusedMax: number;
+};
+
+/**
+ * For a node of a few GiB: a minute of full blocks. A transaction takes about two and a half times its size in
+ * memory, a remembered refusal about 200 bytes.
+ */
+export const MEMPOOL_LIMITS_DEFAULT: MempoolLimits = {
+  countMax: 20_000,
+  sizeBytesMax: 64 * 1024 * 1024,
+  // One sender may fill a hundredth of a block of 10,000, and no more than a three-hundredth of the mempool.
+  perSenderMax: 64,
+  // A sixteenth: one sender alone cannot make the mempool refuse everybody else at its price.
+  perSenderSizeBytesMax: 4 * 1024 * 1024,
+  nonceGapMax: 64,
+  refusedMax: 20_000,
+};
+
+/** A replacement must offer this much more, fee and price a byte both: 11/10, so that gossip is paid for. */
+export const REPLACEMENT_NUMERATOR = 11n;
+export const REPLACEMENT_DENOMINATOR = 10n;
+
+/** Prices are fees a byte in millionths, which orders any two transactions of the sizes that exist. */
+export const PRICE_SCALE = 1_000_000n;

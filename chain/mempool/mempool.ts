@@ -1,0 +1,327 @@
+/**
+ * The mempool: transactions that wait for a block.
+ *
+ * It does no I/O and has no clock; heights come in with each call. Whoever calls has checked the signature and asked
+ * the executor (`admit`) about the state; the mempool adds what only it can know: duplicates, gaps, replacements, what
+ * one sender's transactions cost together, and who must go when it is full.
+ *
+ * A transaction's life: `add` -> waiting -> `reap` (it stays) -> `commit` takes it out as included. Otherwise it
+ * leaves as refused: expired, its nonce used by another, replaced, evicted, no longer covered, or dropped by the
+ * proposer (`drop`). Why a transaction was refused is remembered for the last `refusedMax` of them.
+ */
+
+import { assert } from "../../crypto/base/assert.ts";
+import { toHex } from "../../crypto/base/bytes.ts";
+import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Address } from "../../crypto/identity/address.ts";
+import type { RefusalCode } from "../block/errors.ts";
+import type { Height } from "../block/height.ts";
+import type { Transaction } from "../block/transaction.ts";
+import { Heap } from "./heap.ts";
+import { type Entry, Lane, priceOf } from "./lane.ts";
+import { MEMPOOL_LIMITS_DEFAULT, type MempoolLimits, REPLACEMENT_DENOMINATOR, REPLACEMENT_NUMERATOR } from "./limits.ts";
+
+/** Why a transaction does not wait (any longer), and the field at fault. */
+export type MempoolRefusal = { readonly code: RefusalCode; readonly field: string };
+
+/** What the mempool knows of the sender: `Executor.admit` gives it, and the state after each block. */
+export type SenderAccount = { readonly nonce: bigint; readonly balance: bigint };
+
+/** What the mempool can say of an id. */
+export type Whereabouts =
+  /** `ahead` counts the nonces that are missing before it; 0 means that the next block may take it. */
+  | { readonly kind: "waiting"; readonly ahead: number }
+  | { readonly kind: "refused"; readonly refusal: MempoolRefusal };
+
+/** What admitting one transaction did to others. */
+export type Added = { readonly replaced: Transaction | undefined; readonly evicted: readonly Transaction[] };
+
+/** What a block costs beyond a transaction's own bytes: the head of its byte string. */
+const ENVELOPE_SIZE_BYTES = 5;
+/** The eviction heap holds outdated positions; it is made anew when it is so many times the lanes. */
+const HEAP_SLACK = 4;
+
+type TailPosition = { readonly lane: Lane; readonly revision: number; readonly worth: bigint; readonly arrival: number };
+type Cursor = { readonly lane: Lane; readonly entry: Entry; readonly position: number; readonly ready: number };
+
+/** See the file's head. */
+export class Mempool {
+  readonly #limits: MempoolLimits;
+  readonly #entries = new Map<string, Entry>();
+  readonly #lanes = new Map<string, Lane>();
+  readonly #refused = new Map<string, MempoolRefusal>();
+  #tails = new Heap<TailPosition>(byWorth);
+  #sizeBytes = 0;
+  #arrivals = 0;
+
+  constructor(limits: Partial<MempoolLimits> = {}) {
+    this.#limits = { ...MEMPOOL_LIMITS_DEFAULT, ...limits };
+  }
+
+  /** Transactions waiting. */
+  get count(): number {
+    return this.#entries.size;
+  }
+
+  /** Bytes of the transactions waiting. */
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  get(id: Hash): Transaction | undefined {
+    return this.#entries.get(toHex(id))?.transaction;
+  }
+
+  /** In the order of arrival, for gossip to those who come later. */
+  *transactions(): IterableIterator<Transaction> {
+    for (const { transaction } of this.#entries.values()) yield transaction;
+  }
+
+  /** The nonce that a sender's next transaction should have, what waits included; `undefined` when nothing does. */
+  nextNonce(sender: Address): bigint | undefined {
+    return this.#lanes.get(toHex(sender))?.nextNonce;
+  }
+
+  /**
+   * Where a transaction is, or why it is not; `undefined` for one that was never seen, or was included, or forgotten.
+   * Ask the ledger first: one that was included and then sent again is refused here, as a nonce used.
+   */
+  why(id: Hash): Whereabouts | undefined {
+    const key = toHex(id);
+    const entry = this.#entries.get(key);
+    if (entry !== undefined) return { kind: "waiting", ahead: missingBefore(entry) };
+    const refusal = this.#refused.get(key);
+    return refusal === undefined ? undefined : { kind: "refused", refusal };
+  }
+
+  /**
+   * Takes in a transaction that the executor admitted.
+   *
+   * @param account - the sender's, as the executor found it in the newest state
+   * @returns what had to go for it, or why it may not wait; a refusal is remembered
+   */
+  add(transaction: Transaction, account: SenderAccount): Result<Added, MempoolRefusal> {
+    const id = toHex(transaction.id);
+    if (this.#entries.has(id)) return fail({ code: "mempool_known", field: "id" });
+    const lane = this.#laneOf(transaction.body.sender, account);
+    const judged = this.#judge(lane, transaction);
+    if (!judged.ok) {
+      this.#remember(id, judged.error);
+      if (lane.entries.length === 0) this.#lanes.delete(lane.sender);
+      return judged;
+    }
+    const { replaced, evicted } = judged.value;
+    if (replaced !== undefined) this.#leave(replaced, { code: "mempool_replaced", field: "nonce" });
+    for (const entry of evicted) this.#leave(entry, { code: "mempool_evicted", field: "fee" });
+    this.#enter(lane, transaction, id);
+    return ok({ replaced: replaced?.transaction, evicted: evicted.map((entry) => entry.transaction) });
+  }
+
+  /** Remembers a transaction that was refused before it came here: by its signature, or by the executor. */
+  refuse(id: Hash, refusal: MempoolRefusal): void {
+    this.#remember(toHex(id), refusal);
+  }
+
+  /** Takes out a transaction that a proposer could not include. */
+  drop(id: Hash, refusal: MempoolRefusal): void {
+    const entry = this.#entries.get(toHex(id));
+    if (entry !== undefined) this.#leave(entry, refusal);
+  }
+
+  /**
+   * Transactions for a block, in an order in which they can be included: by price, each sender's in nonce order; at
+   * one price the sender who has fewer in the block comes first, then who came first. They stay in the mempool.
+   */
+  reap(limits: { readonly countMax: number; readonly sizeBytesMax: number }): Transaction[] {
+    const heads = new Heap<Cursor>(byPrice);
+    for (const lane of this.#lanes.values()) pushCursor(heads, lane, 0, lane.readyCount());
+    const taken: Transaction[] = [];
+    let sizeBytes = 0;
+    while (taken.length < limits.countMax) {
+      const cursor = heads.pop();
+      if (cursor === undefined) break;
+      const { transaction } = cursor.entry;
+      const cost = transaction.bytes.length + ENVELOPE_SIZE_BYTES;
+      // What follows in this lane cannot go without it, so the lane is done; smaller ones of others may still fit.
+      if (sizeBytes + cost > limits.sizeBytesMax) continue;
+      sizeBytes += cost;
+      taken.push(transaction);
+      pushCursor(heads, cursor.lane, cursor.position + 1, cursor.ready);
+    }
+    return taken;
+  }
+
+  /**
+   * Follows a block: takes out what it included, what its nonces made impossible, what expired, and what its senders
+   * can no longer pay.
+   *
+   * @param accountOf - a sender's account in the state after the block
+   */
+  commit(block: { readonly height: Height; readonly transactions: readonly Transaction[] }, accountOf: (sender: Address) => SenderAccount): void {
+    const senders = new Map<string, Address>();
+    for (const { id, body } of block.transactions) {
+      const key = toHex(id);
+      senders.set(toHex(body.sender), body.sender);
+      this.#refused.delete(key);
+      const entry = this.#entries.get(key);
+      if (entry !== undefined) this.#remove(entry);
+    }
+    for (const [key, sender] of senders) {
+      const lane = this.#lanes.get(key);
+      if (lane !== undefined) this.#follow(lane, accountOf(sender));
+    }
+    for (const entry of [...this.#entries.values()]) {
+      if (entry.transaction.body.expiry <= block.height) this.#leave(entry, { code: "transaction_expired", field: "expiry" });
+    }
+  }
+
+  /** The rules that only the mempool knows. Changes nothing. */
+  #judge(lane: Lane, transaction: Transaction): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
+    const { nonce, fee } = transaction.body;
+    if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
+    if (nonce - lane.nonce >= BigInt(this.#limits.nonceGapMax)) return fail({ code: "mempool_nonce_gap", field: "nonce" });
+    const replaced = lane.at(nonce);
+    if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
+    if (replaced === undefined && lane.entries.length >= this.#limits.perSenderMax) return fail({ code: "mempool_sender_full", field: "sender" });
+    const laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
+    if (laneSizeBytes > this.#limits.perSenderSizeBytesMax) return fail({ code: "mempool_sender_full", field: "sender" });
+    if (!lane.canPay(fee, replaced?.transaction.body.fee ?? 0n)) return fail({ code: "balance_insufficient", field: "fee" });
+    const evicted = this.#makeRoom(lane, transaction, replaced);
+    return evicted === undefined ? fail({ code: "mempool_full", field: "fee" }) : ok({ replaced, evicted });
+  }
+
+  /** Who must go so that this one fits: tails worth strictly less than it; `undefined` when they do not suffice. */
+  #makeRoom(lane: Lane, transaction: Transaction, replaced: Entry | undefined): readonly Entry[] | undefined {
+    let count = this.#entries.size + (replaced === undefined ? 1 : 0) - this.#limits.countMax;
+    let sizeBytes = this.#sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0) - this.#limits.sizeBytesMax;
+    if (count <= 0 && sizeBytes <= 0) return [];
+    const worth = lane.worthAt(transaction.body.nonce, priceOf(transaction));
+    const victims: Entry[] = [];
+    const skipped: TailPosition[] = [];
+    while (count > 0 || sizeBytes > 0) {
+      const position = this.#leastTail();
+      if (position === undefined || position.worth >= worth) break;
+      skipped.push(position);
+      this.#tails.pop();
+      // One a lane and admission: what stands before it is worth as much, and its turn comes with the next one.
+      if (position.lane === lane) continue;
+      const victim = position.lane.tail();
+      assert(victim !== undefined, "an empty lane in the heap");
+      victims.push(victim);
+      count -= 1;
+      sizeBytes -= victim.transaction.bytes.length;
+    }
+    // Nothing has changed yet: the positions are still true until the victims leave.
+    for (const position of skipped) this.#tails.push(position);
+    return count > 0 || sizeBytes > 0 ? undefined : victims;
+  }
+
+  /** The lane whose tail is worth least, its position checked to be of now. */
+  #leastTail(): TailPosition | undefined {
+    for (;;) {
+      const position = this.#tails.peek();
+      if (position === undefined) return undefined;
+      if (position.revision === position.lane.revision && position.lane.entries.length > 0) return position;
+      this.#tails.pop();
+    }
+  }
+
+  #laneOf(sender: Address, account: SenderAccount): Lane {
+    const key = toHex(sender);
+    const known = this.#lanes.get(key);
+    if (known === undefined) {
+      const lane = new Lane(key, account);
+      this.#lanes.set(key, lane);
+      return lane;
+    }
+    this.#follow(known, account);
+    // Following may have emptied it, and then it is no longer in the table.
+    this.#lanes.set(key, known);
+    return known;
+  }
+
+  #follow(lane: Lane, account: SenderAccount): void {
+    lane.follow(account);
+    const { used, unpaid } = lane.stale();
+    for (const entry of used) this.#leave(entry, { code: "nonce_used", field: "nonce" });
+    for (const entry of unpaid) this.#leave(entry, { code: "balance_insufficient", field: "fee" });
+    this.#noteTail(lane);
+  }
+
+  #enter(lane: Lane, transaction: Transaction, id: string): void {
+    this.#arrivals += 1;
+    const entry: Entry = { transaction, id, lane, arrival: this.#arrivals, price: priceOf(transaction) };
+    this.#lanes.set(lane.sender, lane);
+    lane.insert(entry);
+    this.#entries.set(id, entry);
+    this.#refused.delete(id);
+    this.#sizeBytes += transaction.bytes.length;
+    this.#noteTail(lane);
+    assert(this.#entries.size <= this.#limits.countMax && this.#sizeBytes <= this.#limits.sizeBytesMax, "the mempool is over its bounds");
+  }
+
+  /** Takes out an entry that is refused. */
+  #leave(entry: Entry, refusal: MempoolRefusal): void {
+    this.#remove(entry);
+    this.#remember(entry.id, refusal);
+  }
+
+  #remove(entry: Entry): void {
+    entry.lane.remove(entry);
+    this.#entries.delete(entry.id);
+    this.#sizeBytes -= entry.transaction.bytes.length;
+    if (entry.lane.entries.length === 0) this.#lanes.delete(entry.lane.sender);
+    else this.#noteTail(entry.lane);
+  }
+
+  /** Tells the eviction heap about a lane's tail of now. */
+  #noteTail(lane: Lane): void {
+    if (this.#tails.size > HEAP_SLACK * (this.#lanes.size + 1)) {
+      this.#tails = new Heap<TailPosition>(byWorth);
+      for (const each of this.#lanes.values()) this.#pushTail(each);
+    } else this.#pushTail(lane);
+  }
+
+  #pushTail(lane: Lane): void {
+    const tail = lane.tail();
+    if (tail !== undefined) this.#tails.push({ lane, revision: lane.revision, worth: lane.tailWorth(), arrival: tail.arrival });
+  }
+
+  #remember(id: string, refusal: MempoolRefusal): void {
+    this.#refused.delete(id);
+    this.#refused.set(id, refusal);
+    if (this.#refused.size <= this.#limits.refusedMax) return;
+    const [oldest] = this.#refused.keys();
+    if (oldest !== undefined) this.#refused.delete(oldest);
+  }
+}
+
+/** Least worth first; of equals, the youngest. */
+function byWorth(a: TailPosition, b: TailPosition): number {
+  if (a.worth !== b.worth) return a.worth < b.worth ? -1 : 1;
+  return b.arrival - a.arrival;
+}
+
+/** Highest price first; then who has fewer in the block; then who came first. */
+function byPrice(a: Cursor, b: Cursor): number {
+  if (a.entry.price !== b.entry.price) return a.entry.price > b.entry.price ? -1 : 1;
+  return a.position - b.position || a.entry.arrival - b.entry.arrival;
+}
+
+function pushCursor(heads: Heap<Cursor>, lane: Lane, position: number, ready: number): void {
+  const entry = position < ready ? lane.entries[position] : undefined;
+  if (entry !== undefined) heads.push({ lane, entry, position, ready });
+}
+
+/** Whether a transaction offers enough more than the one whose nonce it takes. */
+function outbids(transaction: Transaction, replaced: Entry): boolean {
+  const isMore = (offered: bigint, had: bigint): boolean => offered > had && offered * REPLACEMENT_DENOMINATOR >= had * REPLACEMENT_NUMERATOR;
+  return isMore(transaction.body.fee, replaced.transaction.body.fee) && isMore(priceOf(transaction), replaced.price);
+}
+
+/** How many nonces are missing between the sender's next one and this entry's. */
+function missingBefore(entry: Entry): number {
+  const { lane } = entry;
+  return Number(entry.transaction.body.nonce - lane.nonce) - lane.entries.indexOf(entry);
+}
