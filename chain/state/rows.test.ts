@@ -1,0 +1,171 @@
+/** Keys, rows and the overlay: what the executor writes, and what a client reads from a proof. */
+
+import fc from "fast-check";
+import t from "tap";
+import { assert } from "../../crypto/base/assert.ts";
+import { bytesEqual, compareBytes, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
+import { addressArbitrary, amountArbitrary, heightArbitrary, nameArbitrary } from "../block/testing/arbitrary.ts";
+import {
+  accountKey,
+  accountRange,
+  authorityKey,
+  type KeyRange,
+  misbehaviourKey,
+  parametersKey,
+  parseStateKey,
+  partitionKey,
+  partitionRange,
+  prioritiesKey,
+  rowKey,
+  rowRange,
+  STATE_KEY_SIZE_BYTES_MAX,
+  type StateKey,
+  tableKey,
+  tableRange,
+  tombstoneKey,
+  validatorsKey,
+} from "./keys.ts";
+import { Overlay } from "./overlay.ts";
+import {
+  appendRecords,
+  emptyPartition,
+  encodeAccount,
+  encodeActedAt,
+  encodeAuthority,
+  encodePartitionHead,
+  encodeTable,
+  ownRow,
+  parseAccount,
+  parseActedAt,
+  parseAuthority,
+  parsePartitionHead,
+  parseTable,
+} from "./rows.ts";
+
+const shortName = fc.constantFrom("a", "b", "a.b", "ab", "a-", "0", "a".repeat(64));
+const anyName = fc.oneof(shortName, nameArbitrary);
+const which = fc.constantFrom("current" as const, "next" as const);
+const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
+  fc.record({ kind: fc.constant("account" as const), address: addressArbitrary }),
+  fc.record({ kind: fc.constant("table" as const), namespace: anyName, table: anyName }),
+  fc.record({ kind: fc.constant("row" as const), namespace: anyName, table: anyName, key: fc.uint8Array({ minLength: 1, maxLength: 256 }) }),
+  fc.record({ kind: fc.constant("partition" as const), stream: anyName, partition: fc.nat(65_535) }),
+  fc.record({ kind: fc.constant("validators" as const), which }),
+  fc.record({ kind: fc.constant("priorities" as const), which }),
+  fc.constant({ kind: "authority" as const }),
+  fc.constant({ kind: "parameters" as const }),
+  fc.record({ kind: fc.constant("misbehaviour" as const), address: addressArbitrary, height: heightArbitrary }),
+  fc.record({ kind: fc.constant("tombstone" as const), address: addressArbitrary }),
+);
+
+function bytesOf(key: StateKey): Uint8Array {
+  switch (key.kind) {
+    case "account":
+      return accountKey(key.address);
+    case "table":
+      return tableKey(key.namespace, key.table);
+    case "row":
+      return rowKey(key.namespace, key.table, key.key);
+    case "partition":
+      return partitionKey(key.stream, key.partition);
+    case "validators":
+      return validatorsKey(key.which);
+    case "priorities":
+      return prioritiesKey(key.which);
+    case "authority":
+      return authorityKey();
+    case "parameters":
+      return parametersKey();
+    case "misbehaviour":
+      return misbehaviourKey(key.address, key.height);
+    case "tombstone":
+      return tombstoneKey(key.address);
+  }
+}
+
+function isIn(range: KeyRange, key: Uint8Array): boolean {
+  return compareBytes(range.from, key) <= 0 && compareBytes(key, range.to) < 0;
+}
+
+t.test("every key is read back as what it names, and other bytes as nothing", async (t) => {
+  const decode = (bytes: Uint8Array) => {
+    const key = parseStateKey(bytes);
+    return key === undefined ? ({ ok: false, error: { code: "key_invalid" } } as const) : ({ ok: true, value: key } as const);
+  };
+  await checkDecoder(t, "state key", { valid: keyArbitrary.map(bytesOf), decode, encode: bytesOf }, 1500);
+  await checkProperty(t, "sizes", fc.property(keyArbitrary, (key) => bytesOf(key).length <= STATE_KEY_SIZE_BYTES_MAX));
+  t.equal(rowKey("n".repeat(64), "t".repeat(64), new Uint8Array(256)).length, STATE_KEY_SIZE_BYTES_MAX, "the largest");
+});
+
+t.test("a range holds exactly the keys of its table, namespace, stream or kind", async (t) => {
+  await checkProperty(t, "ranges", fc.property(keyArbitrary, shortName, shortName, (key, first, second) => {
+    const bytes = bytesOf(key);
+    const isRow = key.kind === "row" && key.namespace === first && key.table === second;
+    assert(isIn(rowRange(first, second), bytes) === isRow, "rows of a table");
+    assert(isIn(tableRange(first), bytes) === (key.kind === "table" && key.namespace === first), "tables of a namespace");
+    assert(isIn(tableRange(), bytes) === (key.kind === "table"), "tables");
+    assert(isIn(partitionRange(first), bytes) === (key.kind === "partition" && key.stream === first), "partitions of a stream");
+    assert(isIn(partitionRange(), bytes) === (key.kind === "partition"), "partitions");
+    return isIn(accountRange(), bytes) === (key.kind === "account");
+  }), 500);
+  const part = rowRange("a", "b", utf8("k2"), utf8("k4"));
+  t.same(["k1", "k2", "k3", "k4"].map((name) => isIn(part, rowKey("a", "b", utf8(name)))), [false, true, true, false]);
+});
+
+t.test("every row value refuses damaged bytes or gives back what they encode", async (t) => {
+  const account = fc.record({ balance: amountArbitrary, nonce: amountArbitrary }).map(encodeAccount);
+  await checkDecoder(t, "account", { valid: account, decode: parseAccount, encode: encodeAccount });
+  const table = addressArbitrary.map((owner) => encodeTable({ owner }));
+  await checkDecoder(t, "table", { valid: table, decode: parseTable, encode: encodeTable });
+  const head = fc.tuple(addressArbitrary, fc.array(fc.uint8Array({ maxLength: 4 }), { maxLength: 9 })).map(([owner, records]) => encodePartitionHead(appendRecords(emptyPartition(owner), records)));
+  await checkDecoder(t, "partition head", { valid: head, decode: parsePartitionHead, encode: encodePartitionHead });
+  await checkDecoder(t, "authority", { valid: addressArbitrary.map(encodeAuthority), decode: parseAuthority, encode: encodeAuthority });
+  await checkDecoder(t, "acted at", { valid: heightArbitrary.map(encodeActedAt), decode: parseActedAt, encode: encodeActedAt });
+});
+
+t.test("a row of our own that does not decode stops the node", (t) => {
+  t.throws(() => ownRow(parseAccount(Uint8Array.of(0x80)), "account"), { code: "state_corrupt" });
+  t.same(ownRow(parseAccount(encodeAccount({ balance: 1n, nonce: 2n })), "account"), { balance: 1n, nonce: 2n });
+  t.end();
+});
+
+type Event = { readonly kind: "put" | "delete" | "checkpoint" | "revert"; readonly key: number; readonly value: number };
+
+t.test("an overlay reads what was written, goes back to any checkpoint, and lists exactly what changed", async (t) => {
+  const event: fc.Arbitrary<Event> = fc.record({ kind: fc.constantFrom("put", "delete", "put", "checkpoint", "revert"), key: fc.nat(5), value: fc.nat(255) });
+  const base = new Map<string, Uint8Array>([0, 1, 2].map((key) => [toHex(Uint8Array.of(0xf0, key)), Uint8Array.of(key)] as const));
+  await checkProperty(t, "overlay", fc.property(fc.array(event, { maxLength: 40 }), (events) => {
+    const overlay = new Overlay({ get: (key) => base.get(toHex(key)) });
+    let model = new Map<string, Uint8Array>(base);
+    let written = new Set<string>();
+    const saved: { point: ReturnType<Overlay["checkpoint"]>; model: Map<string, Uint8Array>; written: Set<string> }[] = [];
+    for (const { kind, key, value } of events) {
+      const bytes = Uint8Array.of(0xf0, key);
+      if (kind === "put") {
+        overlay.put(bytes, Uint8Array.of(value));
+        model.set(toHex(bytes), Uint8Array.of(value));
+        written.add(toHex(bytes));
+      } else if (kind === "delete") {
+        overlay.delete(bytes);
+        model.delete(toHex(bytes));
+        written.add(toHex(bytes));
+      } else if (kind === "checkpoint") saved.push({ point: overlay.checkpoint(), model: new Map(model), written: new Set(written) });
+      else {
+        const last = saved.pop();
+        if (last !== undefined) {
+          overlay.revert(last.point);
+          ({ model, written } = last);
+        }
+      }
+      assert(toHex(overlay.get(bytes) ?? new Uint8Array(0)) === toHex(model.get(toHex(bytes)) ?? new Uint8Array(0)), "read");
+    }
+    const changes = overlay.changes();
+    const expected = [...written].sort((a, b) => (a < b ? -1 : 1)).filter((name) => model.has(name) || base.has(name));
+    assert(changes.map(({ key }) => toHex(key)).join() === expected.join(), "changed keys, sorted");
+    return changes.every(({ key, value }) => {
+      const now = model.get(toHex(key));
+      return value === undefined ? now === undefined : now !== undefined && bytesEqual(now, value);
+    });
+  }), 300);
+});
