@@ -7,58 +7,61 @@ import type { Page } from "./page.ts";
 const PAGE_OVERHEAD_BYTES = 320;
 
 /**
- * Two generations: what is used moves to the young one; when that is half of the bound, the old one is dropped and
- * the young one is the old one. Nearly what a list by last use would keep, at one map operation a read.
+ * A clock: pages wait in a line, and the one at its head goes when it was not used since it joined, or joins again at
+ * the end. Nearly what a list by last use would keep, and a use costs one lookup.
  */
 export class PageCache {
   readonly #sizeBytesMax: number;
-  #young = new Map<Location, Page>();
-  #old = new Map<Location, Page>();
-  #youngSizeBytes = 0;
+  readonly #line = new Map<Location, Slot>();
+  #sizeBytes = 0;
 
   constructor(sizeBytesMax: number) {
     this.#sizeBytesMax = sizeBytesMax;
   }
 
   get(location: Location): Page | undefined {
-    const page = this.#young.get(location);
-    if (page !== undefined) return page;
-    const old = this.#old.get(location);
-    if (old !== undefined) {
-      this.#old.delete(location);
-      this.set(location, old);
-    }
-    return old;
+    const slot = this.#line.get(location);
+    if (slot === undefined) return undefined;
+    slot.isUsed = true;
+    return slot.page;
   }
 
   set(location: Location, page: Page): void {
-    const before = this.#young.get(location);
-    if (before !== undefined) this.#youngSizeBytes -= sizeBytesOf(before);
-    this.#young.set(location, page);
-    this.#youngSizeBytes += sizeBytesOf(page);
-    if (this.#youngSizeBytes <= this.#sizeBytesMax / 2) return;
-    this.#old = this.#young;
-    this.#young = new Map();
-    this.#youngSizeBytes = 0;
+    this.delete(location);
+    this.#line.set(location, { page, isUsed: false });
+    this.#sizeBytes += sizeBytesOf(page);
+    if (this.#sizeBytes > this.#sizeBytesMax) this.#evict();
   }
 
   /** Drops a page that the newest version no longer reaches. */
   delete(location: Location): void {
-    const page = this.#young.get(location);
-    if (page !== undefined) {
-      this.#young.delete(location);
-      this.#youngSizeBytes -= sizeBytesOf(page);
-    }
-    this.#old.delete(location);
+    const slot = this.#line.get(location);
+    if (slot === undefined) return;
+    this.#line.delete(location);
+    this.#sizeBytes -= sizeBytesOf(slot.page);
   }
 
   clear(): void {
-    this.#young.clear();
-    this.#old.clear();
-    this.#youngSizeBytes = 0;
+    this.#line.clear();
+    this.#sizeBytes = 0;
+  }
+
+  #evict(): void {
+    for (const [location, slot] of this.#line) {
+      this.#line.delete(location);
+      if (slot.isUsed) {
+        slot.isUsed = false;
+        this.#line.set(location, slot);
+      } else {
+        this.#sizeBytes -= sizeBytesOf(slot.page);
+        if (this.#sizeBytes <= this.#sizeBytesMax) return;
+      }
+    }
   }
 }
 
+type Slot = { readonly page: Page; isUsed: boolean };
+
 function sizeBytesOf(page: Page): number {
-  return page.bytes.length + PAGE_OVERHEAD_BYTES;
+  return page.sizeBytes + PAGE_OVERHEAD_BYTES;
 }

@@ -38,10 +38,19 @@ export const EMPTY_ROOT: Hash = hashOf(blake3(Uint8Array.of(DOMAIN.stateEmpty)))
 /** The hash of an inner node. */
 export function nodeHash(bit: number, left: Uint8Array, right: Uint8Array): Hash {
   assert(bit >= 0 && bit <= BRANCH_BIT_MAX, `branch bit ${bit}`);
+  assert(left.length === HASH_SIZE_BYTES && right.length === HASH_SIZE_BYTES, "two hashes");
+  return nodeHashAt(bit, left, 0, right, 0);
+}
+
+/** `nodeHash` of hashes that lie somewhere in longer bytes. */
+export function nodeHashAt(bit: number, left: Uint8Array, leftAt: number, right: Uint8Array, rightAt: number): Hash {
   nodeBytes[1] = bit >> 8;
   nodeBytes[2] = bit & 0xff;
-  nodeBytes.set(left, 3);
-  nodeBytes.set(right, 3 + HASH_SIZE_BYTES);
+  // Byte by byte: for 32 of them that is faster than making a view to copy from.
+  for (let index = 0; index < HASH_SIZE_BYTES; index += 1) {
+    nodeBytes[3 + index] = left[leftAt + index] as number;
+    nodeBytes[3 + HASH_SIZE_BYTES + index] = right[rightAt + index] as number;
+  }
   return blake3(nodeBytes) as Hash;
 }
 

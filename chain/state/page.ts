@@ -19,11 +19,11 @@
  * its own suffix. The prefix is the stem of the page's least branch bit without a part byte; empty below two items.
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, HASH_SIZE_BYTES } from "../../crypto/hash/hash.ts";
-import { branchBit, BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemSizeBytes } from "./bits.ts";
-import { nodeHash } from "./hashing.ts";
+import { BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemSizeBytes } from "./bits.ts";
+import { nodeHash, nodeHashAt } from "./hashing.ts";
 import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from "./layout.ts";
 
 /**
@@ -43,6 +43,9 @@ export type Link = { readonly kind: "link"; readonly key: Uint8Array; readonly b
 
 export type Item = Entry | Link;
 
+/** As a set of items: all of them. */
+const ALL_CHANGED = -1;
+
 const HEADER_SIZE_BYTES = 4;
 const SHAPE_ENTRY = 0xffff;
 const ITEM_SIZE_BYTES = HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 2 + 2 + 2;
@@ -54,6 +57,8 @@ export class Page {
   /** Bytes that all keys of the page begin with. */
   readonly #prefixSize: number;
   readonly #prefixAt: number;
+  /** Hashes of the nodes inside the page, by the index of their branch bit, once `rootHash` has made them. */
+  #nodes: Uint8Array | undefined;
 
   private constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -64,6 +69,11 @@ export class Page {
 
   /** A page of no items: what an empty tree is changed from. */
   static readonly EMPTY: Page = new Page(new Uint8Array(HEADER_SIZE_BYTES));
+
+  /** What the page takes in memory, but for the objects around it. */
+  get sizeBytes(): number {
+    return this.bytes.length + (this.#nodes?.length ?? 0);
+  }
 
   /** Encodes a page. `items` in key order, `bits` their branch bits. */
   static of(items: readonly Item[], bits: readonly number[]): Page {
@@ -95,11 +105,6 @@ export class Page {
   /** Reads a page from a disk, strictly: the keys must be in order, and every derived field as `Page.of` makes it. */
   static parse(bytes: Uint8Array): Result<Page, { readonly code: "page_malformed" }> {
     return isPage(bytes) ? ok(new Page(bytes)) : fail({ code: "page_malformed" });
-  }
-
-  /** Wraps bytes whose sizes are known to fit; what `parse` checks the order of. */
-  static trusted(bytes: Uint8Array): Page {
-    return new Page(bytes);
   }
 
   /** The leaf hash of an entry, or the subtree hash of a link; a view. */
@@ -170,16 +175,9 @@ export class Page {
   /** The hash of the page's subtree. There is one for one item or more. */
   rootHash(): Hash {
     assert(this.count > 0, "an empty page has no hash of its own");
-    const hashes: Uint8Array[] = [this.hash(0)];
-    const bits: number[] = [];
-    for (let index = 1; index < this.count; index += 1) {
-      const bit = this.bit(index - 1);
-      while (bits.length > 0 && (bits[bits.length - 1] as number) > bit) foldTop(hashes, bits);
-      bits.push(bit);
-      hashes.push(this.hash(index));
-    }
-    while (bits.length > 0) foldTop(hashes, bits);
-    return hashes[0] as Hash;
+    const fold = new Fold(this.bytes);
+    for (let index = 0; index < this.count; index += 1) fold.push(index, index === 0 ? 0 : this.bit(index - 1));
+    return fold.finish();
   }
 
   /** The index of the least branch bit between items `low` and `high - 1`: items up to and with it are the left half. */
@@ -190,20 +188,42 @@ export class Page {
     return least;
   }
 
-  /** A copy with the hashes and locations of some items replaced: their keys stay. */
-  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): Page {
-    const bytes = this.bytes.slice();
+  /**
+   * A copy with the hashes and locations of some items replaced (their keys stay), and its root hash.
+   *
+   * Higher pages change with nearly every version, so they keep the hashes of their nodes and hash only the paths that
+   * changed. The lowest, of which there are many and which change seldom, would pay for that with a third more memory.
+   */
+  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): { readonly page: Page; readonly hash: Hash } {
+    const page = new Page(this.bytes.slice());
+    let changed = 0;
     for (const { index, hash, location } of changes) {
-      bytes.set(hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
-      writeLocation(bytes, locationAt(this.count, index), location);
+      page.bytes.set(hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
+      writeLocation(page.bytes, locationAt(page.count, index), location);
+      changed |= 1 << index;
     }
-    return new Page(bytes);
+    if (this.isLowest()) return { page, hash: page.rootHash() };
+    page.#nodes = this.#nodes?.slice() ?? new Uint8Array((page.count - 1) * HASH_SIZE_BYTES);
+    const hash = page.#rehash(0, page.count, this.#nodes === undefined ? ALL_CHANGED : changed);
+    return { page, hash };
   }
 
   /** Whether the page holds rows only. */
   isLowest(): boolean {
     for (let index = 0; index < this.count; index += 1) if (!this.isEntry(index)) return false;
     return true;
+  }
+
+  /** The hash of items `low` to `high - 1`; nodes above none of `changed` (a bit an item) are known already. */
+  #rehash(low: number, high: number, changed: number): Hash {
+    if (high - low === 1) return this.hash(low);
+    const nodes = this.#nodes as Uint8Array;
+    const least = this.split(low, high);
+    const at = least * HASH_SIZE_BYTES;
+    if (((changed >> low) & ((1 << (high - low)) - 1)) === 0) return nodes.subarray(at, at + HASH_SIZE_BYTES) as Hash;
+    const hash = nodeHash(this.bit(least), this.#rehash(low, least + 1, changed), this.#rehash(least + 1, high, changed));
+    nodes.set(hash, at);
+    return hash;
   }
 
   #comparePrefix(key: Uint8Array): number {
@@ -244,19 +264,55 @@ export class Page {
   }
 }
 
-/** Joins the two topmost subtrees of a fold under the branch bit between them. */
-function foldTop(hashes: Uint8Array[], bits: number[]): void {
-  const right = hashes.pop() as Uint8Array;
-  const left = hashes.pop() as Uint8Array;
-  hashes.push(nodeHash(bits.pop() as number, left, right));
+/**
+ * The hash of a page's items by a stack: a node is complete when a lesser branch bit comes after it. Holds, for each
+ * subtree, the bytes and the place in them where its hash is, so that hashes on the page need no array of their own.
+ */
+class Fold {
+  readonly #bytes: Uint8Array;
+  readonly #hashes: Uint8Array[] = [];
+  readonly #places: number[] = [];
+  readonly #bits: number[] = [];
+
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+
+  /** Item `index`, and the branch bit before it (ignored for the first). */
+  push(index: number, bit: number): void {
+    if (index > 0) {
+      while (this.#bits.length > 0 && (this.#bits[this.#bits.length - 1] as number) > bit) this.#join();
+      this.#bits.push(bit);
+    }
+    this.#hashes.push(this.#bytes);
+    this.#places.push(HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
+  }
+
+  finish(): Hash {
+    while (this.#bits.length > 0) this.#join();
+    const place = this.#places[0] as number;
+    return (this.#hashes[0] as Uint8Array).subarray(place, place + HASH_SIZE_BYTES) as Hash;
+  }
+
+  #join(): void {
+    const right = this.#hashes.pop() as Uint8Array;
+    const rightAt = this.#places.pop() as number;
+    const top = this.#hashes.length - 1;
+    this.#hashes[top] = nodeHashAt(this.#bits.pop() as number, this.#hashes[top] as Uint8Array, this.#places[top] as number, right, rightAt);
+    this.#places[top] = 0;
+  }
 }
 
 /** Whole bytes that all keys under the least of `bits` share. */
 function prefixSizeOf(bits: readonly number[]): number {
-  if (bits.length === 0) return 0;
-  let least = bits[0] as number;
+  return bits.length === 0 ? 0 : Math.floor(leastOf(bits) / 9);
+}
+
+/** The least of some branch bits: the bit of the node above them all. */
+export function leastOf(bits: readonly number[]): number {
+  let least = present(bits[0], "a branch bit");
   for (const bit of bits) if (bit < least) least = bit;
-  return Math.floor(least / 9);
+  return least;
 }
 
 /** Whether bytes are a page as `Page.of` would write it. Reads nothing that it has not checked to be there. */
@@ -283,29 +339,36 @@ function isKeySize(shape: number, sizeBytes: number): boolean {
   return shape <= BRANCH_BIT_MAX && sizeBytes === stemSizeBytes(shape);
 }
 
-/** The second half of `isPage`: sizes fit, so keys can be read; are they stems, in order, and apart where `bits` says? */
+/** The second half of `isPage`: sizes fit, so suffixes can be read; are they stems, in order, and apart where `bits` says? */
 function isOrdered(bytes: Uint8Array, count: number, prefixSize: number): boolean {
-  const parsed = Page.trusted(bytes);
-  const bits: number[] = [];
-  let previous: Item | undefined;
+  const suffixesAt = HEADER_SIZE_BYTES + count * ITEM_SIZE_BYTES - 2 + prefixSize;
+  let least = BRANCH_BIT_MAX + 1;
   for (let index = 0; index < count; index += 1) {
-    const item = parsed.item(index);
-    if (item.kind === "link" && !isStem(item.key, item.bit)) return false;
-    if (previous !== undefined) {
-      const bit = branchBit(previous.key, item.key);
-      if (bit < 0 || bit !== parsed.bit(index - 1) || parsed.compare(index - 1, item.key) <= 0) return false;
-      if ((previous.kind === "link" && bit >= previous.bit) || (item.kind === "link" && bit >= item.bit)) return false;
-      bits.push(bit);
-    }
-    previous = item;
+    const from = suffixesAt + (index === 0 ? 0 : u16(bytes, endAt(count, index - 1)));
+    const to = suffixesAt + u16(bytes, endAt(count, index));
+    const shape = u16(bytes, shapeAt(count, index));
+    if (shape !== SHAPE_ENTRY && to > from && ((bytes[to - 1] as number) & ~stemMask(shape)) !== 0) return false;
+    if (index === 0) continue;
+    const before = suffixesAt + (index === 1 ? 0 : u16(bytes, endAt(count, index - 2)));
+    const bit = risingBit(bytes, before, from, to);
+    const shapeBefore = u16(bytes, shapeAt(count, index - 1));
+    if (bit < 0 || bit + 9 * prefixSize !== u16(bytes, bitPlace(count, index - 1))) return false;
+    // A link's stem ends at its own bit: what follows must part from it before. (Entries have the greatest shape.)
+    if (bit + 9 * prefixSize >= Math.min(shape, shapeBefore)) return false;
+    least = Math.min(least, bit);
   }
-  return prefixSizeOf(bits) === prefixSize;
+  return count === 1 ? prefixSize === 0 : least < 9;
 }
 
-function isStem(key: Uint8Array, bit: number): boolean {
-  if (key.length === 0) return true;
-  const last = key[key.length - 1] as number;
-  return (last & stemMask(bit)) === last;
+/** The branch bit of two neighbouring byte strings, or -1 when the first is not less than the second. */
+function risingBit(bytes: Uint8Array, from: number, middle: number, to: number): number {
+  const shared = Math.min(middle - from, to - middle);
+  for (let index = 0; index < shared; index += 1) {
+    const a = bytes[from + index] as number;
+    const b = bytes[middle + index] as number;
+    if (a !== b) return a < b ? 9 * index + 1 + (Math.clz32(a ^ b) - 24) : -1;
+  }
+  return middle - from < to - middle ? 9 * shared : -1;
 }
 
 function locationAt(count: number, index: number): number {

@@ -10,14 +10,14 @@
  * must cost whoever paid it a slow row and nobody a stack overflow.
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { present, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import { branchBit, stemOf } from "./bits.ts";
 import type { ChunkWriter } from "./chunk.ts";
 import { EMPTY_ROOT, leafHash, nodeHash, valueHash } from "./hashing.ts";
 import type { Location } from "./layout.ts";
-import { type Item, Page, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN } from "./page.ts";
+import { type Item, leastOf, type Link, Page, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN } from "./page.ts";
 
 /** A row to write, or to delete when there is no value. */
 export type StateUpdate = { readonly key: Uint8Array; readonly value: Uint8Array | undefined };
@@ -54,8 +54,11 @@ type Frame = {
   descended: number;
 };
 
+/** A page whose items came or went. `isSplit`: there were too many, and the items are what is left after a cut. */
+type Rebuilt = { readonly kind: "rebuilt"; readonly items: readonly Item[]; readonly bits: readonly number[]; readonly isSplit: boolean };
+
 /** A subtree whose topmost page is still open. */
-type Group = { readonly items: readonly Item[]; readonly bits: readonly number[]; readonly hash: Uint8Array; readonly bit: number };
+type Group = { readonly items: readonly Item[]; readonly bits: readonly number[]; readonly hash: Uint8Array };
 
 const UNCHANGED = { kind: "unchanged" } as const satisfies Outcome;
 
@@ -160,11 +163,11 @@ class Walk {
   /** What becomes of a page below the top. `bit` is the branch bit that the page above knows it by. */
   #finish(frame: Frame, bit: number): Outcome {
     const changed = this.#finishPage(frame);
-    if (changed.kind !== "group") return changed;
-    const { group } = changed;
-    if (group === undefined) return { kind: "items", items: [] };
-    if (changed.overflowed || group.items.length < PAGE_ITEMS_MIN) return { kind: "items", items: group.items };
-    const link = this.#close(group);
+    if (changed.kind !== "rebuilt") return changed;
+    const { items, bits, isSplit } = changed;
+    if (isSplit || items.length < PAGE_ITEMS_MIN) return { kind: "items", items };
+    const page = Page.of(items, bits);
+    const link = this.#close(page, items, bits, page.rootHash());
     return link.bit === bit ? { kind: "replaced", hash: link.hash, location: link.location } : { kind: "items", items: [link] };
   }
 
@@ -175,32 +178,36 @@ class Walk {
         return base;
       case "replaced":
         return { hash: changed.hash as Hash, location: changed.location };
-      default: {
-        const { group } = changed;
-        if (group === undefined) return { hash: EMPTY_ROOT, location: undefined };
-        const only = group.items[0] as Item;
-        if (group.items.length === 1 && only.kind === "link") return { hash: only.hash as Hash, location: only.location };
-        return { hash: group.hash as Hash, location: this.#write(Page.of(group.items, group.bits)) };
+      case "rebuilt": {
+        const { items, bits } = changed;
+        const only = items[0];
+        if (only === undefined) return { hash: EMPTY_ROOT, location: undefined };
+        if (items.length === 1 && only.kind === "link") return { hash: only.hash as Hash, location: only.location };
+        const page = Page.of(items, bits);
+        return { hash: page.rootHash().slice() as Hash, location: this.#write(page) };
       }
+      default:
+        return unreachable(changed);
     }
   }
 
-  #finishPage(frame: Frame): Exclude<Outcome, { kind: "items" }> | { readonly kind: "group"; readonly group: Group | undefined; readonly overflowed: boolean } {
+  #finishPage(frame: Frame): Exclude<Outcome, { kind: "items" }> | Rebuilt {
     const edits = frame.edits.filter(({ outcome }) => outcome.kind !== "unchanged");
     if (edits.length === 0) return UNCHANGED;
     if (frame.location !== undefined) this.#stale.push(frame.location);
     const replaced: { index: number; hash: Uint8Array; location: Location }[] = [];
     for (const { index, outcome } of edits) if (outcome.kind === "replaced") replaced.push({ index, hash: outcome.hash, location: outcome.location });
     if (replaced.length === edits.length) {
-      const page = frame.page.replace(replaced);
-      return { kind: "replaced", hash: page.rootHash(), location: this.#write(page) };
+      const { page, hash } = frame.page.replace(replaced);
+      return { kind: "replaced", hash, location: this.#write(page) };
     }
     const { items, bits } = splice(frame.page, edits);
-    return { kind: "group", group: this.#fold(items, bits), overflowed: items.length > PAGE_ITEMS_MAX };
+    if (items.length <= PAGE_ITEMS_MAX) return { kind: "rebuilt", items, bits, isSplit: false };
+    return { kind: "rebuilt", ...this.#cut(items, bits), isSplit: true };
   }
 
-  /** Hashes the subtree of a list of items, and closes pages where more come together than a page holds. */
-  #fold(items: readonly Item[], bits: readonly number[]): Group | undefined {
+  /** Cuts a list of items into pages wherever more come together than a page holds; what is left fits the page above. */
+  #cut(items: readonly Item[], bits: readonly number[]): Group {
     const groups: Group[] = [];
     const between: number[] = [];
     for (let index = 0; index < items.length; index += 1) {
@@ -210,10 +217,10 @@ class Walk {
         between.push(bit);
       }
       const item = items[index] as Item;
-      groups.push({ items: [item], bits: [], hash: item.hash, bit: -1 });
+      groups.push({ items: [item], bits: [], hash: item.hash });
     }
     while (between.length > 0) this.#join(groups, between);
-    return groups[0];
+    return present(groups[0], "the topmost group");
   }
 
   #join(groups: Group[], between: number[]): void {
@@ -225,20 +232,19 @@ class Walk {
       left = this.#shrink(left);
       right = this.#shrink(right);
     }
-    groups.push({ items: [...left.items, ...right.items], bits: [...left.bits, bit, ...right.bits], hash, bit });
+    groups.push({ items: [...left.items, ...right.items], bits: [...left.bits, bit, ...right.bits], hash });
   }
 
   /** Few items stay open, so that every page but the topmost holds `PAGE_ITEMS_MIN`. */
   #shrink(group: Group): Group {
     if (group.items.length < PAGE_ITEMS_MIN) return group;
-    return { items: [this.#close(group)], bits: [], hash: group.hash, bit: group.bit };
+    return { items: [this.#close(Page.of(group.items, group.bits), group.items, group.bits, group.hash)], bits: [], hash: group.hash };
   }
 
-  #close(group: Group): Extract<Item, { kind: "link" }> {
-    assert(group.items.length > 1, `a page of ${group.items.length} items below the top`);
-    const location = this.#write(Page.of(group.items, group.bits));
-    const first = group.items[0] as Item;
-    return { kind: "link", key: stemOf(first.key, group.bit), bit: group.bit, hash: group.hash, location };
+  #close(page: Page, items: readonly Item[], bits: readonly number[], hash: Uint8Array): Link {
+    const bit = leastOf(bits);
+    const first = present(items[0], "a page's first item");
+    return { kind: "link", key: stemOf(first.key, bit), bit, hash, location: this.#write(page) };
   }
 
   #write(page: Page): Location {

@@ -1,0 +1,174 @@
+/**
+ * How fast the state tree changes, proves and verifies, and what it takes, by the number of rows.
+ *
+ * Method: load random rows in batches of 10,000, forget the history, then rewrite random rows in batches of 1,000, each
+ * staged, written with fsync and adopted before the next: what a node does for a block. Then single questions, each
+ * proved from the newest version and verified, with rows drawn at random. Keys and values come from a seed.
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { blake3 } from "../../crypto/backend/blake3.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
+import { compareBytes, concatBytes, u64, utf8 } from "../../crypto/base/bytes.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Height, heightOf } from "../../chain/block/height.ts";
+import { verifyRange, verifyRow } from "../../chain/state/proof.ts";
+import { StateTree, type StateUpdate } from "../../chain/state/tree.ts";
+import { openLevelStore } from "../../chain/store/level.ts";
+import type { Store } from "../../chain/store/store.ts";
+
+/** What to measure. */
+export type StateBenchOptions = {
+  /** Sizes of the tree; default 10^4, 10^5 and 10^6, which takes about two minutes. */
+  readonly rows?: readonly number[];
+  /** Batches of 1,000 updates at each size. */
+  readonly batches?: number;
+  /** Questions of each kind at each size. */
+  readonly questions?: number;
+  readonly valueSizeBytes?: number;
+  readonly cacheSizeBytes?: number;
+};
+
+/** Medians by name, and their range where it was repeated. */
+export type Figures = { readonly figures: Record<string, number>; readonly spread: Record<string, [number, number]> };
+
+const LOAD_BATCH_ROWS = 10_000;
+const UPDATE_BATCH_ROWS = 1000;
+const RANGE_ROWS = 100;
+/** Stands for the table of a namespace: with 16 random bytes, keys of 32. */
+const KEY_PREFIX = utf8("\u0003bench\0accounts\0");
+
+/** Measures all sizes, one after the other, each in a directory of its own that it removes. */
+export async function benchState(options: StateBenchOptions = {}): Promise<Figures> {
+  const figures: Figures = { figures: {}, spread: {} };
+  for (const rows of options.rows ?? [10_000, 100_000, 1_000_000]) {
+    const path = await mkdtemp(join(tmpdir(), "pyralog-bench-state-"));
+    try {
+      await using store = await openLevelStore({ path });
+      await benchSize(store, rows, options, figures);
+    } finally {
+      await rm(path, { recursive: true, force: true });
+    }
+  }
+  return figures;
+}
+
+async function benchSize(store: Store, rows: number, options: StateBenchOptions, into: Figures): Promise<void> {
+  const valueSizeBytes = options.valueSizeBytes ?? 200;
+  const tree = await StateTree.open(store, options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes });
+  const random = randomNumbers(rows);
+  const note = (name: string, samples: readonly number[], digits = 1): void => {
+    const sorted = samples.toSorted((a, b) => a - b);
+    const round = (value: number): number => Number(value.toFixed(digits));
+    into.figures[`${name}_${rows}`] = round(present(sorted[sorted.length >> 1], "median"));
+    if (samples.length > 1) into.spread[`${name}_${rows}`] = [round(present(sorted[0], "least")), round(present(sorted.at(-1), "greatest"))];
+  };
+
+  const loadStart = performance.now();
+  for (let row = 0; row < rows; row += LOAD_BATCH_ROWS) {
+    const updates = Array.from({ length: Math.min(LOAD_BATCH_ROWS, rows - row) }, (_, index) => ({ key: keyOf(row + index), value: valueOf(row + index, 0, valueSizeBytes) }));
+    await commit(tree, store, updates);
+  }
+  note("insertsPerSecond", [(rows * 1000) / (performance.now() - loadStart)], 0);
+  await tree.prune(present(tree.latest(), "latest"));
+  note("diskBytesPerRow", [(await store.sizeBytes()) / rows], 0);
+
+  const batches = options.batches ?? 100;
+  const perSecond: number[] = [];
+  const cpuStart = process.cpuUsage();
+  for (let batch = 0; batch < batches; batch += 1) {
+    const updates = batchOf(Math.min(UPDATE_BATCH_ROWS, rows), rows, batch + 1, valueSizeBytes, random);
+    const start = performance.now();
+    await commit(tree, store, updates);
+    perSecond.push((updates.length * 1000) / (performance.now() - start));
+  }
+  const cpu = process.cpuUsage(cpuStart);
+  note("updatesPerSecond", perSecond, 0);
+  const total = perSecond.reduce((seconds, rate) => seconds + UPDATE_BATCH_ROWS / rate, 0);
+  note("updatesPerSecondMean", [(batches * UPDATE_BATCH_ROWS) / total], 0);
+  note("updatesPerCpuSecond", [(batches * UPDATE_BATCH_ROWS * 1e6) / (cpu.user + cpu.system)], 0);
+
+  const version = present(tree.latest(), "latest");
+  const root = present(tree.rootAt(version), "root");
+  const questions = options.questions ?? 200;
+  for (const { name, ask } of [
+    { name: "point", ask: () => askRow(tree, version, root, keyOf(random() % rows), valueSizeBytes) },
+    { name: "absence", ask: () => askRow(tree, version, root, keyOf(rows + random()), undefined) },
+    { name: "range100", ask: () => askRange(tree, version, root, keyOf(random() % rows)) },
+  ] as const) {
+    for (let warm = 0; warm < Math.min(50, questions); warm += 1) ask();
+    const answers = Array.from({ length: questions }, ask);
+    note(`${name}ProofBytes`, answers.map(({ sizeBytes }) => sizeBytes), 0);
+    note(`${name}ProveMicroseconds`, answers.map(({ proveMs }) => proveMs * 1000));
+    note(`${name}VerifyMicroseconds`, answers.map(({ verifyMs }) => verifyMs * 1000));
+  }
+  note("rssMegabytes", [process.memoryUsage.rss() / 1e6], 0);
+
+  const pruneStart = performance.now();
+  await tree.prune(version);
+  note("prunedUpdatesPerSecond", [(batches * UPDATE_BATCH_ROWS * 1000) / (performance.now() - pruneStart)], 0);
+}
+
+type Answer = { readonly sizeBytes: number; readonly proveMs: number; readonly verifyMs: number };
+
+/** Proves and verifies one key; `sizeBytes` is without the value. */
+function askRow(tree: StateTree, version: Height, root: Hash, key: Uint8Array, valueSizeBytes: number | undefined): Answer {
+  const start = performance.now();
+  const proof = tree.proveKeys(version, [key]);
+  const proved = performance.now();
+  const answer = verifyRow(root, key, proof);
+  const verified = performance.now();
+  assert(answer.ok && answer.value?.length === valueSizeBytes, "the proof is believed");
+  return { sizeBytes: proof.length - (valueSizeBytes ?? 0), proveMs: proved - start, verifyMs: verified - proved };
+}
+
+function askRange(tree: StateTree, version: Height, root: Hash, from: Uint8Array): Answer {
+  const query = { from, limit: RANGE_ROWS };
+  const start = performance.now();
+  const proof = tree.prove(version, query);
+  const proved = performance.now();
+  const answer = verifyRange(root, query, proof);
+  const verified = performance.now();
+  assert(answer.ok && answer.value.rows.length > 0, "the proof is believed");
+  return { sizeBytes: proof.length, proveMs: proved - start, verifyMs: verified - proved };
+}
+
+/** Stages, writes with fsync, adopts. */
+async function commit(tree: StateTree, store: Store, updates: readonly StateUpdate[]): Promise<void> {
+  const base = tree.latest();
+  const staged = tree.stage(base, heightOf(base === undefined ? 0n : base + 1n), updates);
+  await store.write(staged.operations, { sync: true });
+  tree.adopt(staged);
+}
+
+/** New values for distinct random rows, in key order as the executor hands them over. */
+function batchOf(count: number, rows: number, round: number, valueSizeBytes: number, random: () => number): StateUpdate[] {
+  const chosen = new Set<number>();
+  while (chosen.size < count) chosen.add(random() % rows);
+  const updates = [...chosen].map((row) => ({ key: keyOf(row), value: valueOf(row, round, valueSizeBytes) }));
+  return updates.toSorted((a, b) => compareBytes(a.key, b.key));
+}
+
+function keyOf(row: number): Uint8Array {
+  return concatBytes(KEY_PREFIX, blake3(u64(BigInt(row))).subarray(0, 16));
+}
+
+/** Bytes that compress no better than people's rows do: half of them random. */
+function valueOf(row: number, round: number, sizeBytes: number): Uint8Array {
+  const value = new Uint8Array(sizeBytes);
+  for (let at = 0; at < sizeBytes; at += 64) value.set(blake3(u64(BigInt(row * 4099 + round * 31 + at))).subarray(0, Math.min(32, sizeBytes - at)), at);
+  return value;
+}
+
+/** Numbers below 2^32 from a seed (xorshift32). */
+function randomNumbers(seed: number): () => number {
+  let state = seed | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
