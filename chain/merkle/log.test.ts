@@ -38,7 +38,10 @@ const VECTORS = fileURLToPath(new URL("../../../shared/vectors/rfc6962-merkle/te
 
 function vectors(kind: string): { readonly name: string; readonly vector: Record<string, unknown> }[] {
   const files = readdirSync(join(VECTORS, kind), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".json"));
-  return files.map((file) => ({ name: `${kind}/${file}`, vector: JSON.parse(readFileSync(join(VECTORS, kind, file), "utf8")) as Record<string, unknown> }));
+  return files.map((file) => ({
+    name: `${kind}/${file}`,
+    vector: JSON.parse(readFileSync(join(VECTORS, kind, file), "utf8")) as Record<string, unknown>,
+  }));
 }
 
 /** The hashes of a vector, or `undefined` when one of them has not the length of a hash. */
@@ -51,7 +54,14 @@ t.test("inclusion vectors of RFC 6962 are accepted and refused as published", as
   const all = vectors("inclusion");
   t.ok(all.length > 50, `${all.length} vectors`);
   for (const { name, vector } of all) {
-    const v = vector as { leafIdx: number; treeSize: number; root: string; leafHash: string; proof: string[] | null; wantErr: boolean };
+    const v = vector as {
+      leafIdx: number;
+      treeSize: number;
+      root: string;
+      leafHash: string;
+      proof: string[] | null;
+      wantErr: boolean;
+    };
     const [root, leafHash, ...siblings] = hashesOf([v.root, v.leafHash, ...(v.proof ?? [])]) ?? [];
     const accepted =
       root !== undefined &&
@@ -87,7 +97,8 @@ t.test("roots are those of certificate transparency", async (t) => {
   };
   const log = new MemoryLog(SHA256_HASHER);
   for (const entry of entries) log.append(Buffer.from(entry, "hex"));
-  for (const [size, root] of Object.entries(published)) t.equal(toHex(rootAt(SHA256_HASHER, BigInt(size), log.readNode)), root, `${size} leaves`);
+  for (const [size, root] of Object.entries(published))
+    t.equal(toHex(rootAt(SHA256_HASHER, BigInt(size), log.readNode)), root, `${size} leaves`);
 });
 
 t.test("every root and proof up to a size of 130 is that of the RFC's own recursion, and holds", async (t) => {
@@ -103,7 +114,13 @@ t.test("every root and proof up to a size of 130 is that of the RFC's own recurs
     let wrong = 0;
     for (let index = 0; index < size; index += 1) {
       const siblings = inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(size) }, log.readNode);
-      const claim = { leafHash: LOG_HASHER.leaf(ENTRIES[index] as Uint8Array), index: BigInt(index), size: BigInt(size), siblings, root };
+      const claim = {
+        leafHash: LOG_HASHER.leaf(ENTRIES[index] as Uint8Array),
+        index: BigInt(index),
+        size: BigInt(size),
+        siblings,
+        root,
+      };
       if (!same(siblings, referencePath(LOG_HASHER, index, entries)) || !verifyInclusion(LOG_HASHER, claim).ok) wrong += 1;
     }
     for (let first = 0; first <= size; first += 1) {
@@ -120,12 +137,20 @@ t.test("every root and proof up to a size of 130 is that of the RFC's own recurs
 t.test("an inclusion proof holds for its own leaf, place, size and root, and for nothing beside them", async (t) => {
   const log = new MemoryLog(LOG_HASHER);
   for (const entry of ENTRIES) log.append(entry);
-  const shape = fc.integer({ min: 2, max: SIZE_MAX }).chain((size) => fc.record({ size: fc.constant(size), index: fc.nat(size - 1), bit: fc.nat(255), other: fc.nat() }));
+  const shape = fc
+    .integer({ min: 2, max: SIZE_MAX })
+    .chain((size) => fc.record({ size: fc.constant(size), index: fc.nat(size - 1), bit: fc.nat(255), other: fc.nat() }));
   fc.assert(
     fc.property(shape, ({ size, index, bit, other }) => {
       const root = rootAt(LOG_HASHER, BigInt(size), log.readNode);
       const siblings = inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(size) }, log.readNode);
-      const claim = { leafHash: LOG_HASHER.leaf(ENTRIES[index] as Uint8Array), index: BigInt(index), size: BigInt(size), siblings, root };
+      const claim = {
+        leafHash: LOG_HASHER.leaf(ENTRIES[index] as Uint8Array),
+        index: BigInt(index),
+        size: BigInt(size),
+        siblings,
+        root,
+      };
       const code = (change: object) => {
         const checked = verifyInclusion(LOG_HASHER, { ...claim, ...change });
         return checked.ok ? "ok" : checked.error.code;
@@ -151,12 +176,26 @@ t.test("an inclusion proof holds for its own leaf, place, size and root, and for
 t.test("a consistency proof holds for its own two logs and for no others", async (t) => {
   const log = new MemoryLog(LOG_HASHER);
   for (const entry of ENTRIES) log.append(entry);
-  const shape = fc.integer({ min: 2, max: SIZE_MAX }).chain((second) => fc.record({ second: fc.constant(second), first: fc.integer({ min: 1, max: second - 1 }), bit: fc.nat(255), other: fc.nat() }));
+  const shape = fc
+    .integer({ min: 2, max: SIZE_MAX })
+    .chain((second) =>
+      fc.record({
+        second: fc.constant(second),
+        first: fc.integer({ min: 1, max: second - 1 }),
+        bit: fc.nat(255),
+        other: fc.nat(),
+      }),
+    );
   fc.assert(
     fc.property(shape, ({ first, second, bit, other }) => {
       const sizes = { first: BigInt(first), second: BigInt(second) };
       const hashes = consistencyProof(LOG_HASHER, sizes, log.readNode);
-      const claim = { ...sizes, hashes, firstRoot: rootAt(LOG_HASHER, sizes.first, log.readNode), secondRoot: rootAt(LOG_HASHER, sizes.second, log.readNode) };
+      const claim = {
+        ...sizes,
+        hashes,
+        firstRoot: rootAt(LOG_HASHER, sizes.first, log.readNode),
+        secondRoot: rootAt(LOG_HASHER, sizes.second, log.readNode),
+      };
       const code = (change: object) => {
         const checked = verifyConsistency(LOG_HASHER, { ...claim, ...change });
         return checked.ok ? "ok" : checked.error.code;
@@ -190,14 +229,19 @@ t.test("every log extends the empty one, and an empty log has one root only", as
   t.match(verify(0n, 0n, root, root), { ok: false, error: { code: "root_mismatch", which: "first" } });
   t.match(verify(0n, 130n, root, root), { ok: false, error: { code: "root_mismatch", which: "first" } });
   t.match(verify(0n, 130n, empty, root, [root]), { ok: false, error: { code: "proof_length", want: 0, got: 1 } });
-  t.match(verifyInclusion(LOG_HASHER, { leafHash: root, index: 0n, size: 0n, siblings: [], root }), { error: { code: "index_out_of_range" } });
+  t.match(verifyInclusion(LOG_HASHER, { leafHash: root, index: 0n, size: 0n, siblings: [], root }), {
+    error: { code: "index_out_of_range" },
+  });
 });
 
 t.test("a repeated last entry changes the root", async (t) => {
   // CVE-2012-2459: where an odd last node is doubled, [a, b, c] and [a, b, c, c] share a root.
   for (let size = 1; size < 40; size += 1) {
     const entries = ENTRIES.slice(0, size);
-    t.notOk(bytesEqual(logRoot(entries), logRoot([...entries, entries.at(-1) as Uint8Array])), `${size} and its last entry again`);
+    t.notOk(
+      bytesEqual(logRoot(entries), logRoot([...entries, entries.at(-1) as Uint8Array])),
+      `${size} and its last entry again`,
+    );
   }
 });
 
@@ -211,7 +255,11 @@ t.test("a node cannot pass for a leaf", async (t) => {
 t.test("proofs hold at random places of logs of up to 2^64 - 1 leaves, and one leaf beside does not", async (t) => {
   const size = fc.bigInt({ min: 2n, max: (1n << 64n) - 1n });
   const shape = size.chain((second) =>
-    fc.record({ second: fc.constant(second), index: fc.bigInt({ min: 0n, max: second - 1n }), first: fc.bigInt({ min: 1n, max: second }) }),
+    fc.record({
+      second: fc.constant(second),
+      index: fc.bigInt({ min: 0n, max: second - 1n }),
+      first: fc.bigInt({ min: 1n, max: second }),
+    }),
   );
   fc.assert(
     fc.property(shape, ({ second, index, first }) => {
@@ -233,17 +281,31 @@ t.test("proofs hold at random places of logs of up to 2^64 - 1 leaves, and one l
     { seed: SEED, numRuns: 200 },
   );
   const full: Frontier = frontierAt((1n << 64n) - 1n, () => LOG_HASHER.emptyRoot());
-  t.throws(() => appendLeaf(LOG_HASHER, full, LOG_HASHER.emptyRoot()), { message: /log is full/ }, "the index after the last does not exist");
-  t.match(verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.emptyRoot(), index: 0n, size: 1n << 64n, siblings: [], root: LOG_HASHER.emptyRoot() }), {
-    error: { code: "index_out_of_range" },
-  });
+  t.throws(
+    () => appendLeaf(LOG_HASHER, full, LOG_HASHER.emptyRoot()),
+    { message: /log is full/ },
+    "the index after the last does not exist",
+  );
+  t.match(
+    verifyInclusion(LOG_HASHER, {
+      leafHash: LOG_HASHER.emptyRoot(),
+      index: 0n,
+      size: 1n << 64n,
+      siblings: [],
+      root: LOG_HASHER.emptyRoot(),
+    }),
+    {
+      error: { code: "index_out_of_range" },
+    },
+  );
   t.pass(`seed ${SEED}`);
 });
 
 t.test("appending hands out each complete node once, lower levels first", async (t) => {
   const seen: string[] = [];
   let frontier = EMPTY_FRONTIER;
-  for (const entry of ENTRIES.slice(0, 7)) frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, index) => seen.push(`${level}/${index}`));
+  for (const entry of ENTRIES.slice(0, 7))
+    frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, index) => seen.push(`${level}/${index}`));
   t.same(seen, ["0/0", "0/1", "1/0", "0/2", "0/3", "1/1", "2/0", "0/4", "0/5", "1/2", "0/6"]);
   t.same(EMPTY_FRONTIER, { size: 0n, hashes: [] }, "the frontier appended to is left as it was");
 });

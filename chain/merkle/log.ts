@@ -80,7 +80,10 @@ export function appendLeaf(hasher: TreeHasher, frontier: Frontier, leafHash: Has
 
 /** The root of the log whose frontier this is. */
 export function frontierRoot(hasher: TreeHasher, frontier: Frontier): Hash {
-  assert(frontier.hashes.length === countOnes(frontier.size), `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`);
+  assert(
+    frontier.hashes.length === countOnes(frontier.size),
+    `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`,
+  );
   if (frontier.hashes.length === 0) return hasher.emptyRoot();
   return frontier.hashes.reduceRight((right, left) => hasher.node(left, right));
 }
@@ -105,7 +108,10 @@ export function logRoot(entries: readonly Uint8Array[]): Hash {
 
 /** Writes `[size, [hash...]]`. */
 export function writeFrontier(writer: Writer, frontier: Frontier): void {
-  assert(frontier.hashes.length === countOnes(frontier.size), `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`);
+  assert(
+    frontier.hashes.length === countOnes(frontier.size),
+    `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`,
+  );
   writer.array(2).uint(frontier.size);
   writeHashes(writer, frontier.hashes);
 }
@@ -141,7 +147,11 @@ export function readHashes(reader: Reader): Hash[] {
  * @param of - `0 <= index < size <= ` the size of the log that `readNode` reads
  * Source: RFC 9162, section 2.1.3.1. Cost: fewer than two nodes a level.
  */
-export function inclusionProof(hasher: TreeHasher, of: { readonly index: bigint; readonly size: bigint }, readNode: ReadNode): Hash[] {
+export function inclusionProof(
+  hasher: TreeHasher,
+  of: { readonly index: bigint; readonly size: bigint },
+  readNode: ReadNode,
+): Hash[] {
   assertSize(of.size);
   assert(of.index >= 0n && of.index < of.size, `leaf ${of.index} of ${of.size}`);
   const siblings: Hash[] = [];
@@ -166,7 +176,11 @@ export function inclusionProof(hasher: TreeHasher, of: { readonly index: bigint;
  * @param of - `0 <= first <= second <= ` the size of the log that `readNode` reads; empty when `first` is 0 or `second`
  * Source: RFC 9162, section 2.1.4.1. Cost: fewer than two nodes a level.
  */
-export function consistencyProof(hasher: TreeHasher, of: { readonly first: bigint; readonly second: bigint }, readNode: ReadNode): Hash[] {
+export function consistencyProof(
+  hasher: TreeHasher,
+  of: { readonly first: bigint; readonly second: bigint },
+  readNode: ReadNode,
+): Hash[] {
   assertSize(of.second);
   assert(of.first >= 0n && of.first <= of.second, `log of ${of.first} in log of ${of.second}`);
   if (of.first === 0n || of.first === of.second) return [];

@@ -9,7 +9,14 @@ import { partitionRange, recordKey, recordNodeKey } from "../store/keyspace.ts";
 import { openLevelStore } from "../store/level.ts";
 import { openMemoryStore } from "../store/memory.ts";
 import type { Store } from "../store/store.ts";
-import { appendOperations, partitionConsistency, partitionFrontier, readRecords, recordProof, RECORDS_READ_MAX } from "./partition.ts";
+import {
+  appendOperations,
+  partitionConsistency,
+  partitionFrontier,
+  readRecords,
+  recordProof,
+  RECORDS_READ_MAX,
+} from "./partition.ts";
 
 const SEED = 1105;
 const ORDERS = { stream: "orders", partition: 0 };
@@ -18,7 +25,12 @@ function recordsOf(from: number, count: number, what = "record"): Uint8Array[] {
   return Array.from({ length: count }, (_, index) => utf8(`${what} ${from + index}`));
 }
 
-async function append(store: Store, id: { stream: string; partition: number }, firstIndex: number, records: readonly Uint8Array[]): Promise<void> {
+async function append(
+  store: Store,
+  id: { stream: string; partition: number },
+  firstIndex: number,
+  records: readonly Uint8Array[],
+): Promise<void> {
   await store.write(appendOperations(store, { ...id, firstIndex: BigInt(firstIndex), records }), { sync: false });
 }
 
@@ -34,7 +46,11 @@ t.test("however records are cut into appends, the stored tree is that of all of 
       const all = recordsOf(0, size);
       const root = frontierRoot(LOG_HASHER, partitionFrontier(store, ORDERS, BigInt(size)));
       const read = readRecords(store, ORDERS, 0n, size + 1);
-      return bytesEqual(root, logRoot(all)) && read.length === size && read.every(({ index, bytes }) => bytesEqual(bytes, all[Number(index)] as Uint8Array));
+      return (
+        bytesEqual(root, logRoot(all)) &&
+        read.length === size &&
+        read.every(({ index, bytes }) => bytesEqual(bytes, all[Number(index)] as Uint8Array))
+      );
     }),
     { seed: SEED, numRuns: 100 },
   );
@@ -50,14 +66,21 @@ t.test("every record is proven at every size, and every size extends every small
   for (let size = 1; size <= all.length; size += 1) {
     for (let index = 0; index < size; index += 1) {
       const siblings = recordProof(store, ORDERS, BigInt(index), BigInt(size));
-      const claim = { leafHash: LOG_HASHER.leaf(all[index] as Uint8Array), index: BigInt(index), size: BigInt(size), siblings, root: roots[size] ?? LOG_HASHER.emptyRoot() };
+      const claim = {
+        leafHash: LOG_HASHER.leaf(all[index] as Uint8Array),
+        index: BigInt(index),
+        size: BigInt(size),
+        siblings,
+        root: roots[size] ?? LOG_HASHER.emptyRoot(),
+      };
       if (!verifyInclusion(LOG_HASHER, claim).ok) wrong += 1;
       if (verifyInclusion(LOG_HASHER, { ...claim, leafHash: LOG_HASHER.leaf(utf8("another")) }).ok) wrong += 1;
     }
     for (let first = 0; first <= size; first += 1) {
       const hashes = partitionConsistency(store, ORDERS, BigInt(first), BigInt(size));
       const [firstRoot, secondRoot] = [roots[first] ?? LOG_HASHER.emptyRoot(), roots[size] ?? LOG_HASHER.emptyRoot()];
-      if (!verifyConsistency(LOG_HASHER, { first: BigInt(first), second: BigInt(size), hashes, firstRoot, secondRoot }).ok) wrong += 1;
+      if (!verifyConsistency(LOG_HASHER, { first: BigInt(first), second: BigInt(size), hashes, firstRoot, secondRoot }).ok)
+        wrong += 1;
     }
   }
   t.equal(wrong, 0);
@@ -66,7 +89,11 @@ t.test("every record is proven at every size, and every size extends every small
 t.test("a partition goes on where it was after the store was closed", async (t) => {
   const path = mkdtempSync(join(tmpdir(), "pyralog-segment-"));
   t.teardown(() => rmSync(path, { recursive: true, force: true }));
-  for (const [from, count] of [[0, 5], [5, 1], [6, 300]] as const) {
+  for (const [from, count] of [
+    [0, 5],
+    [5, 1],
+    [6, 300],
+  ] as const) {
     await using store = await openLevelStore({ path });
     await append(store, ORDERS, from, recordsOf(from, count));
   }
@@ -80,7 +107,10 @@ t.test("partitions and streams do not see each other", async (t) => {
   const ids = [ORDERS, { stream: "orders", partition: 1 }, { stream: "order", partition: 0 }];
   for (const [at, id] of ids.entries()) await append(store, id, 0, recordsOf(0, 3 + at, `${at}`));
   for (const [at, id] of ids.entries()) {
-    t.same(readRecords(store, id, 0n, 10).map(({ bytes }) => bytes), recordsOf(0, 3 + at, `${at}`));
+    t.same(
+      readRecords(store, id, 0n, 10).map(({ bytes }) => bytes),
+      recordsOf(0, 3 + at, `${at}`),
+    );
     t.same(frontierRoot(LOG_HASHER, partitionFrontier(store, id, BigInt(3 + at))), logRoot(recordsOf(0, 3 + at, `${at}`)));
   }
   t.same(readRecords(store, { stream: "orders", partition: 2 }, 0n, 10), []);
@@ -106,14 +136,24 @@ t.test("a record is never written over, and none is left out", async (t) => {
   await using store = openMemoryStore();
   await append(store, ORDERS, 0, recordsOf(0, 2));
   t.throws(() => appendOperations(store, { ...ORDERS, firstIndex: 1n, records: recordsOf(1, 1) }), { message: /there already/ });
-  t.throws(() => appendOperations(store, { ...ORDERS, firstIndex: 3n, records: recordsOf(3, 1) }), { code: "store_corrupt" }, "record 2 is not there");
+  t.throws(
+    () => appendOperations(store, { ...ORDERS, firstIndex: 3n, records: recordsOf(3, 1) }),
+    { code: "store_corrupt" },
+    "record 2 is not there",
+  );
 });
 
 t.test("a record changed on disk gives proofs that do not hold, and a lost one says so", async (t) => {
   await using store = openMemoryStore();
   const all = recordsOf(0, 8);
   await append(store, ORDERS, 0, all);
-  const claim = () => ({ leafHash: LOG_HASHER.leaf(all[2] as Uint8Array), index: 2n, size: 8n, siblings: recordProof(store, ORDERS, 2n, 8n), root: logRoot(all) });
+  const claim = () => ({
+    leafHash: LOG_HASHER.leaf(all[2] as Uint8Array),
+    index: 2n,
+    size: 8n,
+    siblings: recordProof(store, ORDERS, 2n, 8n),
+    root: logRoot(all),
+  });
   t.ok(verifyInclusion(LOG_HASHER, claim()).ok);
   await store.write([{ kind: "put", key: recordKey(ORDERS, 3n), value: utf8("forged") }], { sync: false });
   t.match(verifyInclusion(LOG_HASHER, claim()), { ok: false, error: { code: "root_mismatch" } });

@@ -47,7 +47,10 @@ export type StoredRecord = { readonly index: bigint; readonly bytes: Uint8Array 
  * Cost: 1.5 rows and one node hash a record, and one read for each 1 in the binary form of `firstIndex`.
  */
 export function appendOperations(reader: StoreReader, append: RecordAppend): StoreOperation[] {
-  assert(reader.get(recordKey(append, append.firstIndex)) === undefined, `record ${append.firstIndex} of ${append.stream} is there already`);
+  assert(
+    reader.get(recordKey(append, append.firstIndex)) === undefined,
+    `record ${append.firstIndex} of ${append.stream} is there already`,
+  );
   const operations: StoreOperation[] = [];
   let frontier = partitionFrontier(reader, append, append.firstIndex);
   for (const bytes of append.records) {
@@ -101,11 +104,16 @@ function leafOf(reader: StoreReader, id: PartitionId, index: bigint): Hash {
   return LOG_HASHER.leaf(bytes);
 }
 
-function innerNodeOf(reader: StoreReader, id: PartitionId, { level, index }: { readonly level: number; readonly index: bigint }): Hash {
+function innerNodeOf(
+  reader: StoreReader,
+  id: PartitionId,
+  { level, index }: { readonly level: number; readonly index: bigint },
+): Hash {
   const lastLeaf = ((index + 1n) << BigInt(level)) - 1n;
   const offset = (level - 1) * HASH_SIZE_BYTES;
   const nodes = reader.get(recordNodeKey(id, lastLeaf));
-  if (nodes === undefined || nodes.length < offset + HASH_SIZE_BYTES) throw damaged(id, { message: "tree node is missing", level, index });
+  if (nodes === undefined || nodes.length < offset + HASH_SIZE_BYTES)
+    throw damaged(id, { message: "tree node is missing", level, index });
   return hashOf(nodes.subarray(offset, offset + HASH_SIZE_BYTES));
 }
 

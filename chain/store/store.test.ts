@@ -111,20 +111,32 @@ t.test("keys of a kind lie in its range and sort as their numbers do", async (t)
   } as const;
   for (const [kind, ofKind] of Object.entries(keys) as [keyof typeof keys, readonly Uint8Array[]][]) {
     const { from, to } = kindRange(kind);
-    t.ok(ofKind.every((key) => compareBytes(from, key) <= 0 && compareBytes(key, to) < 0), kind);
-    t.ok(ofKind.every((key, index) => index === 0 || compareBytes(ofKind[index - 1] as Uint8Array, key) < 0), `${kind} in order`);
+    t.ok(
+      ofKind.every((key) => compareBytes(from, key) <= 0 && compareBytes(key, to) < 0),
+      kind,
+    );
+    t.ok(
+      ofKind.every((key, index) => index === 0 || compareBytes(ofKind[index - 1] as Uint8Array, key) < 0),
+      `${kind} in order`,
+    );
   }
   t.equal(heightOfKey(heightKey("block", 77n)), 77n);
 });
 
 t.test("no partition's range holds a key of another, whatever the streams are called", async (t) => {
-  const ids = ["", "a", "ab", "a\u0000", "b", "é"].flatMap((stream) => [0, 1, 0xffff_ffff].map((partition) => ({ stream, partition })));
+  const ids = ["", "a", "ab", "a\u0000", "b", "é"].flatMap((stream) =>
+    [0, 1, 0xffff_ffff].map((partition) => ({ stream, partition })),
+  );
   for (const id of ids) {
     const { from, to } = partitionRange("record", id);
     for (const other of ids) {
       for (const index of [0n, (1n << 64n) - 1n]) {
         const key = recordKey(other, index);
-        t.equal(compareBytes(from, key) <= 0 && compareBytes(key, to) < 0, other === id, `${JSON.stringify(other)} in ${JSON.stringify(id)}`);
+        t.equal(
+          compareBytes(from, key) <= 0 && compareBytes(key, to) < 0,
+          other === id,
+          `${JSON.stringify(other)} in ${JSON.stringify(id)}`,
+        );
       }
     }
   }

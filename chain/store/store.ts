@@ -19,6 +19,7 @@ export type StoreRange = {
   readonly limit?: number;
 };
 
+/** A row. The caller must not change the bytes. */
 export type StoreEntry = { readonly key: Uint8Array; readonly value: Uint8Array };
 
 /** What can be read, from the store or from a snapshot of it. */

@@ -12,7 +12,8 @@ type Check = () => Promise<{ readonly note: string; readonly problems: string }>
 /** In the order in which they run: the quick ones first. */
 const CHECKS = {
   format: async () => await byTool("oxfmt/bin/oxfmt", ["--list-different"]),
-  lint: async () => await byTool("oxlint/bin/oxlint", ["--format=unix", "--report-unused-disable-directives-severity=error", "--max-warnings=0"]),
+  lint: async () =>
+    await byTool("oxlint/bin/oxlint", ["--format=unix", "--report-unused-disable-directives-severity=error", "--max-warnings=0"]),
   types: async () => await byTool("typescript/bin/tsc", ["--pretty", "false"]),
   layers: async () => {
     const { violations, modules, dependencies } = await checkLayers();

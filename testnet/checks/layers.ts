@@ -33,7 +33,10 @@ const Cruise = z.object({
  *
  * @param options - `modulesMin` is for trees that are smaller than ours
  */
-export async function checkLayers(directory: string = ROOT, options: { readonly modulesMin: number } = { modulesMin: MODULES_MIN }): Promise<LayerReport> {
+export async function checkLayers(
+  directory: string = ROOT,
+  options: { readonly modulesMin: number } = { modulesMin: MODULES_MIN },
+): Promise<LayerReport> {
   const files = await sourceFiles(directory, FOLDERS);
   const folders = FOLDERS.filter((folder) => files.some((file) => file.startsWith(`${folder}/`)));
   const outcome = await runTool({
@@ -42,7 +45,12 @@ export async function checkLayers(directory: string = ROOT, options: { readonly 
     directory,
   });
   const parsed = Cruise.safeParse(parseJson(outcome.stdout));
-  if (!parsed.success) return { violations: [`the cruiser failed: ${outcome.stderr.trim() || outcome.stdout.slice(0, 500)}`], modules: 0, dependencies: 0 };
+  if (!parsed.success)
+    return {
+      violations: [`the cruiser failed: ${outcome.stderr.trim() || outcome.stdout.slice(0, 500)}`],
+      modules: 0,
+      dependencies: 0,
+    };
   const { modules, summary } = parsed.data;
   const cruised = new Set(modules.map(({ source }) => source));
   const missed = files.filter((file) => !cruised.has(file));
@@ -53,7 +61,9 @@ export async function checkLayers(directory: string = ROOT, options: { readonly 
       ...missed.map((file) => `not-cruised: ${file}`),
       ...(ours < options.modulesMin ? [`too-few: ${ours} modules of ours were cruised, of at least ${options.modulesMin}`] : []),
       // Every module imports something: when the parser sees no import, this is what gives it away.
-      ...(summary.totalDependenciesCruised < ours ? [`too-few: ${summary.totalDependenciesCruised} imports were seen in ${ours} modules`] : []),
+      ...(summary.totalDependenciesCruised < ours
+        ? [`too-few: ${summary.totalDependenciesCruised} imports were seen in ${ours} modules`]
+        : []),
     ],
     modules: ours,
     dependencies: summary.totalDependenciesCruised,

@@ -26,11 +26,17 @@ export type Tool = {
 /** Runs a tool to its end. */
 export async function runTool(tool: Tool): Promise<Outcome> {
   const script = join(ROOT, "node_modules", tool.script);
-  const child = spawn(process.execPath, [script, ...tool.arguments], {
-    cwd: tool.directory ?? ROOT,
-    env: toolEnvironment(),
-    stdio: ["ignore", "pipe", tool.stderr ?? "pipe"],
-  });
+  // Below tap, NODE_OPTIONS holds its hook for every process that is started, and it puts it back when it is taken out
+  // here; some tools cannot start with it. `env` takes it out after tap has looked.
+  const child = spawn(
+    "env",
+    [...(process.env["TAP"] === "1" ? ["-u", "NODE_OPTIONS"] : []), process.execPath, script, ...tool.arguments],
+    {
+      cwd: tool.directory ?? ROOT,
+      env: toolEnvironment(),
+      stdio: ["ignore", "pipe", tool.stderr ?? "pipe"],
+    },
+  );
   let [stdout, stderr] = ["", ""];
   child.stdout?.setEncoding("utf8").on("data", (piece: string) => {
     stdout += piece;

@@ -30,7 +30,10 @@ export class SparseLog {
   /** The root of a perfect subtree without the marked entry, by level. */
   readonly #plain: Hash[];
 
-  constructor(hasher: TreeHasher, entries: { readonly index: bigint; readonly entry: Uint8Array; readonly otherwise: Uint8Array }) {
+  constructor(
+    hasher: TreeHasher,
+    entries: { readonly index: bigint; readonly entry: Uint8Array; readonly otherwise: Uint8Array },
+  ) {
     this.#hasher = hasher;
     this.#marked = { index: entries.index, hash: hasher.leaf(entries.entry) };
     this.#plain = [hasher.leaf(entries.otherwise)];

@@ -37,7 +37,9 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
     await using store = await open();
     const writes: Promise<void>[] = [];
     for (let value = 0; value < 200; value += 1) {
-      writes.push(store.write([put("a", `${value}`), put(`k${value}`, "x".repeat(value % 7 === 0 ? 50_000 : 1))], { sync: false }));
+      writes.push(
+        store.write([put("a", `${value}`), put(`k${value}`, "x".repeat(value % 7 === 0 ? 50_000 : 1))], { sync: false }),
+      );
     }
     await Promise.all(writes);
     t.equal(text(store.get(utf8("a"))), "199");
@@ -46,7 +48,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
   t.test("a batch is seen whole or not at all", async (t) => {
     await using store = await open();
     await store.write([put("a", "0"), put("z", "0")], { sync: false });
-    const writing = store.write([put("a", "1"), ...Array.from({ length: 5000 }, (_, index) => put(`m${index}`, "x")), put("z", "1")], { sync: false });
+    const writing = store.write(
+      [put("a", "1"), ...Array.from({ length: 5000 }, (_, index) => put(`m${index}`, "x")), put("z", "1")],
+      { sync: false },
+    );
     using snapshot = store.snapshot();
     t.equal(text(snapshot.get(utf8("a"))), text(snapshot.get(utf8("z"))));
     await writing;
@@ -69,16 +74,26 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
   t.test("keys sort bytewise, as unsigned bytes, a prefix before what extends it", async (t) => {
     await using store = await open();
     const keys = ["", "00", "0000", "00ff", "01", "7f", "80", "80ff", "ff", "ff00", "ffff"];
-    await store.write(keys.toReversed().map((key) => ({ kind: "put", key: Buffer.from(key, "hex"), value: utf8(key) })), { sync: false });
+    await store.write(
+      keys.toReversed().map((key) => ({ kind: "put", key: Buffer.from(key, "hex"), value: utf8(key) })),
+      { sync: false },
+    );
     t.same(await values(store, {}), keys);
     t.same(await values(store, { reverse: true }), keys.toReversed());
   });
 
   t.test("a range holds its first key and not its last", async (t) => {
     await using store = await open();
-    await store.write(["a", "b", "c", "d"].map((key) => put(key, key)), { sync: false });
+    await store.write(
+      ["a", "b", "c", "d"].map((key) => put(key, key)),
+      { sync: false },
+    );
     const range = async (from: string | undefined, to: string | undefined, rest: StoreRange = {}) =>
-      await values(store, { ...(from === undefined ? {} : { from: utf8(from) }), ...(to === undefined ? {} : { to: utf8(to) }), ...rest });
+      await values(store, {
+        ...(from === undefined ? {} : { from: utf8(from) }),
+        ...(to === undefined ? {} : { to: utf8(to) }),
+        ...rest,
+      });
     t.same(await range("b", "d"), ["b", "c"]);
     t.same(await range("b", "d", { reverse: true }), ["c", "b"]);
     t.same(await range("b", undefined), ["b", "c", "d"]);
@@ -95,7 +110,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
   t.test("an iteration sees the moment of the call, across chunks and through later writes", async (t) => {
     await using store = await open();
     const keys = Array.from({ length: 3000 }, (_, index) => `k${String(index).padStart(5, "0")}`);
-    await store.write(keys.map((key) => put(key, "old")), { sync: false });
+    await store.write(
+      keys.map((key) => put(key, "old")),
+      { sync: false },
+    );
     const entries = store.entries({});
     const first = await entries.next();
     t.equal(text(first.value?.key), keys[0]);
@@ -108,7 +126,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
 
   t.test("an iteration that is left early lets the store close", async (t) => {
     const store = await open();
-    await store.write(Array.from({ length: 2000 }, (_, index) => put(`${index}`, "")), { sync: false });
+    await store.write(
+      Array.from({ length: 2000 }, (_, index) => put(`${index}`, "")),
+      { sync: false },
+    );
     for await (const { key } of store.entries({})) if (text(key) === "1") break;
     const unused = store.entries({});
     await store[Symbol.asyncDispose]();
@@ -132,7 +153,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
 
   t.test("clearing a range deletes it and nothing beside it", async (t) => {
     await using store = await open();
-    await store.write(Array.from({ length: 3000 }, (_, index) => put(`b${index}`, "")), { sync: false });
+    await store.write(
+      Array.from({ length: 3000 }, (_, index) => put(`b${index}`, "")),
+      { sync: false },
+    );
     await store.write([put("a", "1"), put("c", "1"), put("b", "1")], { sync: false });
     await store.clear({ from: utf8("b"), to: utf8("c") });
     t.same(await all(store, {}), ["a=1", "c=1"]);
@@ -142,11 +166,23 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
 
   t.test("a closed store refuses with store_closed, and closing waits for the writes before it", async (t) => {
     const store = await open();
-    const writing = store.write(Array.from({ length: 1000 }, (_, index) => put(`${index}`, "x")), { sync: true });
+    const writing = store.write(
+      Array.from({ length: 1000 }, (_, index) => put(`${index}`, "x")),
+      { sync: true },
+    );
     await Promise.all([store[Symbol.asyncDispose](), t.resolves(writing)]);
-    t.equal(thrownCode(() => store.get(utf8("a"))), "store_closed");
-    t.equal(thrownCode(() => store.getMany([utf8("a")])), "store_closed");
-    t.equal(thrownCode(() => store.snapshot()), "store_closed");
+    t.equal(
+      thrownCode(() => store.get(utf8("a"))),
+      "store_closed",
+    );
+    t.equal(
+      thrownCode(() => store.getMany([utf8("a")])),
+      "store_closed",
+    );
+    t.equal(
+      thrownCode(() => store.snapshot()),
+      "store_closed",
+    );
     await t.rejects(store.write([put("a", "1")], { sync: false }), { code: "store_closed" });
     await t.rejects(store.clear({}), { code: "store_closed" });
     await t.rejects(store.sizeBytes(), { code: "store_closed" });
@@ -156,7 +192,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
   t.test("the size grows with what is in it", async (t) => {
     await using store = await open();
     const before = await store.sizeBytes();
-    await store.write(Array.from({ length: 100 }, (_, index) => put(`${index}`, "x".repeat(1000))), { sync: true });
+    await store.write(
+      Array.from({ length: 100 }, (_, index) => put(`${index}`, "x".repeat(1000))),
+      { sync: true },
+    );
     t.ok((await store.sizeBytes()) >= before + 10_000, `from ${before} bytes`);
   });
 
@@ -167,7 +206,10 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
       { weight: 3, arbitrary: fc.record({ kind: fc.constant("put" as const), key, value: fc.uint8Array({ maxLength: 4 }) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("delete" as const), key }) },
     );
-    const range = fc.record({ from: key, to: key, reverse: fc.boolean(), limit: fc.nat(40) }, { requiredKeys: [] }) as fc.Arbitrary<StoreRange>;
+    const range = fc.record(
+      { from: key, to: key, reverse: fc.boolean(), limit: fc.nat(40) },
+      { requiredKeys: [] },
+    ) as fc.Arbitrary<StoreRange>;
     const batches = fc.array(fc.array(operation, { maxLength: 300 }), { maxLength: 6 });
     await fc.assert(
       fc.asyncProperty(batches, fc.array(range, { maxLength: 4 }), async (batches, ranges) => {
@@ -184,7 +226,8 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
           const expected = modelEntries(model, one).map(hexEntry);
           const got: string[] = [];
           for await (const entry of store.entries(one)) got.push(hexEntry(entry));
-          if (got.join() !== expected.join()) throw new Error(`range ${JSON.stringify(one)}: got ${got.join()}, want ${expected.join()}`);
+          if (got.join() !== expected.join())
+            throw new Error(`range ${JSON.stringify(one)}: got ${got.join()}, want ${expected.join()}`);
         }
       }),
       { seed: SEED, numRuns: 60 },
@@ -195,7 +238,9 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
 
 function modelEntries(model: ReadonlyMap<string, StoreEntry>, { from, to, reverse, limit }: StoreRange): StoreEntry[] {
   const sorted = [...model.values()].sort((a, b) => compareBytes(a.key, b.key));
-  const inside = sorted.filter(({ key }) => (from === undefined || compareBytes(key, from) >= 0) && (to === undefined || compareBytes(key, to) < 0));
+  const inside = sorted.filter(
+    ({ key }) => (from === undefined || compareBytes(key, from) >= 0) && (to === undefined || compareBytes(key, to) < 0),
+  );
   return (reverse === true ? inside.reverse() : inside).slice(0, limit);
 }
 
