@@ -79,6 +79,11 @@ export class LightVerifier {
 
   /** Checks a header against its certificate and the set that decides its height. `validators_unknown`: follow first. */
   async acceptHeader(anchor: Anchor): Promise<Result<VerifiedHeader, Unproven>> {
+    return await this.#accept(anchor, { again: false });
+  }
+
+  /** With `again`, the certificate is checked even if the header is known already. */
+  async #accept(anchor: Anchor, { again }: { readonly again: boolean }): Promise<Result<VerifiedHeader, Unproven>> {
     const parsed = parseHeader(anchor.header);
     if (!parsed.ok) return fail({ code: "answer_malformed", field: "anchor.header" });
     const header = parsed.value;
@@ -86,7 +91,7 @@ export class LightVerifier {
     if (header.chainId !== this.network.chainId) return fail({ code: "header_chain", height });
     const hashed = headerHash(header);
     const known = this.#headers.get(height);
-    if (known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
+    if (!again && known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
     const epoch = this.#epochAt(height);
     if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash)) return fail({ code: "validators_unknown", height });
     const certified = await this.#checkCertificate(height, hashed, epoch.set, anchor.certificate);
@@ -95,7 +100,8 @@ export class LightVerifier {
 
   /** Accepts a change of the newest set: a believed header that names `validators` for the height after it. */
   async acceptChange(change: SetChange): Promise<Result<VerifiedHeader, Unproven>> {
-    const verified = await this.acceptHeader(change.anchor);
+    // This very certificate is what `trustPath` hands on, so it is not enough that another one was good.
+    const verified = await this.#accept(change.anchor, { again: true });
     if (!verified.ok) return verified;
     const { header } = verified.value;
     const { height } = header;

@@ -135,7 +135,7 @@ t.test("a notification gets no answer, not even when it fails", async (t) => {
 // JSON-RPC 2.0, section 7: the examples of the specification.
 t.test("errors have the codes of the specification", async (t) => {
   const served = await serve(t);
-  const code = async (text: string | Uint8Array): Promise<[number, unknown]> => {
+  const code = async (text: string | Uint8Array): Promise<[number | undefined, unknown]> => {
     const answer = await post(served, text);
     return [answer.error?.code, answer.id];
   };
@@ -215,7 +215,7 @@ t.test("a transaction goes in, waits, and is told apart from one that was refuse
   t.same((await waiting).result, { kind: "final", height: "2", index: 0, result: { kind: "applied" } });
   const again = await call(served, "transaction.submit", { transaction: toHex(good.bytes) });
   t.match(again.error, { code: -32000, data: { code: "nonce_used", field: "nonce" } });
-  t.ok(again.error?.message.length > 10, "says what the chain's code means");
+  t.ok((again.error?.message.length ?? 0) > 10, "says what the chain's code means");
   t.same((await call(served, "transaction.wait", { id: "00".repeat(32), timeoutMs: 10 })).result, { kind: "unknown" }, "waiting ends");
 });
 
