@@ -13,7 +13,13 @@ import { feeOf } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
 import { parseRecord } from "../chain/block/record.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
-import { assembleTransaction, type Call, encodeTransactionBody, type Transaction, transactionId } from "../chain/block/transaction.ts";
+import {
+  assembleTransaction,
+  type Call,
+  encodeTransactionBody,
+  type Transaction,
+  transactionId,
+} from "../chain/block/transaction.ts";
 import { partitionKey, parseStateKey, rowKey, tableKey } from "../chain/state/keys.ts";
 import { parsePartitionHead } from "../chain/state/rows.ts";
 import { logRoot, frontierRoot, LOG_HASHER } from "../chain/merkle/log.ts";
@@ -25,10 +31,21 @@ const BOB = 101;
 const CAROL = 102;
 
 const create = (table: string): Call => ({ kind: "tableCreate", namespace: "app", table });
-const put = (table: string, key: string, value: string): Call => ({ kind: "tablePut", namespace: "app", table, key: utf8(key), value: encodeValue(value) });
+const put = (table: string, key: string, value: string): Call => ({
+  kind: "tablePut",
+  namespace: "app",
+  table,
+  key: utf8(key),
+  value: encodeValue(value),
+});
 const remove = (table: string, key: string): Call => ({ kind: "tableDelete", namespace: "app", table, key: utf8(key) });
 const pay = (to: number, amount: bigint): Call => ({ kind: "transfer", to: addressAt(to), amount });
-const append = (partition: number, ...records: readonly string[]): Call => ({ kind: "logAppend", stream: "events", partition, records: records.map(utf8) });
+const append = (partition: number, ...records: readonly string[]): Call => ({
+  kind: "logAppend",
+  stream: "events",
+  partition,
+  records: records.map(utf8),
+});
 
 function chainOf(amounts: readonly bigint[] = [1_000_000n, 1_000_000n, 1_000_000n]): Chain {
   return new Chain(networkOf({ amounts }));
@@ -106,7 +123,11 @@ t.test("a table is made once, written by its owner alone, and only a row that is
   t.same(chain.state.get(rowKey("app", "users", utf8("a"))), encodeValue("1"));
   t.equal(chain.run(ALICE, put("users", "a", "2"), remove("users", "a")), "applied");
   t.equal(chain.state.get(rowKey("app", "users", utf8("a"))), undefined);
-  t.equal(chain.run(ALICE, put("users", "c", "1"), remove("users", "c"), remove("users", "c")), "row_unknown calls[2].key", "gone within the transaction");
+  t.equal(
+    chain.run(ALICE, put("users", "c", "1"), remove("users", "c"), remove("users", "c")),
+    "row_unknown calls[2].key",
+    "gone within the transaction",
+  );
   t.end();
 });
 
@@ -114,7 +135,14 @@ t.test("all calls of a transaction take effect or none, and a failed one pays", 
   const chain = chainOf();
   chain.run(ALICE, create("t"), append(0, "zero"));
   const before = new Map(chain.state.rows);
-  const failing = chain.sign(ALICE, [put("t", "k", "v"), create("u"), append(0, "lost"), append(1, "lost"), pay(BOB, 5n), pay(BOB, 1n << 60n)]);
+  const failing = chain.sign(ALICE, [
+    put("t", "k", "v"),
+    create("u"),
+    append(0, "lost"),
+    append(1, "lost"),
+    pay(BOB, 5n),
+    pay(BOB, 1n << 60n),
+  ]);
   const execution = chain.block([failing]);
   t.equal(textOf(present(execution.results[0], "result")), "balance_insufficient calls[5].amount");
   t.same(execution.appends, []);
@@ -122,10 +150,21 @@ t.test("all calls of a transaction take effect or none, and a failed one pays", 
   t.same(changed, ["account", "account", "priorities", "priorities"], "the sender, the proposer, and the turns");
   t.equal(chain.account(ALICE).nonce, 2n);
   t.equal(chain.account(BOB).balance, 1_000_000n);
-  t.equal(toHex(present(chain.state.get(partitionKey("events", 0)), "head")), toHex(present(before.get(toHex(partitionKey("events", 0))), "head")));
-  const mixed = chain.block([chain.sign(ALICE, [append(0, "one")]), chain.sign(BOB, [append(0, "stolen")]), chain.sign(ALICE, [append(0, "two")], { nonce: 3n })]);
+  t.equal(
+    toHex(present(chain.state.get(partitionKey("events", 0)), "head")),
+    toHex(present(before.get(toHex(partitionKey("events", 0))), "head")),
+  );
+  const mixed = chain.block([
+    chain.sign(ALICE, [append(0, "one")]),
+    chain.sign(BOB, [append(0, "stolen")]),
+    chain.sign(ALICE, [append(0, "two")], { nonce: 3n }),
+  ]);
   t.same(mixed.results.map(textOf), ["applied", "partition_not_owner calls[0].partition", "applied"]);
-  t.same(mixed.appends.map(({ firstIndex, records }) => [firstIndex, records.length]), [[1n, 2]], "one append a partition, without the failed one's");
+  t.same(
+    mixed.appends.map(({ firstIndex, records }) => [firstIndex, records.length]),
+    [[1n, 2]],
+    "one append a partition, without the failed one's",
+  );
   t.end();
 });
 
@@ -134,7 +173,11 @@ t.test("a partition's head commits to every record that was appended, in order",
   const stored: Uint8Array[] = [];
   for (const batch of [["a", "b"], ["c"], ["d", "e", "f"], ["g"]]) {
     const execution = chain.block([chain.sign(ALICE, [append(7, ...batch), append(2, "other")])]);
-    t.same(execution.appends.map(({ partition }) => partition), [2, 7], "sorted");
+    t.same(
+      execution.appends.map(({ partition }) => partition),
+      [2, 7],
+      "sorted",
+    );
     const mine = present(execution.appends[1], "append");
     t.equal(mine.firstIndex, BigInt(stored.length));
     stored.push(...mine.records);
@@ -146,7 +189,10 @@ t.test("a partition's head commits to every record that was appended, in order",
   t.ok(bytesEqual(head.owner, addressAt(ALICE)));
   t.equal(toHex(frontierRoot(LOG_HASHER, head.frontier)), toHex(logRoot(stored)));
   const third = ok(parseRecord(present(stored[2], "record")));
-  t.same([third.stream, third.partition, third.index, third.height, third.timeMs, third.data], ["events", 7, 2n, heightOf(2n), chain.network.genesisTimeMs + 2n, utf8("c")]);
+  t.same(
+    [third.stream, third.partition, third.index, third.height, third.timeMs, third.data],
+    ["events", 7, 2n, heightOf(2n), chain.network.genesisTimeMs + 2n, utf8("c")],
+  );
   t.end();
 });
 
@@ -157,12 +203,21 @@ t.test("a proposer leaves out in one pass what may not be in its block, and ever
   const ahead = chain.sign(ALICE, [pay(BOB, 1n)], { nonce: 1n });
   const good = [chain.sign(ALICE, [pay(BOB, 1n)]), chain.sign(ALICE, [pay(BOB, 1n << 63n)], { nonce: 1n })];
   const votes = (round: number): Evidence =>
-    doubleVoteOf(voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(1) }), voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(2) }));
+    doubleVoteOf(
+      voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(1) }),
+      voteOf(1, { height: heightOf(1n), round, blockHash: hashAt(2) }),
+    );
   chain.block([]);
   const evidence = [votes(0), votes(1), votes(0)];
   const selection = EXECUTOR.select(chain.state, [ahead, drain, unpaid, ...good], evidence, chain.context());
   t.same(selection.transactions, [drain, ...good]);
-  t.same(selection.dropped.map(({ transaction, refusal }) => [transaction, refusal.code]), [[ahead, "nonce_ahead"], [unpaid, "balance_insufficient"]]);
+  t.same(
+    selection.dropped.map(({ transaction, refusal }) => [transaction, refusal.code]),
+    [
+      [ahead, "nonce_ahead"],
+      [unpaid, "balance_insufficient"],
+    ],
+  );
   t.same(selection.evidence, [votes(0)], "one piece about a validator and height is enough");
   t.same(chain.try(selection.transactions, selection.evidence), { ok: true, value: selection.execution });
   t.end();
@@ -171,10 +226,22 @@ t.test("a proposer leaves out in one pass what may not be in its block, and ever
 t.test("a multisig account pays when its policy is met", (t) => {
   const chain = chainOf();
   const holders = [keyPairAt(1), keyPairAt(2), keyPairAt(3)];
-  const policy = ok(multisigPolicy(2, holders.map(({ publicKey }) => publicKey)));
+  const policy = ok(
+    multisigPolicy(
+      2,
+      holders.map(({ publicKey }) => publicKey),
+    ),
+  );
   const sender = addressOfPolicy(policy);
   chain.run(ALICE, { kind: "transfer", to: sender, amount: 100_000n });
-  const body = { chainId: chain.network.chainId, sender, nonce: 0n, fee: 2000n, expiry: heightOf(50n), calls: [pay(BOB, 50_000n)] };
+  const body = {
+    chainId: chain.network.chainId,
+    sender,
+    nonce: 0n,
+    fee: 2000n,
+    expiry: heightOf(50n),
+    calls: [pay(BOB, 50_000n)],
+  };
   const id = transactionId(encodeTransactionBody(body));
   const signatures = holders.slice(1).map((holder) => ({ key: holder.publicKey, signature: holder.sign(id) }));
   const transaction = assembleTransaction(body, ok(gatherAuthorisation(policy, id, signatures)));
@@ -191,14 +258,24 @@ type Step = { readonly signer: number; readonly fee: bigint; readonly calls: rea
 const word = fc.constantFrom("a", "b", "c");
 const accountArbitrary = fc.constantFrom(ALICE, BOB, CAROL, 103, 99);
 const call: fc.Arbitrary<Call> = fc.oneof(
-  fc.tuple(accountArbitrary, fc.oneof(fc.bigInt(1n, 60_000n), fc.bigInt(1n, (1n << 64n) - 1n))).map(([to, amount]) => pay(to, amount)),
+  fc
+    .tuple(accountArbitrary, fc.oneof(fc.bigInt(1n, 60_000n), fc.bigInt(1n, (1n << 64n) - 1n)))
+    .map(([to, amount]) => pay(to, amount)),
   word.map(create),
   fc.tuple(word, word, word).map(([table, key, value]) => put(table, key, value)),
   fc.tuple(word, word).map(([table, key]) => remove(table, key)),
-  fc.tuple(fc.nat(1), fc.array(word, { minLength: 1, maxLength: 3 })).map(([partition, records]) => append(partition, ...records)),
-  fc.tuple(fc.nat(5), fc.bigInt(0n, 3n)).map(([index, power]): Call => ({ kind: "validatorSet", key: keyPairAt(index).publicKey, power })),
+  fc
+    .tuple(fc.nat(1), fc.array(word, { minLength: 1, maxLength: 3 }))
+    .map(([partition, records]) => append(partition, ...records)),
+  fc
+    .tuple(fc.nat(5), fc.bigInt(0n, 3n))
+    .map(([index, power]): Call => ({ kind: "validatorSet", key: keyPairAt(index).publicKey, power })),
 );
-const stepArbitrary: fc.Arbitrary<Step> = fc.record({ signer: accountArbitrary, fee: fc.bigInt(700n, 4000n), calls: fc.array(call, { minLength: 1, maxLength: 4 }) });
+const stepArbitrary: fc.Arbitrary<Step> = fc.record({
+  signer: accountArbitrary,
+  fee: fc.bigInt(700n, 4000n),
+  calls: fc.array(call, { minLength: 1, maxLength: 4 }),
+});
 
 /** The steps whose senders can pay, as transactions of the next block. */
 function includable(chain: Chain, steps: readonly Step[]): Transaction[] {
@@ -215,62 +292,99 @@ function includable(chain: Chain, steps: readonly Step[]): Transaction[] {
 }
 
 t.test("tokens are conserved exactly, whatever a chain of blocks does", async (t) => {
-  await checkProperty(t, "supply", fc.property(fc.array(fc.array(stepArbitrary, { maxLength: 5 }), { maxLength: 5 }), (blocks) => {
-    const chain = chainOf([50_000n, 20_000n, 3000n]);
-    for (const steps of blocks) {
-      chain.block(includable(chain, steps));
-      assert(chain.state.supply() === 73_000n, `supply ${chain.state.supply()} at ${chain.height}`);
-    }
-    return true;
-  }), 80);
+  await checkProperty(
+    t,
+    "supply",
+    fc.property(fc.array(fc.array(stepArbitrary, { maxLength: 5 }), { maxLength: 5 }), (blocks) => {
+      const chain = chainOf([50_000n, 20_000n, 3000n]);
+      for (const steps of blocks) {
+        chain.block(includable(chain, steps));
+        assert(chain.state.supply() === 73_000n, `supply ${chain.state.supply()} at ${chain.height}`);
+      }
+      return true;
+    }),
+    80,
+  );
 });
 
 t.test("a failed transaction changes nothing but the fee and the nonce", async (t) => {
   let failures = 0;
-  await checkProperty(t, "atomicity", fc.property(fc.array(stepArbitrary, { maxLength: 12 }), (steps) => {
-    const chain = chainOf([50_000n, 20_000n, 3000n]);
-    for (const step of steps) {
-      const [transaction] = includable(chain, [step]);
-      if (transaction === undefined) continue;
-      const before = chain.account(step.signer);
-      const earned = chain.account(99).balance;
-      const execution = chain.block([transaction]);
-      if (execution.results[0]?.kind !== "failed") continue;
-      failures += 1;
-      const kinds = execution.updates.map(({ key }) => parseStateKey(key)?.kind);
-      assert(kinds.every((kind) => kind === "account" || kind === "priorities" || kind === "validators"), `changed ${kinds.join()}`);
-      assert(kinds.filter((kind) => kind === "account").length <= 2 && execution.appends.length === 0, "accounts and appends");
-      if (step.signer === 99) continue;
-      assert(chain.account(step.signer).balance === before.balance - step.fee, "fee");
-      assert(chain.account(step.signer).nonce === before.nonce + 1n && chain.account(99).balance === earned + step.fee, "nonce and proposer");
-    }
-    return true;
-  }), 80);
+  await checkProperty(
+    t,
+    "atomicity",
+    fc.property(fc.array(stepArbitrary, { maxLength: 12 }), (steps) => {
+      const chain = chainOf([50_000n, 20_000n, 3000n]);
+      for (const step of steps) {
+        const [transaction] = includable(chain, [step]);
+        if (transaction === undefined) continue;
+        const before = chain.account(step.signer);
+        const earned = chain.account(99).balance;
+        const execution = chain.block([transaction]);
+        if (execution.results[0]?.kind !== "failed") continue;
+        failures += 1;
+        const kinds = execution.updates.map(({ key }) => parseStateKey(key)?.kind);
+        assert(
+          kinds.every((kind) => kind === "account" || kind === "priorities" || kind === "validators"),
+          `changed ${kinds.join()}`,
+        );
+        assert(kinds.filter((kind) => kind === "account").length <= 2 && execution.appends.length === 0, "accounts and appends");
+        if (step.signer === 99) continue;
+        assert(chain.account(step.signer).balance === before.balance - step.fee, "fee");
+        assert(
+          chain.account(step.signer).nonce === before.nonce + 1n && chain.account(99).balance === earned + step.fee,
+          "nonce and proposer",
+        );
+      }
+      return true;
+    }),
+    80,
+  );
   t.ok(failures > 50, `${failures} failures seen`);
 });
 
 t.test("one block does to accounts and tables what its transactions would do in blocks of their own", async (t) => {
-  const calls = fc.array(call.filter(({ kind }) => kind !== "logAppend" && kind !== "validatorSet"), { minLength: 1, maxLength: 3 });
-  const steps = fc.array(fc.record({ signer: fc.constantFrom(ALICE, BOB, CAROL), fee: fc.bigInt(700n, 4000n), calls }), { maxLength: 8 });
-  await checkProperty(t, "blocks", fc.property(steps, (list) => {
-    const together = chainOf();
-    const transactions = includable(together, list);
-    const execution = together.block(transactions);
-    const apart = chainOf();
-    const results = transactions.flatMap((transaction) => apart.block([transaction]).results);
-    assert(JSON.stringify(results) === JSON.stringify(execution.results), "results");
-    const rowsOf = (chain: Chain): string => [...chain.state.rows].filter(([name]) => /^0[123]/.test(name)).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, value]) => `${name}=${toHex(value)}`).join();
-    return rowsOf(together) === rowsOf(apart);
-  }), 60);
+  const calls = fc.array(
+    call.filter(({ kind }) => kind !== "logAppend" && kind !== "validatorSet"),
+    { minLength: 1, maxLength: 3 },
+  );
+  const steps = fc.array(fc.record({ signer: fc.constantFrom(ALICE, BOB, CAROL), fee: fc.bigInt(700n, 4000n), calls }), {
+    maxLength: 8,
+  });
+  await checkProperty(
+    t,
+    "blocks",
+    fc.property(steps, (list) => {
+      const together = chainOf();
+      const transactions = includable(together, list);
+      const execution = together.block(transactions);
+      const apart = chainOf();
+      const results = transactions.flatMap((transaction) => apart.block([transaction]).results);
+      assert(JSON.stringify(results) === JSON.stringify(execution.results), "results");
+      const rowsOf = (chain: Chain): string =>
+        [...chain.state.rows]
+          .filter(([name]) => /^0[123]/.test(name))
+          .sort(([a], [b]) => (a < b ? -1 : 1))
+          .map(([name, value]) => `${name}=${toHex(value)}`)
+          .join();
+      return rowsOf(together) === rowsOf(apart);
+    }),
+    60,
+  );
 });
 
 t.test("equal blocks on equal states give equal bytes, sorted, each key once", (t) => {
   const [one, other] = [chainOf(), chainOf()];
-  const transactions = [one.sign(ALICE, [create("t"), put("t", "z", "1"), put("t", "a", "2")]), one.sign(BOB, [append(1, "x"), append(0, "y")])];
+  const transactions = [
+    one.sign(ALICE, [create("t"), put("t", "z", "1"), put("t", "a", "2")]),
+    one.sign(BOB, [append(1, "x"), append(0, "y")]),
+  ];
   const first = one.block(transactions);
   t.same(other.block(transactions), first);
   const names = first.updates.map(({ key }) => toHex(key));
-  t.same(names, [...new Set(names)].sort((a, b) => (a < b ? -1 : 1)));
+  t.same(
+    names,
+    [...new Set(names)].sort((a, b) => (a < b ? -1 : 1)),
+  );
   t.ok(one.state.get(tableKey("app", "t")) !== undefined);
   t.ok(bytesEqual(PROPOSER, one.context().proposer));
   t.end();

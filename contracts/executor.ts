@@ -82,7 +82,8 @@ function execute(
   if (evidence.length > EVIDENCE_MAX) return fail({ code: "evidence_count", field: "evidence", transactionIndex: undefined });
   for (const [index, piece] of evidence.entries()) {
     const done = act(run, piece);
-    if (!done.ok) return fail({ code: done.error.code, field: `evidence[${index}].${done.error.field}`, transactionIndex: undefined });
+    if (!done.ok)
+      return fail({ code: done.error.code, field: `evidence[${index}].${done.error.field}`, transactionIndex: undefined });
   }
   for (const [transactionIndex, transaction] of transactions.entries()) {
     const done = include(run, transaction);
@@ -91,7 +92,12 @@ function execute(
   return ok(finish(run));
 }
 
-function select(view: StateView, transactions: readonly Transaction[], evidence: readonly Evidence[], context: BlockContext): Selection {
+function select(
+  view: StateView,
+  transactions: readonly Transaction[],
+  evidence: readonly Evidence[],
+  context: BlockContext,
+): Selection {
   const run = begin(view, context);
   const acted: Evidence[] = [];
   for (const piece of evidence) if (acted.length < EVIDENCE_MAX && act(run, piece).ok) acted.push(piece);

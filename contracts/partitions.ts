@@ -5,7 +5,14 @@ import { encodeRecord } from "../chain/block/record.ts";
 import type { Call } from "../chain/block/transaction.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { partitionKey } from "../chain/state/keys.ts";
-import { appendRecords, emptyPartition, encodePartitionHead, ownRow, parsePartitionHead, type PartitionHead } from "../chain/state/rows.ts";
+import {
+  appendRecords,
+  emptyPartition,
+  encodePartitionHead,
+  ownRow,
+  parsePartitionHead,
+  type PartitionHead,
+} from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";
 
 /** How many records a partition has; `undefined` when nobody has made it. */
@@ -14,7 +21,10 @@ export function partitionSize(view: StateView, stream: string, partition: number
 }
 
 /** Appends as the partition's owner; who comes first makes the partition and owns it. */
-export function appendToPartition({ state, appends, sender, context }: CallScope, call: Extract<Call, { kind: "logAppend" }>): CallFault | undefined {
+export function appendToPartition(
+  { state, appends, sender, context }: CallScope,
+  call: Extract<Call, { kind: "logAppend" }>,
+): CallFault | undefined {
   const { stream, partition } = call;
   const head = headAt(state, stream, partition) ?? emptyPartition(sender);
   if (!bytesEqual(head.owner, sender)) return { code: "partition_not_owner", field: "partition" };

@@ -32,7 +32,10 @@ export function deleteRow(scope: CallScope, call: Extract<Call, { kind: "tableDe
 }
 
 /** A fault unless the table is there and the sender's. */
-function ownTable({ state, sender }: CallScope, call: { readonly namespace: string; readonly table: string }): CallFault | undefined {
+function ownTable(
+  { state, sender }: CallScope,
+  call: { readonly namespace: string; readonly table: string },
+): CallFault | undefined {
   const bytes = state.get(tableKey(call.namespace, call.table));
   if (bytes === undefined) return { code: "table_unknown", field: "table" };
   const { owner } = ownRow(parseTable(bytes), "table");

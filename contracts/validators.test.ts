@@ -26,7 +26,10 @@ function powerIn(set: ValidatorSet, index: number): bigint | undefined {
 }
 
 function misbehaviour(index: number, height: bigint): Evidence {
-  return doubleVoteOf(voteOf(index, { height: heightOf(height), blockHash: hashAt(1) }), voteOf(index, { height: heightOf(height), blockHash: hashAt(2) }));
+  return doubleVoteOf(
+    voteOf(index, { height: heightOf(height), blockHash: hashAt(1) }),
+    voteOf(index, { height: heightOf(height), blockHash: hashAt(2) }),
+  );
 }
 
 t.test("a change in block h decides from height h + 2, and not before", (t) => {
@@ -62,7 +65,14 @@ t.test("turns move on by one a block, so that everybody proposes in proportion",
     t.same(EXECUTOR.validatorsAt(chain.state, "current"), before);
     t.same(EXECUTOR.validatorsAt(chain.state, "next"), advancePriorities(before, 1));
   }
-  t.same([...turns].sort(([a], [b]) => Number(b - a)), [[4n, 40], [2n, 20], [1n, 20]]);
+  t.same(
+    [...turns].sort(([a], [b]) => Number(b - a)),
+    [
+      [4n, 40],
+      [2n, 20],
+      [1n, 20],
+    ],
+  );
   t.end();
 });
 
@@ -87,13 +97,21 @@ t.test("two conflicting votes cost a validator its place, once, and for ever", (
   const chain = chainOf([1n, 1n, 1n, 1n, 1n]);
   chain.block([]);
   chain.block([]);
-  t.match(chain.try([], [misbehaviour(2, 3n)]), { error: { code: "evidence_height", field: "evidence[0].first.height", transactionIndex: undefined } }, "its own height");
+  t.match(
+    chain.try([], [misbehaviour(2, 3n)]),
+    { error: { code: "evidence_height", field: "evidence[0].first.height", transactionIndex: undefined } },
+    "its own height",
+  );
   t.equal(powerIn(chain.block([], [misbehaviour(2, 2n)]).validators, 2), 1n, "not at the next height");
   t.equal(powerIn(chain.block([]).validators, 2), undefined, "but at the one after");
   t.ok(chain.state.get(misbehaviourKey(addressAt(2), heightOf(2n))) !== undefined);
   t.match(chain.try([], [misbehaviour(2, 2n)]), { error: { code: "evidence_repeated" } });
   t.equal(chain.try([], [misbehaviour(2, 1n)]).ok, true, "of another height it is recorded");
-  t.match(chain.try([], [misbehaviour(2, 1n), misbehaviour(2, 1n)]), { error: { code: "evidence_repeated", field: "evidence[1].first.validator" } }, "once in a block");
+  t.match(
+    chain.try([], [misbehaviour(2, 1n), misbehaviour(2, 1n)]),
+    { error: { code: "evidence_repeated", field: "evidence[1].first.validator" } },
+    "once in a block",
+  );
   t.ok(chain.state.get(tombstoneKey(addressAt(2))) !== undefined);
   t.equal(chain.run(AUTHORITY, setPower(2, 1n)), "validator_tombstoned calls[0].key");
   t.end();

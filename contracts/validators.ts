@@ -54,16 +54,22 @@ export function shiftValidators(state: Overlay): void {
 }
 
 /** A change by the authority, into the set that will decide two heights on. */
-export function changeValidator({ state, sender, context }: CallScope, call: Extract<Call, { kind: "validatorSet" }>): CallFault | undefined {
+export function changeValidator(
+  { state, sender, context }: CallScope,
+  call: Extract<Call, { kind: "validatorSet" }>,
+): CallFault | undefined {
   const authority = state.get(authorityKey());
-  if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), sender)) return { code: "authority_required", field: "key" };
-  if (call.power > 0n && state.get(tombstoneKey(addressOfKey(call.key))) !== undefined) return { code: "validator_tombstoned", field: "key" };
+  if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), sender))
+    return { code: "authority_required", field: "key" };
+  if (call.power > 0n && state.get(tombstoneKey(addressOfKey(call.key))) !== undefined)
+    return { code: "validator_tombstoned", field: "key" };
   const set = validatorsAt(state, "next");
   const updated = updateValidators(set, [{ key: call.key, power: call.power }]);
   if (!updated.ok) return { code: updated.error.code, field: updated.error.code === "validators_power_total" ? "power" : "key" };
   const count = updated.value.validators.length;
   // A set that misbehaviour has made small may still grow: only getting smaller is refused.
-  if (!context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length) return { code: "validators_few", field: "power" };
+  if (!context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length)
+    return { code: "validators_few", field: "power" };
   putValidators(state, "next", updated.value);
   return undefined;
 }
@@ -72,8 +78,10 @@ export function changeValidator({ state, sender, context }: CallScope, call: Ext
 export function admitEvidence(view: StateView, evidence: Evidence, context: BlockContext): Result<void, TransactionRefusal> {
   const { height, validator } = evidence.first;
   if (height >= context.height) return fail({ code: "evidence_height", field: "first.height" });
-  if (context.height - height > BigInt(context.parameters.evidenceAgeMax)) return fail({ code: "evidence_old", field: "first.height" });
-  if (view.get(misbehaviourKey(validator, height)) !== undefined) return fail({ code: "evidence_repeated", field: "first.validator" });
+  if (context.height - height > BigInt(context.parameters.evidenceAgeMax))
+    return fail({ code: "evidence_old", field: "first.height" });
+  if (view.get(misbehaviourKey(validator, height)) !== undefined)
+    return fail({ code: "evidence_repeated", field: "first.validator" });
   return ok(undefined);
 }
 

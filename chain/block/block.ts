@@ -21,7 +21,14 @@ import { logRoot } from "../merkle/log.ts";
 import { encodeEvidence, type Evidence, readEvidence, writeEvidence } from "./evidence.ts";
 import { readAddress, readHash, readHeight, readName, readTimeMs } from "./fields.ts";
 import type { Height } from "./height.ts";
-import { BLOCK_SIZE_BYTES_MAX, EVIDENCE_MAX, FORMAT_VERSION, RESULT_TEXT_SIZE_BYTES_MAX, TRANSACTION_SIZE_BYTES_MAX, TRANSACTIONS_MAX } from "./limits.ts";
+import {
+  BLOCK_SIZE_BYTES_MAX,
+  EVIDENCE_MAX,
+  FORMAT_VERSION,
+  RESULT_TEXT_SIZE_BYTES_MAX,
+  TRANSACTION_SIZE_BYTES_MAX,
+  TRANSACTIONS_MAX,
+} from "./limits.ts";
 import { parseTransaction, type Transaction, type TransactionError } from "./transaction.ts";
 import { type Certificate, certificateHash, readCertificate, writeCertificate } from "./vote.ts";
 
@@ -224,6 +231,10 @@ export function parseResult(bytes: Uint8Array): Result<TransactionResult, Decode
     const kind = reader.number();
     if (kind === RESULT_NUMBER.applied && length === 1) return { kind: "applied" };
     if (kind !== RESULT_NUMBER.failed || length !== 3) return reader.refuse("encoding_limit", offset);
-    return { kind: "failed", code: reader.field("code").text(RESULT_TEXT_SIZE_BYTES_MAX), field: reader.field("field").text(RESULT_TEXT_SIZE_BYTES_MAX) };
+    return {
+      kind: "failed",
+      code: reader.field("code").text(RESULT_TEXT_SIZE_BYTES_MAX),
+      field: reader.field("field").text(RESULT_TEXT_SIZE_BYTES_MAX),
+    };
   });
 }

@@ -12,16 +12,34 @@ export const REFUSALS = {
   // Encodings (crypto/codec).
   encoding_truncated: { meaning: "the bytes end inside an item", action: "send all of them" },
   encoding_trailing: { meaning: "bytes follow the last item", action: "send one item and nothing after it" },
-  encoding_not_canonical: { meaning: "the same thing has another, canonical encoding", action: "encode with this library, or follow the dag-cbor specification to the letter" },
-  encoding_type: { meaning: "an item of another type stands where this one belongs", action: "compare the encoding with the format of this version" },
-  encoding_limit: { meaning: "a length, count or number is outside what the format allows", action: "stay within chain/block/limits.ts" },
+  encoding_not_canonical: {
+    meaning: "the same thing has another, canonical encoding",
+    action: "encode with this library, or follow the dag-cbor specification to the letter",
+  },
+  encoding_type: {
+    meaning: "an item of another type stands where this one belongs",
+    action: "compare the encoding with the format of this version",
+  },
+  encoding_limit: {
+    meaning: "a length, count or number is outside what the format allows",
+    action: "stay within chain/block/limits.ts",
+  },
   encoding_depth: { meaning: "the value is nested too deeply", action: "flatten it" },
   encoding_text: { meaning: "a string is not UTF-8", action: "encode text as UTF-8, other bytes as a byte string" },
 
   // Transactions, whatever the state.
-  transaction_size: { meaning: "the transaction is larger than the network allows", action: "split it; keep large things outside and store their CID" },
-  sender_mismatch: { meaning: "the authorisation speaks for another address than the sender", action: "sign with the sender's key, or name the signer as sender" },
-  signature_invalid: { meaning: "a signature is not valid over the transaction's id", action: "sign the id of exactly these body bytes, for this chain id" },
+  transaction_size: {
+    meaning: "the transaction is larger than the network allows",
+    action: "split it; keep large things outside and store their CID",
+  },
+  sender_mismatch: {
+    meaning: "the authorisation speaks for another address than the sender",
+    action: "sign with the sender's key, or name the signer as sender",
+  },
+  signature_invalid: {
+    meaning: "a signature is not valid over the transaction's id",
+    action: "sign the id of exactly these body bytes, for this chain id",
+  },
   name_invalid: { meaning: "a name is not [a-z0-9][a-z0-9_.-]{0,63}", action: "choose another name" },
   nonce_range: { meaning: "the nonce is not a number below 2^64", action: "use the sender's next nonce" },
   expiry_range: { meaning: "the expiry is not a height below 2^63", action: "use a height a little above the current one" },
@@ -38,32 +56,62 @@ export const REFUSALS = {
   // Transactions, in the state of now.
   chain_mismatch: { meaning: "the transaction is for another network", action: "sign for this network's chain id" },
   transaction_expired: { meaning: "the expiry height has passed", action: "sign again with a later expiry" },
-  nonce_used: { meaning: "the sender has had a transaction with this nonce included", action: "if it was not this one, sign again with the next nonce" },
+  nonce_used: {
+    meaning: "the sender has had a transaction with this nonce included",
+    action: "if it was not this one, sign again with the next nonce",
+  },
   nonce_ahead: { meaning: "transactions with lower nonces are missing", action: "send those first" },
   fee_low: { meaning: "the fee is below feeMin + feePerByte * size", action: "sign again with a higher fee" },
-  balance_insufficient: { meaning: "the sender's balance does not cover the fee or the amount", action: "lower the amount, or fund the account" },
+  balance_insufficient: {
+    meaning: "the sender's balance does not cover the fee or the amount",
+    action: "lower the amount, or fund the account",
+  },
 
   // Calls that failed: the transaction is included and charged, and did nothing.
   table_exists: { meaning: "the namespace has a table of this name", action: "use it if it is yours, else choose another name" },
   table_unknown: { meaning: "there is no such table", action: "create it first" },
   table_not_owner: { meaning: "the table belongs to another account", action: "send as its owner, or make your own table" },
   row_unknown: { meaning: "there is no such row to delete", action: "nothing: it is gone" },
-  partition_not_owner: { meaning: "the partition belongs to whoever wrote to it first", action: "append to a partition of your own" },
-  authority_required: { meaning: "only the network's authority may change validators", action: "send as the authority named in the network file" },
+  partition_not_owner: {
+    meaning: "the partition belongs to whoever wrote to it first",
+    action: "append to a partition of your own",
+  },
+  authority_required: {
+    meaning: "only the network's authority may change validators",
+    action: "send as the authority named in the network file",
+  },
   validator_unknown: { meaning: "removing a validator that the next set does not have", action: "nothing: it is gone" },
-  validator_tombstoned: { meaning: "this key signed two conflicting statements and may never validate again", action: "add the operator under a new key" },
+  validator_tombstoned: {
+    meaning: "this key signed two conflicting statements and may never validate again",
+    action: "add the operator under a new key",
+  },
   validator_repeated: { meaning: "one change names a key twice", action: "name it once" },
   validator_power: { meaning: "a validator's power is negative or over 2^56", action: "use a smaller unit of power" },
   validators_power_total: { meaning: "the total power would pass 2^56", action: "use a smaller unit of power" },
   validators_none: { meaning: "no validator would be left", action: "add another one first" },
-  validators_few: { meaning: "fewer than four validators would be left, which no fault may hit", action: "add another one first" },
+  validators_few: {
+    meaning: "fewer than four validators would be left, which no fault may hit",
+    action: "add another one first",
+  },
   validators_many: { meaning: "there would be more than 128 validators", action: "remove one first" },
 
   // Certificates.
-  certificate_order: { meaning: "signatures are not in the order of the set, or one stands twice", action: "drop the certificate; whoever sent it is at fault" },
-  certificate_signer: { meaning: "a signer is not in the set that decides this height", action: "drop it; check that the set is that of the height" },
-  certificate_power: { meaning: "the signers do not hold more than two thirds of the power", action: "drop it; ask another peer" },
-  certificate_signature: { meaning: "a signature is not valid for this chain, height, round and block", action: "drop it; ask another peer" },
+  certificate_order: {
+    meaning: "signatures are not in the order of the set, or one stands twice",
+    action: "drop the certificate; whoever sent it is at fault",
+  },
+  certificate_signer: {
+    meaning: "a signer is not in the set that decides this height",
+    action: "drop it; check that the set is that of the height",
+  },
+  certificate_power: {
+    meaning: "the signers do not hold more than two thirds of the power",
+    action: "drop it; ask another peer",
+  },
+  certificate_signature: {
+    meaning: "a signature is not valid for this chain, height, round and block",
+    action: "drop it; ask another peer",
+  },
 
   // Evidence.
   evidence_mismatch: { meaning: "the two statements do not contradict each other", action: "drop it; it proves nothing" },
@@ -79,18 +127,42 @@ export const REFUSALS = {
   block_size: { meaning: "the block is larger than the format allows", action: "drop it; whoever sent it is at fault" },
   network_size: { meaning: "the network file is larger than 8 MiB", action: "fund fewer accounts at genesis" },
   network_json: { meaning: "the network file is not JSON", action: "fetch it again" },
-  network_invalid: { meaning: "a field is missing, unknown, out of range, or contradicts another", action: "correct the field that is named" },
-  network_not_canonical: { meaning: "the text is not the one that encodeNetworkFile makes", action: "fetch it again unchanged, or write it with the network command" },
-  network_hash: { meaning: "the hash in the file is not that of its content", action: "the file was changed: fetch it again from someone you trust" },
+  network_invalid: {
+    meaning: "a field is missing, unknown, out of range, or contradicts another",
+    action: "correct the field that is named",
+  },
+  network_not_canonical: {
+    meaning: "the text is not the one that encodeNetworkFile makes",
+    action: "fetch it again unchanged, or write it with the network command",
+  },
+  network_hash: {
+    meaning: "the hash in the file is not that of its content",
+    action: "the file was changed: fetch it again from someone you trust",
+  },
 
   // The mempool.
   mempool_known: { meaning: "the transaction is waiting already", action: "nothing: wait for it" },
-  mempool_nonce_gap: { meaning: "the nonce is too far ahead of the sender's next one", action: "send the transactions before it first" },
-  mempool_sender_full: { meaning: "the sender has as many transactions waiting as one may", action: "wait until some are included" },
-  mempool_replacement_fee: { meaning: "another transaction waits under this nonce, and the fee is not a tenth higher", action: "raise the fee, or wait for the other one" },
-  mempool_full: { meaning: "the mempool is full of transactions that pay at least as much a byte", action: "raise the fee, or try later" },
+  mempool_nonce_gap: {
+    meaning: "the nonce is too far ahead of the sender's next one",
+    action: "send the transactions before it first",
+  },
+  mempool_sender_full: {
+    meaning: "the sender has as many transactions waiting as one may",
+    action: "wait until some are included",
+  },
+  mempool_replacement_fee: {
+    meaning: "another transaction waits under this nonce, and the fee is not a tenth higher",
+    action: "raise the fee, or wait for the other one",
+  },
+  mempool_full: {
+    meaning: "the mempool is full of transactions that pay at least as much a byte",
+    action: "raise the fee, or try later",
+  },
   mempool_replaced: { meaning: "the sender replaced it by one with a higher fee", action: "follow the other one" },
-  mempool_evicted: { meaning: "transactions with higher fees took its place", action: "send it again, or sign again with a higher fee" },
+  mempool_evicted: {
+    meaning: "transactions with higher fees took its place",
+    action: "send it again, or sign again with a higher fee",
+  },
 } as const satisfies Record<string, Entry>;
 
 /** A code of the table. */

@@ -65,15 +65,18 @@ export function verifyEvidence(chainId: string, set: ValidatorSet, evidence: Evi
   if (first.height !== second.height || first.round !== second.round || !bytesEqual(first.validator, second.validator)) {
     return fail({ code: "evidence_mismatch", field: "second" });
   }
-  if (evidence.kind === "doubleVote" && evidence.first.step !== evidence.second.step) return fail({ code: "evidence_mismatch", field: "second.step" });
+  if (evidence.kind === "doubleVote" && evidence.first.step !== evidence.second.step)
+    return fail({ code: "evidence_mismatch", field: "second.step" });
   const order = compareStatements(evidence);
   if (order === 0) return fail({ code: "evidence_mismatch", field: "second.blockHash" });
   if (order > 0) return fail({ code: "evidence_order", field: "second" });
   const member = findValidator(set, first.validator);
   if (member === undefined) return fail({ code: "evidence_signer", field: "first.validator" });
   const [firstBytes, secondBytes] = signingBytes(chainId, evidence);
-  if (!verifySignature(member.key, firstBytes, first.signature)) return fail({ code: "evidence_signature", field: "first.signature" });
-  if (!verifySignature(member.key, secondBytes, second.signature)) return fail({ code: "evidence_signature", field: "second.signature" });
+  if (!verifySignature(member.key, firstBytes, first.signature))
+    return fail({ code: "evidence_signature", field: "first.signature" });
+  if (!verifySignature(member.key, secondBytes, second.signature))
+    return fail({ code: "evidence_signature", field: "second.signature" });
   return ok(undefined);
 }
 
@@ -128,7 +131,8 @@ export function readEvidence(reader: Reader): Evidence {
   reader.tuple(3);
   const kind = reader.number();
   if (kind === KIND_NUMBER.doubleVote) return { kind: "doubleVote", first: readVote(reader), second: readVote(reader) };
-  if (kind === KIND_NUMBER.doubleProposal) return { kind: "doubleProposal", first: readProposal(reader), second: readProposal(reader) };
+  if (kind === KIND_NUMBER.doubleProposal)
+    return { kind: "doubleProposal", first: readProposal(reader), second: readProposal(reader) };
   return reader.refuse("encoding_limit", offset);
 }
 

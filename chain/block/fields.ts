@@ -1,6 +1,5 @@
 /** Fields that several block types share, read and refused in one way. */
 
-import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Reader } from "../../crypto/codec/reader.ts";
 import type { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
@@ -58,10 +57,4 @@ export function readName(reader: Reader, field: string): string {
 
 export function readSignature(reader: Reader, field: string): Uint8Array {
   return reader.field(field).bytes(SIGNATURE_SIZE_BYTES_MAX);
-}
-
-/** Whether both are the same hash or both are absent. */
-export function sameHash(a: Hash | undefined, b: Hash | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return bytesEqual(a, b);
 }

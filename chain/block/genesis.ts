@@ -18,6 +18,7 @@ import { encodePublicKey, parsePublicKey, type PublicKey, writePublicKey } from 
 import { isName } from "./fields.ts";
 import {
   AMOUNT_MAX,
+  BLOCK_FRAME_SIZE_BYTES_MAX,
   BLOCK_SIZE_BYTES_MAX,
   BOOTSTRAP_MAX,
   BOOTSTRAP_SIZE_BYTES_MAX,
@@ -43,6 +44,7 @@ export const VALIDATOR_DELAY = 2;
 
 /** The rules that every node of a network must share. They live here and in no configuration. */
 export type Parameters = {
+  /** At least `transactionSizeBytesMax + BLOCK_FRAME_SIZE_BYTES_MAX`. */
   readonly blockSizeBytesMax: number;
   readonly transactionSizeBytesMax: number;
   /** Transactions of one block. */
@@ -131,7 +133,12 @@ export function genesisValidators(network: NetworkFile): ValidatorSet {
 /** What names a network: every header chain begins with it. */
 export function networkHash(network: NetworkFile): Hash {
   const { accounts, validators } = ordered(network);
-  const writer = new Writer().array(8).uint(network.version).text(network.chainId).uint(network.genesisTimeMs).text(network.engine);
+  const writer = new Writer()
+    .array(8)
+    .uint(network.version)
+    .text(network.chainId)
+    .uint(network.genesisTimeMs)
+    .text(network.engine);
   writer.raw(encodeParameters(network.parameters));
   if (network.authority === undefined) writer.null();
   else writer.bytes(network.authority);
@@ -190,16 +197,18 @@ export function parseNetworkFile(text: string): Result<NetworkFile, NetworkError
 }
 
 /** The first field of an otherwise well-formed network that contradicts another or is out of bounds. */
-export function contradiction(network: NetworkFile): string | undefined {
+function contradiction(network: NetworkFile): string | undefined {
   const { accounts, validators, parameters } = network;
   if (!isName(network.chainId)) return "chainId";
   if (network.genesisTimeMs < 0n || network.genesisTimeMs > TIME_MS_MAX) return "genesisTimeMs";
-  if (parameters.transactionSizeBytesMax > parameters.blockSizeBytesMax) return "parameters.transactionSizeBytesMax";
+  if (parameters.transactionSizeBytesMax + BLOCK_FRAME_SIZE_BYTES_MAX > parameters.blockSizeBytesMax)
+    return "parameters.blockSizeBytesMax";
   if (accounts.length > GENESIS_ACCOUNTS_MAX || hasRepeated(accounts.map(({ address }) => address))) return "accounts";
   if (accounts.some(({ amount }) => amount < 1n) || sum(accounts.map(({ amount }) => amount)) > AMOUNT_MAX) return "accounts";
   if (validators.length < (parameters.dev ? 1 : VALIDATORS_MIN) || validators.length > VALIDATORS_MAX) return "validators";
   if (hasRepeated(validators.map(({ key }) => addressOfKey(key)))) return "validators";
-  if (validators.some(({ power }) => power < 1n) || sum(validators.map(({ power }) => power)) > POWER_TOTAL_MAX) return "validators";
+  if (validators.some(({ power }) => power < 1n) || sum(validators.map(({ power }) => power)) > POWER_TOTAL_MAX)
+    return "validators";
   return undefined;
 }
 
@@ -224,7 +233,7 @@ const milliseconds = z.int().min(0).max(86_400_000);
 const waitMs = z.int().min(1).max(86_400_000);
 
 const parametersSchema = z.strictObject({
-  blockSizeBytesMax: z.int().min(1024).max(BLOCK_SIZE_BYTES_MAX),
+  blockSizeBytesMax: z.int().min(1).max(BLOCK_SIZE_BYTES_MAX),
   transactionSizeBytesMax: z.int().min(512).max(TRANSACTION_SIZE_BYTES_MAX),
   transactionsMax: z.int().min(1).max(TRANSACTIONS_MAX),
   evidenceAgeMax: z.int().min(1).max(1_000_000_000),

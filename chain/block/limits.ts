@@ -43,6 +43,13 @@ export const ROUND_MAX = 0x7fff_ffff;
 /** Pieces of evidence in one block; each costs two signature checks before execution. The rest wait for a later block. */
 export const EVIDENCE_MAX = 16;
 
+/**
+ * Everything in a block but its transactions: header, a certificate of the most validators and the most evidence, all
+ * with hybrid signatures, take 548 KB at most (a test builds that block). A network's blocks must hold this and one
+ * largest transaction, and a proposer who leaves it free never builds a block that is too large.
+ */
+export const BLOCK_FRAME_SIZE_BYTES_MAX = 640 * 1024;
+
 /** Amounts, fees and the whole supply are below 2^64, so that every balance is one dag-cbor integer. */
 export const AMOUNT_MAX = (1n << 64n) - 1n;
 /** The last moment that a JavaScript `Date` can show (ECMA-262, 21.4.1.1). */

@@ -56,7 +56,13 @@ export type Call =
   /** Makes a table; the sender owns it. */
   | { readonly kind: "tableCreate"; readonly namespace: string; readonly table: string }
   /** Writes a row: `value` is canonical dag-cbor. */
-  | { readonly kind: "tablePut"; readonly namespace: string; readonly table: string; readonly key: Uint8Array; readonly value: Uint8Array }
+  | {
+      readonly kind: "tablePut";
+      readonly namespace: string;
+      readonly table: string;
+      readonly key: Uint8Array;
+      readonly value: Uint8Array;
+    }
   /** Deletes a row, which must exist. */
   | { readonly kind: "tableDelete"; readonly namespace: string; readonly table: string; readonly key: Uint8Array }
   /** Appends records to one partition of a stream, made on first use and owned by its first writer. */
@@ -113,7 +119,10 @@ export type BodyError = {
 };
 
 /** Why bytes are not a transaction. */
-export type TransactionError = DecodeError | BodyError | { readonly code: "transaction_size" | "sender_mismatch"; readonly field: string };
+export type TransactionError =
+  | DecodeError
+  | BodyError
+  | { readonly code: "transaction_size" | "sender_mismatch"; readonly field: string };
 
 const CALL_NUMBER = {
   transfer: 1,
@@ -190,7 +199,8 @@ export function parseTransaction(bytes: Uint8Array): Result<Transaction, Transac
   const { bodyBytes, authorisation } = outer.value;
   const body = parseTransactionBody(bodyBytes);
   if (!body.ok) return body;
-  if (!bytesEqual(authoriserOf(authorisation), body.value.sender)) return fail({ code: "sender_mismatch", field: "authorisation" });
+  if (!bytesEqual(authoriserOf(authorisation), body.value.sender))
+    return fail({ code: "sender_mismatch", field: "authorisation" });
   return ok({ id: transactionId(bodyBytes), body: body.value, authorisation, bodyBytes, bytes });
 }
 
@@ -236,7 +246,10 @@ function faultOf(call: Call): readonly [BodyError["code"], string] | undefined {
   }
 }
 
-function tableFault(call: { readonly namespace: string; readonly table: string }): readonly [BodyError["code"], string] | undefined {
+function tableFault(call: {
+  readonly namespace: string;
+  readonly table: string;
+}): readonly [BodyError["code"], string] | undefined {
   if (!isName(call.namespace)) return ["name_invalid", "namespace"];
   return isName(call.table) ? undefined : ["name_invalid", "table"];
 }
@@ -252,7 +265,8 @@ function rowValueFault(value: Uint8Array): readonly [BodyError["code"], string] 
 
 function appendFault(call: Extract<Call, { kind: "logAppend" }>): readonly [BodyError["code"], string] | undefined {
   if (!isName(call.stream)) return ["name_invalid", "stream"];
-  if (!Number.isInteger(call.partition) || call.partition < 0 || call.partition > PARTITION_MAX) return ["partition_range", "partition"];
+  if (!Number.isInteger(call.partition) || call.partition < 0 || call.partition > PARTITION_MAX)
+    return ["partition_range", "partition"];
   if (call.records.length < 1 || call.records.length > RECORDS_MAX) return ["records_count", "records"];
   const large = call.records.findIndex((record) => record.length > RECORD_SIZE_BYTES_MAX);
   return large === -1 ? undefined : ["record_size", `records[${large}]`];

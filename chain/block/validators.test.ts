@@ -8,7 +8,15 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import { checkProperty } from "../../crypto/testing/property.ts";
 import { POWER_TOTAL_MAX, VALIDATORS_MAX } from "./limits.ts";
 import { keyPairAt, setOf } from "./testing/fixtures.ts";
-import { advancePriorities, findValidator, proposerAt, updateValidators, type ValidatorSet, validatorSetOf, validatorsHash } from "./validators.ts";
+import {
+  advancePriorities,
+  findValidator,
+  proposerAt,
+  updateValidators,
+  type ValidatorSet,
+  validatorSetOf,
+  validatorsHash,
+} from "./validators.ts";
 
 const powersArbitrary = fc.array(fc.oneof(fc.bigInt(1n, 10n), fc.bigInt(1n, 1n << 50n)), { minLength: 1, maxLength: 8 });
 
@@ -31,7 +39,8 @@ t.test("over one cycle of rounds every validator proposes exactly as often as it
   for (const powers of [[1n, 1n, 1n, 1n], [5n, 3n, 2n], [1n, 100n], [7n]]) {
     const set = setOf(powers);
     const turns = counts(set, Number(set.totalPower));
-    for (const { address, power } of set.validators) t.equal(turns.get(toHex(address)) ?? 0, Number(power), `${power} of ${set.totalPower}`);
+    for (const { address, power } of set.validators)
+      t.equal(turns.get(toHex(address)) ?? 0, Number(power), `${power} of ${set.totalPower}`);
   }
   t.end();
 });
@@ -60,41 +69,56 @@ t.test("a tie goes to the lower address", (t) => {
 });
 
 t.test("height after height, turns stay fair and priorities stay in their window", async (t) => {
-  await checkProperty(t, "fairness", fc.property(fc.array(fc.bigInt(1n, 10n), { minLength: 1, maxLength: 8 }), (powers) => {
-    let set = setOf(powers);
-    const turns = new Map<string, number>();
-    const heights = Number(set.totalPower) * 3;
-    for (let height = 0; height < heights; height += 1) {
-      const { address } = proposerAt(set, 0);
-      turns.set(toHex(address), (turns.get(toHex(address)) ?? 0) + 1);
-      set = advancePriorities(set, 1);
-      assert(spread(set) <= 2n * set.totalPower, `spread ${spread(set)} of ${set.totalPower}`);
-    }
-    // Centring moves everybody alike, so that fairness over whole cycles stays exact up to one turn.
-    return set.validators.every(({ address, power }) => Math.abs((turns.get(toHex(address)) ?? 0) - Number(power) * 3) <= 1);
-  }), 60);
+  await checkProperty(
+    t,
+    "fairness",
+    fc.property(fc.array(fc.bigInt(1n, 10n), { minLength: 1, maxLength: 8 }), (powers) => {
+      let set = setOf(powers);
+      const turns = new Map<string, number>();
+      const heights = Number(set.totalPower) * 3;
+      for (let height = 0; height < heights; height += 1) {
+        const { address } = proposerAt(set, 0);
+        turns.set(toHex(address), (turns.get(toHex(address)) ?? 0) + 1);
+        set = advancePriorities(set, 1);
+        assert(spread(set) <= 2n * set.totalPower, `spread ${spread(set)} of ${set.totalPower}`);
+      }
+      // Centring moves everybody alike, so that fairness over whole cycles stays exact up to one turn.
+      return set.validators.every(({ address, power }) => Math.abs((turns.get(toHex(address)) ?? 0) - Number(power) * 3) <= 1);
+    }),
+    60,
+  );
 });
 
 t.test("priorities never drift, whatever changes and however far apart the powers are", async (t) => {
   const change = fc.record({ index: fc.nat(9), power: fc.oneof(fc.constant(0n), fc.bigInt(1n, 10n), fc.bigInt(1n, 1n << 50n)) });
   const history = fc.array(fc.oneof(change, fc.nat(20)), { maxLength: 30 });
-  await checkProperty(t, "window", fc.property(powersArbitrary, history, (powers, events) => {
-    let set = setOf(powers);
-    for (const event of events) {
-      if (typeof event === "number") set = advancePriorities(set, event);
-      else {
-        const updated = updateValidators(set, [{ key: keyPairAt(event.index).publicKey, power: event.power }]);
-        if (updated.ok) set = updated.value;
+  await checkProperty(
+    t,
+    "window",
+    fc.property(powersArbitrary, history, (powers, events) => {
+      let set = setOf(powers);
+      for (const event of events) {
+        if (typeof event === "number") set = advancePriorities(set, event);
+        else {
+          const updated = updateValidators(set, [{ key: keyPairAt(event.index).publicKey, power: event.power }]);
+          if (updated.ok) set = updated.value;
+        }
+        const sum = set.validators.reduce((total, { priority }) => total + priority, 0n);
+        const count = BigInt(set.validators.length);
+        assert(sum > -count && sum < count * 2n, `centred: ${sum}`);
+        assert(spread(set) <= 3n * set.totalPower, `spread ${spread(set)} of ${set.totalPower}`);
+        assert(
+          set.validators.every(
+            (one, index) => index === 0 || compareBytes(present(set.validators[index - 1], "validator").address, one.address) < 0,
+          ),
+          "sorted",
+        );
+        assert(set.totalPower === set.validators.reduce((total, { power }) => total + power, 0n), "total");
       }
-      const sum = set.validators.reduce((total, { priority }) => total + priority, 0n);
-      const count = BigInt(set.validators.length);
-      assert(sum > -count && sum < count * 2n, `centred: ${sum}`);
-      assert(spread(set) <= 3n * set.totalPower, `spread ${spread(set)} of ${set.totalPower}`);
-      assert(set.validators.every((one, index) => index === 0 || compareBytes(present(set.validators[index - 1], "validator").address, one.address) < 0), "sorted");
-      assert(set.totalPower === set.validators.reduce((total, { power }) => total + power, 0n), "total");
-    }
-    return true;
-  }), 100);
+      return true;
+    }),
+    100,
+  );
 });
 
 t.test("a newcomer waits its turn, and leaving and coming back gains nothing", (t) => {
@@ -122,16 +146,40 @@ t.test("a change keeps to its bounds and names what it breaks", (t) => {
     return updated.ok ? "ok" : updated.error.code;
   };
   t.equal(codeOf([{ key: one, power: 0n }]), "ok");
-  t.equal(codeOf([{ key: one, power: 0n }, { key: other, power: 0n }]), "validators_none");
+  t.equal(
+    codeOf([
+      { key: one, power: 0n },
+      { key: other, power: 0n },
+    ]),
+    "validators_none",
+  );
   t.equal(codeOf([{ key: keyPairAt(9).publicKey, power: 0n }]), "validator_unknown");
-  t.equal(codeOf([{ key: one, power: 2n }, { key: one, power: 3n }]), "validator_repeated");
+  t.equal(
+    codeOf([
+      { key: one, power: 2n },
+      { key: one, power: 3n },
+    ]),
+    "validator_repeated",
+  );
   t.equal(codeOf([{ key: one, power: -1n }]), "validator_power");
   t.equal(codeOf([{ key: one, power: POWER_TOTAL_MAX - 1n }]), "ok", "the largest total");
   t.equal(codeOf([{ key: one, power: POWER_TOTAL_MAX }]), "validators_power_total");
   t.equal(codeOf([{ key: one, power: POWER_TOTAL_MAX + 1n }]), "validator_power");
-  const full = validatorSetOf(Array.from({ length: VALIDATORS_MAX }, (_, index) => ({ key: keyPairAt(200 + index).publicKey, power: 1n })));
+  const full = validatorSetOf(
+    Array.from({ length: VALIDATORS_MAX }, (_, index) => ({ key: keyPairAt(200 + index).publicKey, power: 1n })),
+  );
   t.equal(codeOf([{ key: one, power: 1n }], full), "validators_many");
-  t.equal(codeOf([{ key: one, power: 1n }, { key: keyPairAt(200).publicKey, power: 0n }], full), "ok", "one for one");
+  t.equal(
+    codeOf(
+      [
+        { key: one, power: 1n },
+        { key: keyPairAt(200).publicKey, power: 0n },
+      ],
+      full,
+    ),
+    "ok",
+    "one for one",
+  );
   t.end();
 });
 

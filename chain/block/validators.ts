@@ -41,17 +41,27 @@ export type ValidatorChange = { readonly key: PublicKey; readonly power: bigint 
 
 /** Why a change of a set was refused; `errors.ts` says what to do about each. */
 export type ValidatorsError = {
-  readonly code: "validator_repeated" | "validator_unknown" | "validator_power" | "validators_power_total" | "validators_none" | "validators_many";
+  readonly code:
+    | "validator_repeated"
+    | "validator_unknown"
+    | "validator_power"
+    | "validators_power_total"
+    | "validators_none"
+    | "validators_many";
 };
 
 const WINDOW_FACTOR = 2n;
 
-/** The power over which one validator or a whole set may not go. */
-export const POWER_MAX: bigint = POWER_TOTAL_MAX;
-
 /** A set from keys and powers that the caller knows to be distinct and within bounds. Priorities default to zero. */
-export function validatorSetOf(members: readonly { readonly key: PublicKey; readonly power: bigint; readonly priority?: bigint }[]): ValidatorSet {
-  const validators = members.map(({ key, power, priority }) => ({ address: addressOfKey(key), key, power, priority: priority ?? 0n }));
+export function validatorSetOf(
+  members: readonly { readonly key: PublicKey; readonly power: bigint; readonly priority?: bigint }[],
+): ValidatorSet {
+  const validators = members.map(({ key, power, priority }) => ({
+    address: addressOfKey(key),
+    key,
+    power,
+    priority: priority ?? 0n,
+  }));
   return sortedSet(validators);
 }
 
@@ -126,7 +136,7 @@ export function updateValidators(set: ValidatorSet, changes: readonly ValidatorC
   for (const [index, { address, power }] of addressed.entries()) {
     const next = addressed[index + 1];
     if (next !== undefined && bytesEqual(next.address, address)) return fail({ code: "validator_repeated" });
-    if (power < 0n || power > POWER_MAX) return fail({ code: "validator_power" });
+    if (power < 0n || power > POWER_TOTAL_MAX) return fail({ code: "validator_power" });
     const known = findValidator(set, address);
     if (power === 0n && known === undefined) return fail({ code: "validator_unknown" });
     if (power > 0n) totalBeforeRemovals += power - (known?.power ?? 0n);
@@ -134,7 +144,9 @@ export function updateValidators(set: ValidatorSet, changes: readonly ValidatorC
   const debt = -(totalBeforeRemovals + (totalBeforeRemovals >> 3n));
   const changed = new Map(addressed.map((change) => [indexOfValidator(set, change.address), change.power]));
   const kept = set.validators.map((validator, index) => ({ ...validator, power: changed.get(index) ?? validator.power }));
-  const added = addressed.filter(({ address }) => indexOfValidator(set, address) === -1).map((change) => ({ ...change, priority: debt }));
+  const added = addressed
+    .filter(({ address }) => indexOfValidator(set, address) === -1)
+    .map((change) => ({ ...change, priority: debt }));
   const validators = [...kept.filter(({ power }) => power > 0n), ...added];
   const totalPower = sum(validators.map(({ power }) => power));
   if (validators.length === 0) return fail({ code: "validators_none" });
@@ -262,7 +274,7 @@ export function parsePriorities(bytes: Uint8Array, members: ValidatorSet): Resul
 function readPower(reader: Reader): bigint {
   const offset = reader.field("power").offset;
   const power = reader.uint();
-  return power >= 1n && power <= POWER_MAX ? power : reader.refuse("encoding_limit", offset);
+  return power >= 1n && power <= POWER_TOTAL_MAX ? power : reader.refuse("encoding_limit", offset);
 }
 
 function readPriority(reader: Reader): bigint {

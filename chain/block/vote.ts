@@ -135,7 +135,14 @@ export function readProposal(reader: Reader): Proposal {
   const round = readRound(reader, "round");
   const blockHash = readHash(reader, "blockHash");
   const validRound = readValidRound(reader, round);
-  return { height, round, blockHash, validRound, validator: readAddress(reader, "validator"), signature: readSignature(reader, "signature") };
+  return {
+    height,
+    round,
+    blockHash,
+    validRound,
+    validator: readAddress(reader, "validator"),
+    signature: readSignature(reader, "signature"),
+  };
 }
 
 export function encodeProposal(proposal: Proposal): Uint8Array {
@@ -204,10 +211,16 @@ export function verifyCertificate(chainId: string, set: ValidatorSet, certificat
 }
 
 /** As `verifyCertificate`, with the signatures checked side by side where the platform has threads for it. */
-export async function verifyCertificateAsync(chainId: string, set: ValidatorSet, certificate: Certificate): Promise<Result<void, CertificateError>> {
+export async function verifyCertificateAsync(
+  chainId: string,
+  set: ValidatorSet,
+  certificate: Certificate,
+): Promise<Result<void, CertificateError>> {
   const checks = signatureChecks(chainId, set, certificate);
   if (!checks.ok) return checks;
-  const valid = await Promise.all(checks.value.map(({ key, message, signature }) => verifySignatureAsync(key, message, signature)));
+  const valid = await Promise.all(
+    checks.value.map(({ key, message, signature }) => verifySignatureAsync(key, message, signature)),
+  );
   const index = valid.indexOf(false);
   return index === -1 ? ok(undefined) : signatureRefused(index);
 }
@@ -215,7 +228,11 @@ export async function verifyCertificateAsync(chainId: string, set: ValidatorSet,
 type SignatureCheck = { readonly key: PublicKey; readonly message: Uint8Array; readonly signature: Uint8Array };
 
 /** Everything about a certificate but its signatures, and the signatures that are left to check. */
-function signatureChecks(chainId: string, set: ValidatorSet, certificate: Certificate): Result<SignatureCheck[], CertificateError> {
+function signatureChecks(
+  chainId: string,
+  set: ValidatorSet,
+  certificate: Certificate,
+): Result<SignatureCheck[], CertificateError> {
   const { height, round, blockHash } = certificate;
   const checks: SignatureCheck[] = [];
   let power = 0n;
@@ -228,7 +245,11 @@ function signatureChecks(chainId: string, set: ValidatorSet, certificate: Certif
     const member = findValidator(set, validator);
     if (member === undefined) return fail({ code: "certificate_signer", field });
     power += member.power;
-    checks.push({ key: member.key, message: voteSigningBytes(chainId, { step: "precommit", height, round, blockHash, validator }), signature });
+    checks.push({
+      key: member.key,
+      message: voteSigningBytes(chainId, { step: "precommit", height, round, blockHash, validator }),
+      signature,
+    });
   }
   if (power * 3n <= set.totalPower * 2n) return fail({ code: "certificate_power", field: "signatures" });
   return ok(checks);

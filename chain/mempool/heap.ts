@@ -50,7 +50,8 @@ export class Heap<T> {
       const left = index * 2 + 1;
       if (left >= items.length) break;
       const right = left + 1;
-      const child = right < items.length && this.#compare(present(items[right], "right"), present(items[left], "left")) < 0 ? right : left;
+      const child =
+        right < items.length && this.#compare(present(items[right], "right"), present(items[left], "left")) < 0 ? right : left;
       const below = present(items[child], "child");
       if (this.#compare(item, below) <= 0) break;
       items[index] = below;

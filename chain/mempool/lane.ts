@@ -93,7 +93,10 @@ export class Lane {
   /** What a transaction with this nonce and price would be worth here. */
   worthAt(nonce: bigint, price: bigint): bigint {
     if (nonce > this.nextNonce) return 0n;
-    return this.#entries.reduce((least, entry) => (entry.transaction.body.nonce < nonce && entry.price < least ? entry.price : least), price);
+    return this.#entries.reduce(
+      (least, entry) => (entry.transaction.body.nonce < nonce && entry.price < least ? entry.price : least),
+      price,
+    );
   }
 
   /** Whether the sender's balance covers the fees of all that waits, with `added` more and `removed` less. */

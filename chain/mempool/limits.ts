@@ -23,11 +23,11 @@ export type MempoolLimits = {
 export const MEMPOOL_LIMITS_DEFAULT: MempoolLimits = {
   countMax: 20_000,
   sizeBytesMax: 64 * 1024 * 1024,
-  // One sender may fill a hundredth of a block of 10,000, and no more than a three-hundredth of the mempool.
-  perSenderMax: 64,
+  // A busy application sends all it has from one account: a second of it, and no more than a twentieth of the mempool.
+  perSenderMax: 1_000,
   // A sixteenth: one sender alone cannot make the mempool refuse everybody else at its price.
   perSenderSizeBytesMax: 4 * 1024 * 1024,
-  nonceGapMax: 64,
+  nonceGapMax: 1_000,
   refusedMax: 20_000,
 };
 

@@ -19,7 +19,12 @@ function addressAt(index: number): Address {
 }
 
 /** A transaction of `sender`; `pad` more bytes of name make it larger. */
-function transactionOf(sender: number, nonce: number, fee: number, over: { readonly expiry?: number; readonly pad?: number } = {}): Transaction {
+function transactionOf(
+  sender: number,
+  nonce: number,
+  fee: number,
+  over: { readonly expiry?: number; readonly pad?: number } = {},
+): Transaction {
   const body = {
     chainId: CHAIN_ID,
     sender: addressAt(sender),
@@ -47,7 +52,12 @@ const ALL = { countMax: 1000, sizeBytesMax: 1 << 24 };
 
 t.test("the best price goes first, each sender's in nonce order", (t) => {
   const mempool = new Mempool();
-  const [a0, a1, b0, c0] = [transactionOf(1, 0, 1000), transactionOf(1, 1, 9000), transactionOf(2, 0, 2000), transactionOf(3, 0, 1500)];
+  const [a0, a1, b0, c0] = [
+    transactionOf(1, 0, 1000),
+    transactionOf(1, 1, 9000),
+    transactionOf(2, 0, 2000),
+    transactionOf(3, 0, 1500),
+  ];
   for (const transaction of [a1, a0, b0, c0]) t.equal(add(mempool, transaction), "ok");
   t.same(mempool.reap(ALL), [b0, c0, a0, a1], "a1 pays most and waits for a0");
   t.same(mempool.reap({ ...ALL, countMax: 2 }), [b0, c0]);
@@ -165,7 +175,11 @@ t.test("the last of a lane goes first, and a dear one behind a cheap one is wort
   add(mempool, transactionOf(3, 0, 1500));
   t.equal(codeOf(mempool, dear), "mempool_evicted");
   t.equal(codeOf(mempool, cheap), "waiting 0");
-  t.equal(add(mempool, transactionOf(1, 1, 90_000)), "mempool_full", "a sender cannot push out others from behind its own cheap one");
+  t.equal(
+    add(mempool, transactionOf(1, 1, 90_000)),
+    "mempool_full",
+    "a sender cannot push out others from behind its own cheap one",
+  );
   t.end();
 });
 
@@ -206,7 +220,9 @@ t.test("after a block goes what it included, what it made impossible, what expir
     [toHex(addressAt(1)), { nonce: 1n, balance: 1999n }],
     [toHex(addressAt(2)), { nonce: 1n, balance: 1n << 60n }],
   ]);
-  mempool.commit({ height: heightOf(7n), transactions: [included, winner] }, (sender) => present(accounts.get(toHex(sender)), "account"));
+  mempool.commit({ height: heightOf(7n), transactions: [included, winner] }, (sender) =>
+    present(accounts.get(toHex(sender)), "account"),
+  );
   t.equal(codeOf(mempool, included), "unknown", "the ledger knows it now");
   t.equal(codeOf(mempool, rival), "nonce_used");
   t.equal(codeOf(mempool, expiring), "transaction_expired");
@@ -236,66 +252,99 @@ t.test("it remembers why, up to its bound, and what others refused as well", (t)
 });
 
 t.test("a heap gives its items in order", async (t) => {
-  await checkProperty(t, "heap", fc.property(fc.array(fc.integer()), (items) => {
-    const heap = new Heap<number>((a, b) => a - b);
-    for (const item of items) heap.push(item);
-    const popped = items.map(() => heap.pop());
-    return heap.pop() === undefined && popped.every((item, index) => item === items.toSorted((a, b) => a - b)[index]);
-  }));
+  await checkProperty(
+    t,
+    "heap",
+    fc.property(fc.array(fc.integer()), (items) => {
+      const heap = new Heap<number>((a, b) => a - b);
+      for (const item of items) heap.push(item);
+      const popped = items.map(() => heap.pop());
+      return heap.pop() === undefined && popped.every((item, index) => item === items.toSorted((a, b) => a - b)[index]);
+    }),
+  );
 });
 
 // Properties.
 
 type Event =
-  | { readonly kind: "add"; readonly sender: number; readonly nonce: number; readonly fee: number; readonly pad: number; readonly expiry: number }
+  | {
+      readonly kind: "add";
+      readonly sender: number;
+      readonly nonce: number;
+      readonly fee: number;
+      readonly pad: number;
+      readonly expiry: number;
+    }
   | { readonly kind: "block"; readonly count: number }
   | { readonly kind: "drop"; readonly index: number };
 
 const eventArbitrary: fc.Arbitrary<Event> = fc.oneof(
-  { weight: 8, arbitrary: fc.record({ kind: fc.constant("add" as const), sender: fc.nat(4), nonce: fc.nat(5), fee: fc.integer({ min: 500, max: 1500 }), pad: fc.nat(40), expiry: fc.integer({ min: 1, max: 9 }) }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      kind: fc.constant("add" as const),
+      sender: fc.nat(4),
+      nonce: fc.nat(5),
+      fee: fc.integer({ min: 500, max: 1500 }),
+      pad: fc.nat(40),
+      expiry: fc.integer({ min: 1, max: 9 }),
+    }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("block" as const), count: fc.nat(4) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant("drop" as const), index: fc.nat(9) }) },
 );
 
-t.test("whatever comes, it keeps its bounds, proposes only what can be included, and accounts for everything it saw", async (t) => {
-  const limits = { countMax: 6, sizeBytesMax: 1400, perSenderMax: 3, nonceGapMax: 4, refusedMax: 1000 };
-  await checkProperty(t, "mempool", fc.property(fc.array(eventArbitrary, { maxLength: 60 }), (events) => {
-    const mempool = new Mempool(limits);
-    const accounts = new Map<string, SenderAccount>();
-    const accountOf = (sender: Address): SenderAccount => accounts.get(toHex(sender)) ?? { nonce: 0n, balance: 4000n };
-    const seen = new Map<string, Transaction>();
-    const included = new Set<string>();
-    let height = 0n;
-    for (const event of events) {
-      if (event.kind === "add") {
-        const transaction = transactionOf(event.sender, event.nonce, event.fee, event);
-        // What the executor would refuse does not get here.
-        if (transaction.body.nonce < accountOf(transaction.body.sender).nonce || transaction.body.expiry <= height) continue;
-        seen.set(toHex(transaction.id), transaction);
-        mempool.add(transaction, accountOf(transaction.body.sender));
-      } else if (event.kind === "drop") {
-        const transaction = [...mempool.transactions()][event.index];
-        if (transaction !== undefined) mempool.drop(transaction.id, { code: "balance_insufficient", field: "fee" });
-      } else {
-        const transactions = mempool.reap({ countMax: event.count, sizeBytesMax: 900 });
-        for (const { id, body } of transactions) {
-          const { nonce, balance } = accountOf(body.sender);
-          assert(body.nonce === nonce && balance >= body.fee, "reaped what cannot be included");
-          accounts.set(toHex(body.sender), { nonce: nonce + 1n, balance: balance - body.fee });
-          included.add(toHex(id));
+t.test(
+  "whatever comes, it keeps its bounds, proposes only what can be included, and accounts for everything it saw",
+  async (t) => {
+    const limits = { countMax: 6, sizeBytesMax: 1400, perSenderMax: 3, nonceGapMax: 4, refusedMax: 1000 };
+    await checkProperty(
+      t,
+      "mempool",
+      fc.property(fc.array(eventArbitrary, { maxLength: 60 }), (events) => {
+        const mempool = new Mempool(limits);
+        const accounts = new Map<string, SenderAccount>();
+        const accountOf = (sender: Address): SenderAccount => accounts.get(toHex(sender)) ?? { nonce: 0n, balance: 4000n };
+        const seen = new Map<string, Transaction>();
+        const included = new Set<string>();
+        let height = 0n;
+        for (const event of events) {
+          if (event.kind === "add") {
+            const transaction = transactionOf(event.sender, event.nonce, event.fee, event);
+            // What the executor would refuse does not get here.
+            if (transaction.body.nonce < accountOf(transaction.body.sender).nonce || transaction.body.expiry <= height) continue;
+            seen.set(toHex(transaction.id), transaction);
+            mempool.add(transaction, accountOf(transaction.body.sender));
+          } else if (event.kind === "drop") {
+            const transaction = [...mempool.transactions()][event.index];
+            if (transaction !== undefined) mempool.drop(transaction.id, { code: "balance_insufficient", field: "fee" });
+          } else {
+            const transactions = mempool.reap({ countMax: event.count, sizeBytesMax: 900 });
+            for (const { id, body } of transactions) {
+              const { nonce, balance } = accountOf(body.sender);
+              assert(body.nonce === nonce && balance >= body.fee, "reaped what cannot be included");
+              accounts.set(toHex(body.sender), { nonce: nonce + 1n, balance: balance - body.fee });
+              included.add(toHex(id));
+            }
+            height += 1n;
+            mempool.commit({ height: heightOf(height), transactions }, accountOf);
+          }
+          const waiting = [...mempool.transactions()];
+          const sizeBytes = waiting.reduce((total, { bytes }) => total + bytes.length, 0);
+          assert(mempool.count === waiting.length && mempool.sizeBytes === sizeBytes, "counts");
+          assert(waiting.length <= limits.countMax && sizeBytes <= limits.sizeBytesMax, "bounds");
+          assert(
+            waiting.every(({ body }) => body.expiry > height),
+            "expired ones are gone",
+          );
+          const places = waiting.map(({ body }) => `${toHex(body.sender)} ${body.nonce}`);
+          assert(new Set(places).size === places.length, "one transaction a nonce");
+          for (const [name, transaction] of seen)
+            assert(included.has(name) || mempool.why(transaction.id) !== undefined, "lost without a reason");
         }
-        height += 1n;
-        mempool.commit({ height: heightOf(height), transactions }, accountOf);
-      }
-      const waiting = [...mempool.transactions()];
-      const sizeBytes = waiting.reduce((total, { bytes }) => total + bytes.length, 0);
-      assert(mempool.count === waiting.length && mempool.sizeBytes === sizeBytes, "counts");
-      assert(waiting.length <= limits.countMax && sizeBytes <= limits.sizeBytesMax, "bounds");
-      assert(waiting.every(({ body }) => body.expiry > height), "expired ones are gone");
-      const places = waiting.map(({ body }) => `${toHex(body.sender)} ${body.nonce}`);
-      assert(new Set(places).size === places.length, "one transaction a nonce");
-      for (const [name, transaction] of seen) assert(included.has(name) || mempool.why(transaction.id) !== undefined, "lost without a reason");
-    }
-    return true;
-  }), 80);
-});
+        return true;
+      }),
+      80,
+    );
+  },
+);

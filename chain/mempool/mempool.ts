@@ -31,8 +31,7 @@ export type SenderAccount = { readonly nonce: bigint; readonly balance: bigint }
 /** What the mempool can say of an id. */
 export type Whereabouts =
   /** `ahead` counts the nonces that are missing before it; 0 means that the next block may take it. */
-  | { readonly kind: "waiting"; readonly ahead: number }
-  | { readonly kind: "refused"; readonly refusal: MempoolRefusal };
+  { readonly kind: "waiting"; readonly ahead: number } | { readonly kind: "refused"; readonly refusal: MempoolRefusal };
 
 /** What admitting one transaction did to others. */
 export type Added = { readonly replaced: Transaction | undefined; readonly evicted: readonly Transaction[] };
@@ -158,7 +157,10 @@ export class Mempool {
    *
    * @param accountOf - a sender's account in the state after the block
    */
-  commit(block: { readonly height: Height; readonly transactions: readonly Transaction[] }, accountOf: (sender: Address) => SenderAccount): void {
+  commit(
+    block: { readonly height: Height; readonly transactions: readonly Transaction[] },
+    accountOf: (sender: Address) => SenderAccount,
+  ): void {
     const senders = new Map<string, Address>();
     for (const { id, body } of block.transactions) {
       const key = toHex(id);
@@ -171,19 +173,23 @@ export class Mempool {
       const lane = this.#lanes.get(key);
       if (lane !== undefined) this.#follow(lane, accountOf(sender));
     }
-    for (const entry of [...this.#entries.values()]) {
+    for (const entry of this.#entries.values()) {
       if (entry.transaction.body.expiry <= block.height) this.#leave(entry, { code: "transaction_expired", field: "expiry" });
     }
   }
 
   /** The rules that only the mempool knows. Changes nothing. */
-  #judge(lane: Lane, transaction: Transaction): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
+  #judge(
+    lane: Lane,
+    transaction: Transaction,
+  ): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
     if (nonce - lane.nonce >= BigInt(this.#limits.nonceGapMax)) return fail({ code: "mempool_nonce_gap", field: "nonce" });
     const replaced = lane.at(nonce);
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
-    if (replaced === undefined && lane.entries.length >= this.#limits.perSenderMax) return fail({ code: "mempool_sender_full", field: "sender" });
+    if (replaced === undefined && lane.entries.length >= this.#limits.perSenderMax)
+      return fail({ code: "mempool_sender_full", field: "sender" });
     const laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
     if (laneSizeBytes > this.#limits.perSenderSizeBytesMax) return fail({ code: "mempool_sender_full", field: "sender" });
     if (!lane.canPay(fee, replaced?.transaction.body.fee ?? 0n)) return fail({ code: "balance_insufficient", field: "fee" });
@@ -194,7 +200,8 @@ export class Mempool {
   /** Who must go so that this one fits: tails worth strictly less than it; `undefined` when they do not suffice. */
   #makeRoom(lane: Lane, transaction: Transaction, replaced: Entry | undefined): readonly Entry[] | undefined {
     let count = this.#entries.size + (replaced === undefined ? 1 : 0) - this.#limits.countMax;
-    let sizeBytes = this.#sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0) - this.#limits.sizeBytesMax;
+    let sizeBytes =
+      this.#sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0) - this.#limits.sizeBytesMax;
     if (count <= 0 && sizeBytes <= 0) return [];
     const worth = lane.worthAt(transaction.body.nonce, priceOf(transaction));
     const victims: Entry[] = [];
@@ -258,7 +265,10 @@ export class Mempool {
     this.#refused.delete(id);
     this.#sizeBytes += transaction.bytes.length;
     this.#noteTail(lane);
-    assert(this.#entries.size <= this.#limits.countMax && this.#sizeBytes <= this.#limits.sizeBytesMax, "the mempool is over its bounds");
+    assert(
+      this.#entries.size <= this.#limits.countMax && this.#sizeBytes <= this.#limits.sizeBytesMax,
+      "the mempool is over its bounds",
+    );
   }
 
   /** Takes out an entry that is refused. */
@@ -316,7 +326,8 @@ function pushCursor(heads: Heap<Cursor>, lane: Lane, position: number, ready: nu
 
 /** Whether a transaction offers enough more than the one whose nonce it takes. */
 function outbids(transaction: Transaction, replaced: Entry): boolean {
-  const isMore = (offered: bigint, had: bigint): boolean => offered > had && offered * REPLACEMENT_DENOMINATOR >= had * REPLACEMENT_NUMERATOR;
+  const isMore = (offered: bigint, had: bigint): boolean =>
+    offered > had && offered * REPLACEMENT_DENOMINATOR >= had * REPLACEMENT_NUMERATOR;
   return isMore(transaction.body.fee, replaced.transaction.body.fee) && isMore(priceOf(transaction), replaced.price);
 }
 

@@ -191,7 +191,9 @@ function parsePartitionKey(rest: Uint8Array): StateKey | undefined {
 function parseMisbehaviourKey(rest: Uint8Array): StateKey | undefined {
   if (rest.length !== ADDRESS_SIZE_BYTES + 8) return undefined;
   const height = readU64(rest, ADDRESS_SIZE_BYTES);
-  return isHeight(height) ? { kind: "misbehaviour", address: addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES)), height: heightOf(height) } : undefined;
+  return isHeight(height)
+    ? { kind: "misbehaviour", address: addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES)), height: heightOf(height) }
+    : undefined;
 }
 
 /** The name that a zero byte ends, at the beginning of `bytes`. */
@@ -224,7 +226,10 @@ function named(prefix: number, name: string, end: number): Uint8Array {
 
 /** A prefix, two names with a zero between them, and `zerosAfter` zeros. */
 function names(prefix: number, first: string, second: string, zerosAfter: number): Uint8Array {
-  assert(isName(first) && isName(second), `not names: ${first.slice(0, NAME_SIZE_BYTES_MAX)}, ${second.slice(0, NAME_SIZE_BYTES_MAX)}`);
+  assert(
+    isName(first) && isName(second),
+    `not names: ${first.slice(0, NAME_SIZE_BYTES_MAX)}, ${second.slice(0, NAME_SIZE_BYTES_MAX)}`,
+  );
   const key = new Uint8Array(2 + first.length + second.length + zerosAfter);
   key[0] = prefix;
   writeAscii(key, 1, first);

@@ -49,7 +49,12 @@ const which = fc.constantFrom("current" as const, "next" as const);
 const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
   fc.record({ kind: fc.constant("account" as const), address: addressArbitrary }),
   fc.record({ kind: fc.constant("table" as const), namespace: anyName, table: anyName }),
-  fc.record({ kind: fc.constant("row" as const), namespace: anyName, table: anyName, key: fc.uint8Array({ minLength: 1, maxLength: 256 }) }),
+  fc.record({
+    kind: fc.constant("row" as const),
+    namespace: anyName,
+    table: anyName,
+    key: fc.uint8Array({ minLength: 1, maxLength: 256 }),
+  }),
   fc.record({ kind: fc.constant("partition" as const), stream: anyName, partition: fc.nat(65_535) }),
   fc.record({ kind: fc.constant("validators" as const), which }),
   fc.record({ kind: fc.constant("priorities" as const), which }),
@@ -94,23 +99,35 @@ t.test("every key is read back as what it names, and other bytes as nothing", as
     return key === undefined ? ({ ok: false, error: { code: "key_invalid" } } as const) : ({ ok: true, value: key } as const);
   };
   await checkDecoder(t, "state key", { valid: keyArbitrary.map(bytesOf), decode, encode: bytesOf }, 1500);
-  await checkProperty(t, "sizes", fc.property(keyArbitrary, (key) => bytesOf(key).length <= STATE_KEY_SIZE_BYTES_MAX));
+  await checkProperty(
+    t,
+    "sizes",
+    fc.property(keyArbitrary, (key) => bytesOf(key).length <= STATE_KEY_SIZE_BYTES_MAX),
+  );
   t.equal(rowKey("n".repeat(64), "t".repeat(64), new Uint8Array(256)).length, STATE_KEY_SIZE_BYTES_MAX, "the largest");
 });
 
 t.test("a range holds exactly the keys of its table, namespace, stream or kind", async (t) => {
-  await checkProperty(t, "ranges", fc.property(keyArbitrary, shortName, shortName, (key, first, second) => {
-    const bytes = bytesOf(key);
-    const isRow = key.kind === "row" && key.namespace === first && key.table === second;
-    assert(isIn(rowRange(first, second), bytes) === isRow, "rows of a table");
-    assert(isIn(tableRange(first), bytes) === (key.kind === "table" && key.namespace === first), "tables of a namespace");
-    assert(isIn(tableRange(), bytes) === (key.kind === "table"), "tables");
-    assert(isIn(partitionRange(first), bytes) === (key.kind === "partition" && key.stream === first), "partitions of a stream");
-    assert(isIn(partitionRange(), bytes) === (key.kind === "partition"), "partitions");
-    return isIn(accountRange(), bytes) === (key.kind === "account");
-  }), 500);
+  await checkProperty(
+    t,
+    "ranges",
+    fc.property(keyArbitrary, shortName, shortName, (key, first, second) => {
+      const bytes = bytesOf(key);
+      const isRow = key.kind === "row" && key.namespace === first && key.table === second;
+      assert(isIn(rowRange(first, second), bytes) === isRow, "rows of a table");
+      assert(isIn(tableRange(first), bytes) === (key.kind === "table" && key.namespace === first), "tables of a namespace");
+      assert(isIn(tableRange(), bytes) === (key.kind === "table"), "tables");
+      assert(isIn(partitionRange(first), bytes) === (key.kind === "partition" && key.stream === first), "partitions of a stream");
+      assert(isIn(partitionRange(), bytes) === (key.kind === "partition"), "partitions");
+      return isIn(accountRange(), bytes) === (key.kind === "account");
+    }),
+    500,
+  );
   const part = rowRange("a", "b", utf8("k2"), utf8("k4"));
-  t.same(["k1", "k2", "k3", "k4"].map((name) => isIn(part, rowKey("a", "b", utf8(name)))), [false, true, true, false]);
+  t.same(
+    ["k1", "k2", "k3", "k4"].map((name) => isIn(part, rowKey("a", "b", utf8(name)))),
+    [false, true, true, false],
+  );
 });
 
 t.test("every row value refuses damaged bytes or gives back what they encode", async (t) => {
@@ -118,9 +135,15 @@ t.test("every row value refuses damaged bytes or gives back what they encode", a
   await checkDecoder(t, "account", { valid: account, decode: parseAccount, encode: encodeAccount });
   const table = addressArbitrary.map((owner) => encodeTable({ owner }));
   await checkDecoder(t, "table", { valid: table, decode: parseTable, encode: encodeTable });
-  const head = fc.tuple(addressArbitrary, fc.array(fc.uint8Array({ maxLength: 4 }), { maxLength: 9 })).map(([owner, records]) => encodePartitionHead(appendRecords(emptyPartition(owner), records)));
+  const head = fc
+    .tuple(addressArbitrary, fc.array(fc.uint8Array({ maxLength: 4 }), { maxLength: 9 }))
+    .map(([owner, records]) => encodePartitionHead(appendRecords(emptyPartition(owner), records)));
   await checkDecoder(t, "partition head", { valid: head, decode: parsePartitionHead, encode: encodePartitionHead });
-  await checkDecoder(t, "authority", { valid: addressArbitrary.map(encodeAuthority), decode: parseAuthority, encode: encodeAuthority });
+  await checkDecoder(t, "authority", {
+    valid: addressArbitrary.map(encodeAuthority),
+    decode: parseAuthority,
+    encode: encodeAuthority,
+  });
   await checkDecoder(t, "acted at", { valid: heightArbitrary.map(encodeActedAt), decode: parseActedAt, encode: encodeActedAt });
 });
 
@@ -133,39 +156,51 @@ t.test("a row of our own that does not decode stops the node", (t) => {
 type Event = { readonly kind: "put" | "delete" | "checkpoint" | "revert"; readonly key: number; readonly value: number };
 
 t.test("an overlay reads what was written, goes back to any checkpoint, and lists exactly what changed", async (t) => {
-  const event: fc.Arbitrary<Event> = fc.record({ kind: fc.constantFrom("put", "delete", "put", "checkpoint", "revert"), key: fc.nat(5), value: fc.nat(255) });
-  const base = new Map<string, Uint8Array>([0, 1, 2].map((key) => [toHex(Uint8Array.of(0xf0, key)), Uint8Array.of(key)] as const));
-  await checkProperty(t, "overlay", fc.property(fc.array(event, { maxLength: 40 }), (events) => {
-    const overlay = new Overlay({ get: (key) => base.get(toHex(key)) });
-    let model = new Map<string, Uint8Array>(base);
-    let written = new Set<string>();
-    const saved: { point: ReturnType<Overlay["checkpoint"]>; model: Map<string, Uint8Array>; written: Set<string> }[] = [];
-    for (const { kind, key, value } of events) {
-      const bytes = Uint8Array.of(0xf0, key);
-      if (kind === "put") {
-        overlay.put(bytes, Uint8Array.of(value));
-        model.set(toHex(bytes), Uint8Array.of(value));
-        written.add(toHex(bytes));
-      } else if (kind === "delete") {
-        overlay.delete(bytes);
-        model.delete(toHex(bytes));
-        written.add(toHex(bytes));
-      } else if (kind === "checkpoint") saved.push({ point: overlay.checkpoint(), model: new Map(model), written: new Set(written) });
-      else {
-        const last = saved.pop();
-        if (last !== undefined) {
-          overlay.revert(last.point);
-          ({ model, written } = last);
+  const event: fc.Arbitrary<Event> = fc.record({
+    kind: fc.constantFrom("put", "delete", "put", "checkpoint", "revert"),
+    key: fc.nat(5),
+    value: fc.nat(255),
+  });
+  const base = new Map<string, Uint8Array>(
+    [0, 1, 2].map((key) => [toHex(Uint8Array.of(0xf0, key)), Uint8Array.of(key)] as const),
+  );
+  await checkProperty(
+    t,
+    "overlay",
+    fc.property(fc.array(event, { maxLength: 40 }), (events) => {
+      const overlay = new Overlay({ get: (key) => base.get(toHex(key)) });
+      let model = new Map<string, Uint8Array>(base);
+      let written = new Set<string>();
+      const saved: { point: ReturnType<Overlay["checkpoint"]>; model: Map<string, Uint8Array>; written: Set<string> }[] = [];
+      for (const { kind, key, value } of events) {
+        const bytes = Uint8Array.of(0xf0, key);
+        if (kind === "put") {
+          overlay.put(bytes, Uint8Array.of(value));
+          model.set(toHex(bytes), Uint8Array.of(value));
+          written.add(toHex(bytes));
+        } else if (kind === "delete") {
+          overlay.delete(bytes);
+          model.delete(toHex(bytes));
+          written.add(toHex(bytes));
+        } else if (kind === "checkpoint")
+          saved.push({ point: overlay.checkpoint(), model: new Map(model), written: new Set(written) });
+        else {
+          const last = saved.pop();
+          if (last !== undefined) {
+            overlay.revert(last.point);
+            ({ model, written } = last);
+          }
         }
+        assert(toHex(overlay.get(bytes) ?? new Uint8Array(0)) === toHex(model.get(toHex(bytes)) ?? new Uint8Array(0)), "read");
       }
-      assert(toHex(overlay.get(bytes) ?? new Uint8Array(0)) === toHex(model.get(toHex(bytes)) ?? new Uint8Array(0)), "read");
-    }
-    const changes = overlay.changes();
-    const expected = [...written].sort((a, b) => (a < b ? -1 : 1)).filter((name) => model.has(name) || base.has(name));
-    assert(changes.map(({ key }) => toHex(key)).join() === expected.join(), "changed keys, sorted");
-    return changes.every(({ key, value }) => {
-      const now = model.get(toHex(key));
-      return value === undefined ? now === undefined : now !== undefined && bytesEqual(now, value);
-    });
-  }), 300);
+      const changes = overlay.changes();
+      const expected = [...written].sort((a, b) => (a < b ? -1 : 1)).filter((name) => model.has(name) || base.has(name));
+      assert(changes.map(({ key }) => toHex(key)).join() === expected.join(), "changed keys, sorted");
+      return changes.every(({ key, value }) => {
+        const now = model.get(toHex(key));
+        return value === undefined ? now === undefined : now !== undefined && bytesEqual(now, value);
+      });
+    }),
+    300,
+  );
 });

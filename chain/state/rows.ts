@@ -93,6 +93,7 @@ export function parseActedAt(bytes: Uint8Array): Result<Height, DecodeError> {
 
 /** The value of a row that we wrote. @throws `state_corrupt` when it does not parse: the store gave back another. */
 export function ownRow<T>(parsed: Result<T, Coded>, row: string): T {
-  if (!parsed.ok) throw new CodedError("state_corrupt", { message: `a state row does not decode`, row, reason: parsed.error.code });
+  if (!parsed.ok)
+    throw new CodedError("state_corrupt", { message: `a state row does not decode`, row, reason: parsed.error.code });
   return parsed.value;
 }

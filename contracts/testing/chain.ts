@@ -63,7 +63,13 @@ export class Chain {
   /** The context of the next block. */
   context(): BlockContext {
     const { chainId, parameters, genesisTimeMs } = this.network;
-    return { chainId, parameters, proposer: PROPOSER, height: heightOf(this.height + 1n), timeMs: genesisTimeMs + this.height + 1n };
+    return {
+      chainId,
+      parameters,
+      proposer: PROPOSER,
+      height: heightOf(this.height + 1n),
+      timeMs: genesisTimeMs + this.height + 1n,
+    };
   }
 
   account(index: number): Account {
@@ -72,7 +78,11 @@ export class Chain {
   }
 
   /** A transaction signed by key pair `signer`, with its next nonce unless said otherwise. */
-  sign(signer: number, calls: readonly Call[], over: { readonly nonce?: bigint; readonly fee?: bigint; readonly expiry?: bigint; readonly chainId?: string } = {}): Transaction {
+  sign(
+    signer: number,
+    calls: readonly Call[],
+    over: { readonly nonce?: bigint; readonly fee?: bigint; readonly expiry?: bigint; readonly chainId?: string } = {},
+  ): Transaction {
     return signTransaction(
       {
         chainId: over.chainId ?? this.network.chainId,
@@ -112,6 +122,9 @@ export function textOf(result: TransactionResult): string {
 
 /** The value of a success. */
 export function ok<T>(result: Result<T>): T {
-  assert(result.ok, result.ok ? "" : JSON.stringify(result.error, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)));
+  assert(
+    result.ok,
+    result.ok ? "" : JSON.stringify(result.error, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)),
+  );
   return result.value;
 }

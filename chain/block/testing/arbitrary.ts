@@ -26,14 +26,30 @@ const roundArbitrary = fc.oneof(fc.nat(30), fc.nat(0x7fff_ffff));
 const signatureArbitrary = fc.uint8Array({ maxLength: 80 });
 const rowKeyArbitrary = fc.uint8Array({ minLength: 1, maxLength: 40 });
 const rowValueArbitrary = fc
-  .oneof(fc.string({ maxLength: 20 }), fc.nat(), fc.constant(null), fc.array(fc.nat(), { maxLength: 4 }), fc.dictionary(fc.string({ maxLength: 4 }), fc.boolean(), { maxKeys: 3, noNullPrototype: true }))
+  .oneof(
+    fc.string({ maxLength: 20 }),
+    fc.nat(),
+    fc.constant(null),
+    fc.array(fc.nat(), { maxLength: 4 }),
+    fc.dictionary(fc.string({ maxLength: 4 }), fc.boolean(), { maxKeys: 3, noNullPrototype: true }),
+  )
   .map((value) => encodeValue(value));
 
 /** Any call, one of each kind as likely as another. */
 export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
-  fc.record({ kind: fc.constant("transfer" as const), to: addressArbitrary, amount: amountArbitrary.map((amount) => (amount === 0n ? 1n : amount)) }),
+  fc.record({
+    kind: fc.constant("transfer" as const),
+    to: addressArbitrary,
+    amount: amountArbitrary.map((amount) => (amount === 0n ? 1n : amount)),
+  }),
   fc.record({ kind: fc.constant("tableCreate" as const), namespace: nameArbitrary, table: nameArbitrary }),
-  fc.record({ kind: fc.constant("tablePut" as const), namespace: nameArbitrary, table: nameArbitrary, key: rowKeyArbitrary, value: rowValueArbitrary }),
+  fc.record({
+    kind: fc.constant("tablePut" as const),
+    namespace: nameArbitrary,
+    table: nameArbitrary,
+    key: rowKeyArbitrary,
+    value: rowValueArbitrary,
+  }),
   fc.record({ kind: fc.constant("tableDelete" as const), namespace: nameArbitrary, table: nameArbitrary, key: rowKeyArbitrary }),
   fc.record({
     kind: fc.constant("logAppend" as const),
@@ -41,7 +57,11 @@ export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
     partition: fc.nat(65_535),
     records: fc.array(fc.uint8Array({ maxLength: 20 }), { minLength: 1, maxLength: 4 }),
   }),
-  fc.record({ kind: fc.constant("validatorSet" as const), key: fc.nat(SIGNERS - 1).map((index) => keyPairAt(index).publicKey), power: fc.bigInt(0n, 1n << 56n) }),
+  fc.record({
+    kind: fc.constant("validatorSet" as const),
+    key: fc.nat(SIGNERS - 1).map((index) => keyPairAt(index).publicKey),
+    power: fc.bigInt(0n, 1n << 56n),
+  }),
 );
 
 /** A signed transaction with any valid body. */
@@ -70,7 +90,14 @@ export const voteArbitrary: fc.Arbitrary<Vote> = fc.record({
 });
 
 export const proposalArbitrary: fc.Arbitrary<Proposal> = fc
-  .record({ height: heightArbitrary, round: roundArbitrary, blockHash: hashArbitrary, back: fc.nat(), validator: addressArbitrary, signature: signatureArbitrary })
+  .record({
+    height: heightArbitrary,
+    round: roundArbitrary,
+    blockHash: hashArbitrary,
+    back: fc.nat(),
+    validator: addressArbitrary,
+    signature: signatureArbitrary,
+  })
   .map(({ back, ...proposal }) => ({ ...proposal, validRound: Math.max(-1, proposal.round - 1 - (back % 5)) }));
 
 export const certificateArbitrary: fc.Arbitrary<Certificate> = fc.record({

@@ -65,14 +65,27 @@ export function voteOf(signer: number, vote: Partial<Omit<Vote, "validator" | "s
 /** A signed proposal of key pair `signer`. */
 export function proposalOf(signer: number, proposal: Partial<Omit<Proposal, "validator" | "signature">>): Proposal {
   const keyPair = keyPairAt(signer);
-  const unsigned = { height: heightOf(5n), round: 3, blockHash: hashAt(1), validRound: -1, ...proposal, validator: addressOfKey(keyPair.publicKey) };
+  const unsigned = {
+    height: heightOf(5n),
+    round: 3,
+    blockHash: hashAt(1),
+    validRound: -1,
+    ...proposal,
+    validator: addressOfKey(keyPair.publicKey),
+  };
   return { ...unsigned, signature: keyPair.sign(proposalSigningBytes(CHAIN_ID, unsigned)) };
 }
 
 /** The certificate that these signers of `set` make, in the order of the set. */
-export function certificateOf(set: ValidatorSet, signers: readonly number[], vote: Partial<Pick<Certificate, "height" | "round" | "blockHash">> = {}): Certificate {
+export function certificateOf(
+  set: ValidatorSet,
+  signers: readonly number[],
+  vote: Partial<Pick<Certificate, "height" | "round" | "blockHash">> = {},
+): Certificate {
   const votes = signers.map((signer) => voteOf(signer, vote));
-  const ordered = set.validators.flatMap(({ address }) => votes.filter(({ validator }) => validator.every((byte, index) => byte === address[index])));
+  const ordered = set.validators.flatMap(({ address }) =>
+    votes.filter(({ validator }) => validator.every((byte, index) => byte === address[index])),
+  );
   const { height, round, blockHash } = present(ordered[0], "vote");
   return {
     height,
@@ -84,5 +97,8 @@ export function certificateOf(set: ValidatorSet, signers: readonly number[], vot
 
 /** The power that these signers hold in `set`. */
 export function powerOf(set: ValidatorSet, signers: readonly number[]): bigint {
-  return signers.reduce((total, signer) => total + (findValidator(set, addressOfKey(keyPairAt(signer).publicKey))?.power ?? 0n), 0n);
+  return signers.reduce(
+    (total, signer) => total + (findValidator(set, addressOfKey(keyPairAt(signer).publicKey))?.power ?? 0n),
+    0n,
+  );
 }
