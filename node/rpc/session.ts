@@ -8,7 +8,7 @@ import { type Address, addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import type { TransactionResult } from "../../chain/block/block.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
-import { type Height, heightOf } from "../../chain/block/height.ts";
+import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
 import { type Call, signTransaction, type Transaction, type TransactionBody } from "../../chain/block/transaction.ts";
 import type { PyralogClient, Verified } from "./client.ts";
 import { type CallOptions, TRANSPORT_CODES } from "./transport.ts";
@@ -134,11 +134,20 @@ export class AccountSession {
     const known = this.client.headHeight;
     if (known !== undefined && nowMs - this.#headAtMs < HEAD_AGE_MS_MAX) return known;
     this.#headAtMs = nowMs;
-    return (await this.client.head({ signal })).verified.height;
+    return await atGenesis(async () => (await this.client.head({ signal })).verified.height, GENESIS_HEIGHT);
   }
 
   async #loadNonce(options: SendOptions): Promise<bigint> {
-    const { value } = await this.client.account(this.address, { signal: options.signal });
-    return value.nonce;
+    return await atGenesis(async () => (await this.client.account(this.address, { signal: options.signal })).value.nonce, 0n);
+  }
+}
+
+/** Before the first block nothing can be proven, but the first transaction may be sent: what is assumed is then refused if wrong. */
+async function atGenesis<T>(ask: () => Promise<T>, assumed: T): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    if (error instanceof CodedError && error.code === "height_none") return assumed;
+    throw error;
   }
 }
