@@ -95,14 +95,14 @@ export class CandidateKeeper {
 
   /** Forgets the proposals that `isKept` refuses, and every block that neither a proposal nor `pinned` names. */
   retain(isKept: (proposal: Proposal) => boolean, pinned: readonly string[]): void {
-    for (const [round, candidates] of [...this.#rounds]) {
+    for (const [round, candidates] of this.#rounds) {
       const kept = candidates.filter(({ proposal }) => isKept(proposal));
       if (kept.length === 0) this.#rounds.delete(round);
       else this.#rounds.set(round, kept);
     }
     const named = new Set(pinned);
     for (const candidates of this.#rounds.values()) for (const { proposal } of candidates) named.add(valueOf(proposal.blockHash));
-    for (const value of [...this.#blocks.keys()]) if (!named.has(value)) this.#blocks.delete(value);
+    for (const value of this.#blocks.keys()) if (!named.has(value)) this.#blocks.delete(value);
     for (const value of pinned) assert(this.#blocks.has(value), `pinned block ${value} is gone`);
   }
 }

@@ -27,13 +27,12 @@ import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { doubleProposalOf, doubleVoteOf } from "../../chain/block/evidence.ts";
-import { type Height, nextHeight } from "../../chain/block/height.ts";
+import type { Height } from "../../chain/block/height.ts";
 import { ROUND_MAX } from "../../chain/block/limits.ts";
 import { findValidator, proposerAt, type ValidatorSet } from "../../chain/block/validators.ts";
 import type { Certificate, Proposal, Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Engine, Input, Unsigned } from "../engine.ts";
 import { type Candidate, CandidateKeeper } from "./candidates.ts";
-import { HeldMessages } from "./held.ts";
 import { PAST_PROPOSAL_ROUNDS_MAX, PROPOSAL_ROUNDS_AHEAD_MAX } from "./limits.ts";
 import { type ConsensusMessage, heightOfMessage, roundOfMessage } from "./message.ts";
 import { PendingMessages } from "./pending.ts";
@@ -104,7 +103,7 @@ type Instance = {
   /** The record of the last signed word. */
   spoken: number;
   /** Promises of the write-ahead log whose votes it does not hold. */
-  promised: readonly Unsigned[];
+  promised: readonly Omit<Vote, "signature">[];
   /** Our proposals, recorded but not durable yet, by the sequence of the record. */
   readonly recorded: Map<number, ConsensusMessage>;
   /** What we said of this round and the one before: what may be repeated. */
@@ -118,13 +117,12 @@ type Instance = {
   repeatMark: string;
 };
 
-/** The engine. One instance runs all heights, one after the other. */
+/** The engine. It runs one height after the other, and keeps nothing from one to the next. */
 export class TendermintEngine implements Engine<ConsensusMessage> {
   readonly name = "tendermint";
   readonly #chainId: string;
   readonly #self: Address | undefined;
   readonly #parameters: TendermintParameters;
-  readonly #held = new HeldMessages();
   #instance: Instance | undefined;
   #effects: Fx[] = [];
   #nowMs = 0;
@@ -137,7 +135,10 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     for (const ms of [parameters.timeoutProposeMs, parameters.timeoutPrevoteMs, parameters.timeoutPrecommitMs]) {
       assert(Number.isSafeInteger(ms) && ms > 0, `timeout is ${ms} ms`);
     }
-    assert(Number.isSafeInteger(parameters.timeoutGrowthMs) && parameters.timeoutGrowthMs >= 0, `growth is ${parameters.timeoutGrowthMs} ms`);
+    assert(
+      Number.isSafeInteger(parameters.timeoutGrowthMs) && parameters.timeoutGrowthMs >= 0,
+      `growth is ${parameters.timeoutGrowthMs} ms`,
+    );
     this.#chainId = options.chainId;
     this.#self = options.self;
     this.#parameters = parameters;
@@ -145,8 +146,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
 
   /** Takes one input; what it returns is to be done in order. Inputs about earlier heights do nothing. */
   step(input: Input<ConsensusMessage>): readonly Fx[] {
-    assert(input.atMs >= this.#nowMs, `time went from ${this.#nowMs} to ${input.atMs}`);
-    this.#nowMs = input.atMs;
+    this.#nowMs = Math.max(this.#nowMs, input.atMs);
     this.#effects = [];
     if (input.kind === "start") this.#onStart(input.height, input.validators);
     else if (this.#instance !== undefined) this.#onInput(this.#instance, input);
@@ -219,9 +219,6 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     this.#instance = instance;
     this.#enterRound(instance, 0, { isRestoring: false });
     this.#scheduleRepeat(instance);
-    for (const { from, message } of this.#held.take()) {
-      if (heightOfMessage(message) === height) this.#onMessage(instance, from, message);
-    }
   }
 
   #onInput(instance: Instance, input: Exclude<Input<ConsensusMessage>, { readonly kind: "start" }>): void {
@@ -232,7 +229,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
         this.#onRestore(instance, input.record);
         return;
       case "tick":
-        this.#onTick(instance, input.atMs);
+        this.#onTick(instance);
         return;
       case "message":
         this.#onMessage(instance, input.from, input.message);
@@ -258,22 +255,20 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     this.#applyRules(instance);
   }
 
-  #onTick(instance: Instance, atMs: number): void {
+  #onTick(instance: Instance): void {
     this.#applyRules(instance);
     for (const timeout of TIMEOUTS) {
       const deadline = instance.deadlines.get(timeout);
-      if (deadline === undefined || deadline > atMs) continue;
+      if (deadline === undefined || deadline > this.#nowMs) continue;
       instance.deadlines.delete(timeout);
       this.#run(instance, { kind: "timeout", timeout, round: instance.rounds.round });
       this.#applyRules(instance);
     }
-    if (instance.rounds.step !== "decided" && instance.repeatAtMs <= atMs) this.#repeat(instance);
+    if (instance.rounds.step !== "decided" && instance.repeatAtMs <= this.#nowMs) this.#repeat(instance);
   }
 
   #onMessage(instance: Instance, from: string, message: ConsensusMessage): void {
-    const height = heightOfMessage(message);
-    if (height === nextHeight(instance.height)) this.#held.hold(from, message);
-    if (height !== instance.height || instance.rounds.step === "decided") return;
+    if (heightOfMessage(message) !== instance.height || instance.rounds.step === "decided") return;
     const isWanted = message.kind === "vote" ? instance.votes.wants(message.vote) : this.#wantsProposal(instance, message);
     if (!isWanted || !instance.pending.hasRoom(from, message)) return;
     this.#id += 1;
@@ -291,7 +286,10 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     const { rounds, voter } = instance;
     if (height !== instance.height || round !== rounds.round || voter === undefined) return;
     if (!this.#isProposer(instance, round) || rounds.valid !== undefined || this.#hasProposed(instance, round)) return;
-    assert(block.header.height === height && block.header.chainId === this.#chainId, `built a block of ${block.header.chainId} ${block.header.height}`);
+    assert(
+      block.header.height === height && block.header.chainId === this.#chainId,
+      `built a block of ${block.header.chainId} ${block.header.height}`,
+    );
     instance.candidates.hold(block);
     this.#run(instance, { kind: "built", value: valueOf(block.hash) });
     this.#applyRules(instance);
@@ -345,17 +343,16 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
         return;
       }
       case "promise": {
-        const { kind: _, ...promise } = record;
-        instance.promised = [...instance.promised, { kind: "vote", vote: { ...promise, validator: instance.voter } }];
-        instance.rounds = restoreVote(instance.rounds, promise.step, promise.round, promise.blockHash === undefined ? undefined : valueOf(promise.blockHash));
-        // Ends the restoring, when no record is left and nothing else happens.
+        const { height, step, round, blockHash } = record;
+        instance.promised = [...instance.promised, { step, height, round, blockHash, validator: instance.voter }];
+        instance.rounds = restoreVote(instance.rounds, step, round, blockHash === undefined ? undefined : valueOf(blockHash));
+        // Wakes us when no record is left and nothing else happens.
         this.#effects.push({ kind: "timer", atMs: this.#nowMs });
         return;
       }
       case "vote": {
         const { vote } = record;
-        const isKept = ({ kind, vote: promise }: Unsigned & { readonly kind: "vote" }): boolean => kind === "vote" && promise.round === vote.round && promise.step === vote.step;
-        instance.promised = instance.promised.filter((what) => what.kind !== "vote" || !isKept(what));
+        instance.promised = instance.promised.filter(({ round, step }) => round !== vote.round || step !== vote.step);
         instance.votes.add(vote);
         this.#sayAgain(instance, { kind: "vote", vote });
         return;
@@ -367,7 +364,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
 
   /** After a restart: votes that were promised and perhaps signed, but whose signatures we do not have. */
   #resumeSpeaking(instance: Instance): void {
-    for (const what of instance.promised) instance.speeches.push({ what, block: undefined, after: 0 });
+    for (const vote of instance.promised) instance.speeches.push({ what: { kind: "vote", vote }, block: undefined, after: 0 });
     instance.promised = [];
     this.#signNext(instance);
   }
@@ -514,7 +511,8 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     const before = instance.rounds;
     const { state, outputs } = onRoundEvent(before, event);
     instance.rounds = state;
-    if (state.valid !== undefined && state.valid !== before.valid) this.#recordPolka(instance, state.valid.round, state.valid.value);
+    if (state.valid !== undefined && state.valid !== before.valid)
+      this.#recordPolka(instance, state.valid.round, state.valid.value);
     for (const output of outputs) this.#perform(instance, output);
   }
 
@@ -545,12 +543,15 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
 
   #enterRound(instance: Instance, round: number, options: { readonly isRestoring: boolean }): void {
     assert(round <= ROUND_MAX, `round ${round}`);
-    if (round > 0 && !options.isRestoring && instance.voter !== undefined) this.#persist(instance, { kind: "round", height: instance.height, round });
+    if (round > 0 && !options.isRestoring && instance.voter !== undefined)
+      this.#persist(instance, { kind: "round", height: instance.height, round });
     instance.deadlines.clear();
     instance.own = instance.own.filter((message) => roundOfMessage(message) >= round - 1);
     const pinned = pinnedRounds(instance);
     const { locked, valid } = instance.rounds;
-    const blocks = [locked, valid].flatMap((pin) => (pin === undefined || instance.candidates.block(pin.value) === undefined ? [] : [pin.value]));
+    const blocks = [locked, valid].flatMap((pin) =>
+      pin === undefined || instance.candidates.block(pin.value) === undefined ? [] : [pin.value],
+    );
     instance.votes.moveTo(round, pinned);
     instance.candidates.retain((proposal) => this.#keepsProposal(instance, proposal, round, pinned), blocks);
     if (options.isRestoring) instance.rounds = { ...instance.rounds, step: "unstarted" };
@@ -558,7 +559,9 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   }
 
   #keepsProposal(instance: Instance, proposal: Proposal, round: number, pinned: ReadonlySet<number>): boolean {
-    return proposal.round >= round - PAST_PROPOSAL_ROUNDS_MAX || pinned.has(proposal.round) || this.#hasQuorum(instance, proposal);
+    return (
+      proposal.round >= round - PAST_PROPOSAL_ROUNDS_MAX || pinned.has(proposal.round) || this.#hasQuorum(instance, proposal)
+    );
   }
 
   #schedule(instance: Instance, timeout: Timeout, round: number): void {
@@ -589,9 +592,14 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   #vote(instance: Instance, step: VoteStep, round: number, value: string | undefined): void {
     const { voter, height } = instance;
     if (voter === undefined) return;
-    const blockHash: Hash | undefined = value === undefined ? undefined : present(instance.candidates.block(value), "voted block").hash;
+    const blockHash: Hash | undefined =
+      value === undefined ? undefined : present(instance.candidates.block(value), "voted block").hash;
     const after = this.#persist(instance, { kind: "promise", height, step, round, blockHash });
-    instance.speeches.push({ what: { kind: "vote", vote: { step, height, round, blockHash, validator: voter } }, block: undefined, after });
+    instance.speeches.push({
+      what: { kind: "vote", vote: { step, height, round, blockHash, validator: voter } },
+      block: undefined,
+      after,
+    });
     this.#signNext(instance);
   }
 
@@ -661,7 +669,10 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     const { height, candidates, recordedBlocks } = instance;
     if (!recordedBlocks.has(value)) {
       recordedBlocks.add(value);
-      const found = candidates.rounds().flatMap((known) => candidates.of(known)).find(({ proposal }) => valueOf(proposal.blockHash) === value);
+      const found = candidates
+        .rounds()
+        .flatMap((known) => candidates.of(known))
+        .find(({ proposal }) => valueOf(proposal.blockHash) === value);
       const { proposal, block } = present(found, "proposal of a valid block");
       this.#persist(instance, { kind: "proposal", height, message: { kind: "proposal", proposal, block } });
     }

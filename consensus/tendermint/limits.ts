@@ -35,12 +35,3 @@ export const PENDING_PROPOSALS_PER_PEER_MAX = 2;
 
 /** Copies of one vote, alike but for the signature, that are checked side by side: all but one must be forged. */
 export const PENDING_COPIES_MAX = 8;
-
-/** Peers of which messages for the next height are held until it starts: neighbours finish a height moments apart. */
-export const NEXT_HEIGHT_PEERS_MAX = 64;
-
-/** Messages held of each, of which at most one may be a proposal. */
-export const NEXT_HEIGHT_PER_PEER_MAX = 128;
-
-/** Proposals held in all. */
-export const NEXT_HEIGHT_PROPOSALS_MAX = 4;

@@ -14,7 +14,15 @@ import { ZERO_HASH } from "../../crypto/hash/hash.ts";
 import { type Block, encodeBlock, evidenceRoot, parseBlock, transactionsRoot } from "../../chain/block/block.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
-import { certificateHash, type Proposal, readProposal, readVote, type Vote, writeProposal, writeVote } from "../../chain/block/vote.ts";
+import {
+  certificateHash,
+  type Proposal,
+  readProposal,
+  readVote,
+  type Vote,
+  writeProposal,
+  writeVote,
+} from "../../chain/block/vote.ts";
 
 /** A proposal and the block that it names. */
 export type ProposalMessage = { readonly kind: "proposal"; readonly proposal: Proposal; readonly block: Block };

@@ -11,6 +11,7 @@ import t from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { isQuorum } from "../quorum/threshold.ts";
+import { engineConformance } from "../testing/conformance.ts";
 import { type Conduct, type Faults, type NetworkOptions, type NetworkReport, runNetwork, Violation } from "../testing/network.ts";
 import { Random } from "../testing/random.ts";
 import { TENDERMINT } from "../testing/tendermint-kind.ts";
@@ -18,8 +19,28 @@ import { World } from "../testing/world.ts";
 import type { ConsensusMessage } from "./message.ts";
 import { valueOf } from "./votes.ts";
 
-const CALM: Faults = { lossRate: 0, duplicateRate: 0, delayMsMax: 20, slowRate: 0, crashRate: 0, recordCrashRate: 0, blackoutRate: 0, partitionRate: 0, syncMsMax: 3 };
-const ROUGH: Faults = { lossRate: 120, duplicateRate: 100, delayMsMax: 80, slowRate: 30, crashRate: 40, recordCrashRate: 20, blackoutRate: 80, partitionRate: 100, syncMsMax: 40 };
+const CALM: Faults = {
+  lossRate: 0,
+  duplicateRate: 0,
+  delayMsMax: 20,
+  slowRate: 0,
+  crashRate: 0,
+  recordCrashRate: 0,
+  blackoutRate: 0,
+  partitionRate: 0,
+  syncMsMax: 3,
+};
+const ROUGH: Faults = {
+  lossRate: 120,
+  duplicateRate: 100,
+  delayMsMax: 80,
+  slowRate: 30,
+  crashRate: 40,
+  recordCrashRate: 20,
+  blackoutRate: 80,
+  partitionRate: 100,
+  syncMsMax: 40,
+};
 
 /** Sets in which the conducts below leave more than 2/3 of the power honest. */
 const POWERS: readonly (readonly bigint[])[] = [
@@ -37,7 +58,8 @@ function optionsOf(seed: number): NetworkOptions {
   const names = random.shuffle(world.members.map(({ name }) => name)).slice(0, liars);
   const conducts = new Map<string, Conduct>();
   // A quarter of the networks is honest throughout; crashes alone must not harm it.
-  if (seed % 4 !== 3) for (const [index, name] of names.entries()) conducts.set(name, (seed + index) % 2 === 0 ? "equivocator" : "silent");
+  if (seed % 4 !== 3)
+    for (const [index, name] of names.entries()) conducts.set(name, (seed + index) % 2 === 0 ? "equivocator" : "silent");
   return {
     seed,
     world,
@@ -50,9 +72,23 @@ function optionsOf(seed: number): NetworkOptions {
   };
 }
 
+t.test("Tendermint keeps the contract of every engine", (t) => {
+  engineConformance(t, TENDERMINT);
+  t.end();
+});
+
 t.test("four honest validators on a calm network decide every height in its first round", (t) => {
   const world = new World([1n, 1n, 1n, 1n]);
-  const options = { seed: 1, world, conducts: new Map(), observers: 1, faults: CALM, healAtMs: 5000, heightsAfterHealing: 5, boundMs: 5000 };
+  const options = {
+    seed: 1,
+    world,
+    conducts: new Map(),
+    observers: 1,
+    faults: CALM,
+    healAtMs: 5000,
+    heightsAfterHealing: 5,
+    boundMs: 5000,
+  };
   const report = runNetwork(TENDERMINT, options);
   t.ok(report.heights >= 40, `${report.heights} heights`);
   t.equal(report.roundMax, 0);
@@ -94,8 +130,20 @@ t.test("with less than 1/3 faulty there is one chain, and it grows once the netw
 
 t.test("with more than 1/3 silent nothing is decided, and nothing wrong either", (t) => {
   const world = new World([1n, 1n, 1n, 1n]);
-  const conducts = new Map<string, Conduct>([["v1", "silent"], ["v2", "silent"]]);
-  const options = { seed: 5, world, conducts, observers: 0, faults: CALM, healAtMs: 1000, heightsAfterHealing: 1, boundMs: 20_000 };
+  const conducts = new Map<string, Conduct>([
+    ["v1", "silent"],
+    ["v2", "silent"],
+  ]);
+  const options = {
+    seed: 5,
+    world,
+    conducts,
+    observers: 0,
+    faults: CALM,
+    healAtMs: 1000,
+    heightsAfterHealing: 1,
+    boundMs: 20_000,
+  };
   t.throws(() => runNetwork(TENDERMINT, options), /no progress to height 1/);
   t.end();
 });
@@ -128,12 +176,15 @@ function checkLocks(options: NetworkOptions, report: NetworkReport<ConsensusMess
   for (const [where, words] of said) {
     const height = where.slice(0, where.indexOf("/"));
     const locks = words.filter(({ step }) => step === "precommit");
-    for (const { round, value } of locks) if (!hasPolka(height, round, value)) throw new Violation(`seed ${options.seed}: precommit without a polka at ${where} round ${round}`);
+    for (const { round, value } of locks)
+      if (!hasPolka(height, round, value))
+        throw new Violation(`seed ${options.seed}: precommit without a polka at ${where} round ${round}`);
     for (const word of words.filter(({ step }) => step === "prevote")) {
       const lock = locks.filter(({ round }) => round < word.round).toSorted((a, b) => b.round - a.round)[0];
       if (lock === undefined || lock.value === word.value) continue;
       const rounds = Array.from({ length: word.round - lock.round }, (_, index) => lock.round + index);
-      if (!rounds.some((round) => hasPolka(height, round, word.value))) throw new Violation(`seed ${options.seed}: a lock was broken at ${where} round ${word.round}`);
+      if (!rounds.some((round) => hasPolka(height, round, word.value)))
+        throw new Violation(`seed ${options.seed}: a lock was broken at ${where} round ${word.round}`);
     }
   }
 }

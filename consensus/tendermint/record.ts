@@ -31,7 +31,13 @@ export type WalRecord =
   | { readonly kind: "proposal"; readonly height: Height; readonly message: ProposalMessage }
   /** Prevotes of one round for one block, never empty. */
   | { readonly kind: "polka"; readonly height: Height; readonly votes: readonly Vote[] }
-  | { readonly kind: "promise"; readonly height: Height; readonly step: VoteStep; readonly round: number; readonly blockHash: Hash | undefined }
+  | {
+      readonly kind: "promise";
+      readonly height: Height;
+      readonly step: VoteStep;
+      readonly round: number;
+      readonly blockHash: Hash | undefined;
+    }
   | { readonly kind: "vote"; readonly height: Height; readonly vote: Vote };
 
 const TAG = { round: 0, proposal: 1, polka: 2, promise: 3, vote: 4 } as const satisfies Record<WalRecord["kind"], number>;

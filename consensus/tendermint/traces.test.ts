@@ -13,10 +13,22 @@ import type { Block } from "../../chain/block/block.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import type { Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Input } from "../engine.ts";
-import { fieldOf, type ItfRecord, type ItfTrace, type ItfValue, listOf, mapOf, numberOf, readTraces, textOf, variantOf } from "../testing/itf.ts";
+import {
+  fieldOf,
+  type ItfRecord,
+  type ItfTrace,
+  type ItfValue,
+  listOf,
+  mapOf,
+  numberOf,
+  readTraces,
+  textOf,
+  variantOf,
+} from "../testing/itf.ts";
 import { CHAIN_ID, type Member, testBlock, World } from "../testing/world.ts";
 import { TendermintEngine } from "./engine.ts";
 import type { ConsensusMessage } from "./message.ts";
+import { parseRecord } from "./record.ts";
 import { initialRoundState, onRoundEvent, type RoundEvent, type RoundOutput, type RoundState, type Timeout } from "./rounds.ts";
 import { type Threshold, valueOf, VoteKeeper } from "./votes.ts";
 
@@ -57,7 +69,12 @@ function eventOf(model: ItfValue): RoundEvent {
       return { kind: "proposal", value: "invalid", valid: false };
     case "ProposalAndPolkaPreviousAndValidCInput": {
       const [proposed, validRound] = listOf(body);
-      return { kind: "proposalAndPolka", value: present(value(present(proposed, "value")), "value"), validRound: numberOf(present(validRound, "round")), valid: true };
+      return {
+        kind: "proposalAndPolka",
+        value: present(value(present(proposed, "value")), "value"),
+        validRound: numberOf(present(validRound, "round")),
+        valid: true,
+      };
     }
     case "ProposalAndPolkaAndInvalidCInput":
       return { kind: "proposalAndPolka", value: "invalid", validRound: 0, valid: false };
@@ -93,7 +110,10 @@ function outputsOf(model: ItfValue): readonly RoundOutput[] {
       return [];
     case "GetValueAndScheduleTimeoutOutput": {
       const { round } = heightAndRound(body);
-      return [{ kind: "schedule", timeout: "propose", round }, { kind: "build", round }];
+      return [
+        { kind: "schedule", timeout: "propose", round },
+        { kind: "build", round },
+      ];
     }
     case "TimeoutOutput": {
       const [round, timeout] = listOf(body);
@@ -101,10 +121,22 @@ function outputsOf(model: ItfValue): readonly RoundOutput[] {
     }
     case "ProposalOutput":
       return [
-        { kind: "propose", round: numberOf(fieldOf(body, "round")), value: textOf(fieldOf(body, "proposal")), validRound: numberOf(fieldOf(body, "validRound")) },
+        {
+          kind: "propose",
+          round: numberOf(fieldOf(body, "round")),
+          value: textOf(fieldOf(body, "proposal")),
+          validRound: numberOf(fieldOf(body, "validRound")),
+        },
       ];
     case "VoteOutput":
-      return [{ kind: "vote", step: stepOf(fieldOf(body, "voteType")), round: numberOf(fieldOf(body, "round")), value: value(fieldOf(body, "valueId")) }];
+      return [
+        {
+          kind: "vote",
+          step: stepOf(fieldOf(body, "voteType")),
+          round: numberOf(fieldOf(body, "round")),
+          value: value(fieldOf(body, "valueId")),
+        },
+      ];
     case "SkipRoundOutput":
       return [{ kind: "enter", round: numberOf(body) }];
     case "DecidedOutput": {
@@ -123,7 +155,8 @@ function outputsOf(model: ItfValue): readonly RoundOutput[] {
  *   so the precommit timeout is scheduled twice; our machine holds to "for the first time" (line 47).
  */
 function expectedOutputs(before: RoundState, event: RoundEvent, model: readonly RoundOutput[]): readonly RoundOutput[] {
-  if (event.kind === "newRound" && model[0]?.kind === "propose") return [{ kind: "schedule", timeout: "propose", round: event.round }, ...model];
+  if (event.kind === "newRound" && model[0]?.kind === "propose")
+    return [{ kind: "schedule", timeout: "propose", round: event.round }, ...model];
   if (event.kind === "precommitAny" && before.precommitTimeoutScheduled) return [];
   return model;
 }
@@ -142,7 +175,14 @@ function shown(state: RoundState): Record<string, unknown> {
 }
 
 function shownModel(state: ItfValue): Record<string, unknown> {
-  const steps = { NoStep: "unstarted", UnstartedStep: "unstarted", ProposeStep: "propose", PrevoteStep: "prevote", PrecommitStep: "precommit", CommitStep: "decided" };
+  const steps = {
+    NoStep: "unstarted",
+    UnstartedStep: "unstarted",
+    ProposeStep: "propose",
+    PrevoteStep: "prevote",
+    PrecommitStep: "precommit",
+    CommitStep: "decided",
+  };
   return {
     height: numberOf(fieldOf(state, "height")),
     round: numberOf(fieldOf(state, "round")),
@@ -163,7 +203,11 @@ t.test("the round machine makes every transition that the specification's state 
       if (index > 0) {
         const event = eventOf(fieldOf(step, "input"));
         const { state: next, outputs } = onRoundEvent(state, event);
-        t.same(outputs, expectedOutputs(state, event, outputsOf(fieldOf(step, "output"))), `${trace.name} step ${index}: outputs of ${event.kind}`);
+        t.same(
+          outputs,
+          expectedOutputs(state, event, outputsOf(fieldOf(step, "output"))),
+          `${trace.name} step ${index}: outputs of ${event.kind}`,
+        );
         state = next;
       }
       t.same(shown(state), shownModel(fieldOf(step, "state")), `${trace.name} step ${index}: state`);
@@ -175,12 +219,16 @@ t.test("the round machine makes every transition that the specification's state 
 /** One model network of a trace: its variables carry the name of the instance that made them. */
 function instancesOf(trace: ItfTrace): readonly string[] {
   const names = new Set<string>();
-  for (const state of trace.states) for (const name of Object.keys(state)) if (name.endsWith("::system")) names.add(name.slice(0, -"::system".length));
+  for (const state of trace.states)
+    for (const name of Object.keys(state)) if (name.endsWith("::system")) names.add(name.slice(0, -"::system".length));
   return [...names];
 }
 
 /** The states in which an instance exists, from its first on. */
-function statesOf(trace: ItfTrace, instance: string): readonly { readonly system: ReadonlyMap<ItfValue, ItfValue>; readonly history: ItfValue }[] {
+function statesOf(
+  trace: ItfTrace,
+  instance: string,
+): readonly { readonly system: ReadonlyMap<ItfValue, ItfValue>; readonly history: ItfValue }[] {
   return trace.states.flatMap((state) => {
     const system = state[`${instance}::system`];
     const history = state[`${instance}::_hist`];
@@ -205,7 +253,12 @@ t.test("the round machine follows every validator through the specification's mu
             const event = eventOf(present(listOf(entry)[0], "input"));
             const transition = onRoundEvent(state, event);
             const isLast = entry === executed.at(-1);
-            if (isLast) t.same(transition.outputs, expectedOutputs(state, event, outputsOf(fieldOf(history, "output"))), `${trace.name} ${index} ${validator}: ${event.kind}`);
+            if (isLast)
+              t.same(
+                transition.outputs,
+                expectedOutputs(state, event, outputsOf(fieldOf(history, "output"))),
+                `${trace.name} ${index} ${validator}: ${event.kind}`,
+              );
             state = transition.state;
             events += 1;
           }
@@ -268,7 +321,12 @@ class Cast {
   block(label: string): Block {
     const known = this.#blocks.get(label);
     if (known !== undefined) return known;
-    const block = testBlock({ height: heightOf(0n), label, proposer: ZERO_HASH as unknown as Member["address"], isInvalid: label === "invalid" });
+    const block = testBlock({
+      height: heightOf(0n),
+      label,
+      proposer: ZERO_HASH as unknown as Member["address"],
+      isInvalid: label === "invalid",
+    });
     this.#blocks.set(label, block);
     this.values.set(label, valueOf(block.hash));
     return block;
@@ -312,8 +370,9 @@ type Effects = readonly Effect<ConsensusMessage>[];
 const TIMEOUTS_MS = { propose: 1000, precommit: 1_000_000, prevote: 1_000_000_000 } as const;
 
 /**
- * One engine under a model validator's inputs. Nothing ever becomes durable here, so the engine does not count its own
- * messages by itself: they come back to it through the network, in the order in which the model delivers them.
+ * One engine under a model validator's inputs. Its guard refuses everything, so that the engine never counts its own
+ * words by itself: they come back to it through the network, when the model delivers them. What it would have said is
+ * seen in its promises and in its requests to sign.
  */
 class Replay {
   readonly #cast: Cast;
@@ -323,7 +382,12 @@ class Replay {
 
   constructor(cast: Cast, self: Member) {
     this.#cast = cast;
-    const parameters = { timeoutProposeMs: TIMEOUTS_MS.propose, timeoutPrevoteMs: TIMEOUTS_MS.prevote, timeoutPrecommitMs: TIMEOUTS_MS.precommit, timeoutGrowthMs: 0 };
+    const parameters = {
+      timeoutProposeMs: TIMEOUTS_MS.propose,
+      timeoutPrevoteMs: TIMEOUTS_MS.prevote,
+      timeoutPrecommitMs: TIMEOUTS_MS.precommit,
+      timeoutGrowthMs: 0,
+    };
     this.#engine = new TendermintEngine({ chainId: CHAIN_ID, self: self.address, parameters });
   }
 
@@ -380,20 +444,32 @@ class Replay {
     const atMs = this.#nowMs;
     for (const effect of effects) {
       switch (effect.kind) {
+        case "persist": {
+          const record = parseRecord(effect.record);
+          if (record.ok && record.value.kind === "promise")
+            this.outputs.push(told(record.value.step, record.value.round, record.value.blockHash));
+          this.#step({ kind: "persisted", sequence: effect.sequence, atMs });
+          break;
+        }
         case "sign":
-          this.outputs.push(effect.what.kind === "vote" ? told(effect.what.vote.step, effect.what.vote.round, effect.what.vote.blockHash) : told("proposal", effect.what.proposal.round, effect.what.proposal.blockHash));
-          this.#step({ kind: "signed", id: effect.id, signature: this.#cast.world.sign(effect.what), atMs });
+          if (effect.what.kind === "proposal")
+            this.outputs.push(told("proposal", effect.what.proposal.round, effect.what.proposal.blockHash));
+          this.#step({ kind: "signed", id: effect.id, signature: undefined, atMs });
           break;
         case "verify":
           this.#step({ kind: "verified", id: effect.id, valid: true, atMs });
           break;
         case "judge":
-          this.#step({ kind: "judged", blockHash: effect.blockHash, valid: effect.blockHash !== this.#cast.block("invalid").hash, atMs });
+          this.#step({
+            kind: "judged",
+            blockHash: effect.blockHash,
+            valid: effect.blockHash !== this.#cast.block("invalid").hash,
+            atMs,
+          });
           break;
         case "final":
           this.outputs.push(told("decided", effect.certificate.round, effect.block.hash));
           break;
-        case "persist":
         case "send":
         case "build":
         case "timer":
@@ -414,7 +490,8 @@ function told(what: string, round: number, blockHash: Uint8Array | undefined): s
 /** What the model has said so far, in the words of `told`. */
 function modelTold(cast: Cast, output: ItfValue): readonly string[] {
   return outputsOf(output).flatMap((entry) => {
-    if (entry.kind === "vote") return [told(entry.step, entry.round, entry.value === undefined ? undefined : cast.block(entry.value).hash)];
+    if (entry.kind === "vote")
+      return [told(entry.step, entry.round, entry.value === undefined ? undefined : cast.block(entry.value).hash)];
     if (entry.kind === "propose") return [told("proposal", entry.round, cast.block(entry.value).hash)];
     if (entry.kind === "decide") return [told("decided", entry.round, cast.block(entry.value).hash)];
     return [];
@@ -426,9 +503,18 @@ t.test("engines given the specification's messages and timeouts say what its val
   for (const trace of readTraces("line")) {
     for (const instance of instancesOf(trace)) {
       const states = statesOf(trace, instance);
-      const powers = [...mapOf(fieldOf(fieldOf([...(states[0] as { system: ReadonlyMap<ItfValue, ItfValue> }).system.values()][0] as ItfValue, "es"), "valset"))];
+      const powers = [
+        ...mapOf(
+          fieldOf(
+            fieldOf([...(states[0] as { system: ReadonlyMap<ItfValue, ItfValue> }).system.values()][0] as ItfValue, "es"),
+            "valset",
+          ),
+        ),
+      ];
       // The model's turns begin with the second validator.
-      const turns = [...powers.slice(1), ...powers.slice(0, 1)].map(([name, power]) => [textOf(name), BigInt(numberOf(power))] as const);
+      const turns = [...powers.slice(1), ...powers.slice(0, 1)].map(
+        ([name, power]) => [textOf(name), BigInt(numberOf(power))] as const,
+      );
       const cast = new Cast(turns);
       const replays = new Map<string, Replay>();
       const said = new Map<string, string[]>();
@@ -444,13 +530,19 @@ t.test("engines given the specification's messages and timeouts say what its val
         replay.take(fieldOf(history, "input"), numberOf(fieldOf(model, "height")));
         words.push(...modelTold(cast, fieldOf(history, "output")));
 
-        const isSettled = variantOf(fieldOf(fieldOf(node, "es"), "pendingStepChange")).tag === "NoStep" && listOf(fieldOf(fieldOf(node, "es"), "pendingInputs")).length === 0;
+        const isSettled =
+          variantOf(fieldOf(fieldOf(node, "es"), "pendingStepChange")).tag === "NoStep" &&
+          listOf(fieldOf(fieldOf(node, "es"), "pendingInputs")).length === 0;
         if (!isSettled) continue;
         settled += 1;
         const where = `${trace.name} ${instance} ${index} ${actor}`;
         const { height: _, step, round, lockedRound, validRound } = shownModel(model);
         const status = present(replay.status(), "status");
-        t.same({ step: status.step, round: status.round, lockedRound: status.lockedRound, validRound: status.validRound }, { step, round, lockedRound, validRound }, `${where}: state`);
+        t.same(
+          { step: status.step, round: status.round, lockedRound: status.lockedRound, validRound: status.validRound },
+          { step, round, lockedRound, validRound },
+          `${where}: state`,
+        );
         t.same(replay.outputs, words, `${where}: what was said`);
       }
     }
@@ -469,5 +561,7 @@ function isNews(states: ReturnType<typeof statesOf>, index: number): boolean {
 }
 
 function plain(model: ItfValue): string {
-  return JSON.stringify(model, (_, entry: unknown) => (typeof entry === "bigint" ? `${entry}` : entry instanceof Map ? [...entry] : entry));
+  return JSON.stringify(model, (_, entry: unknown) =>
+    typeof entry === "bigint" ? `${entry}` : entry instanceof Map ? [...entry] : entry,
+  );
 }

@@ -75,7 +75,7 @@ export class VoteKeeper {
     assert(round >= this.#round, `round went from ${this.#round} to ${round}`);
     this.#round = round;
     this.#pinned = pinned;
-    for (const known of [...this.#rounds.keys()]) if (!this.#isKept(known)) this.#rounds.delete(known);
+    for (const known of this.#rounds.keys()) if (!this.#isKept(known)) this.#rounds.delete(known);
     for (const [signer, rounds] of this.#future) {
       const left = rounds.filter((future) => future > round);
       if (left.length === 0) this.#future.delete(signer);

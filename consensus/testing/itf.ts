@@ -27,7 +27,9 @@ export function readTraces(prefix: string): readonly ItfTrace[] {
     .toSorted();
   assert(names.length > 0, `no traces called ${prefix}* in ${FOLDER.pathname}`);
   return names.map((name) => {
-    const parsed = JSON.parse(gunzipSync(readFileSync(new URL(name, FOLDER))).toString("utf8")) as { readonly states: readonly unknown[] };
+    const parsed = JSON.parse(gunzipSync(readFileSync(new URL(name, FOLDER))).toString("utf8")) as {
+      readonly states: readonly unknown[];
+    };
     return { name: name.slice(0, -".itf.json.gz".length), states: parsed.states.map((state) => revive(state) as ItfRecord) };
   });
 }
@@ -43,7 +45,8 @@ function revive(json: unknown): ItfValue {
     const [name, value] = first;
     if (name === "#bigint") return BigInt(value as string);
     if (name === "#tup" || name === "#set") return (value as readonly unknown[]).map(revive);
-    if (name === "#map") return new Map((value as readonly [unknown, unknown][]).map(([key, entry]) => [revive(key), revive(entry)]));
+    if (name === "#map")
+      return new Map((value as readonly [unknown, unknown][]).map(([key, entry]) => [revive(key), revive(entry)]));
   }
   return Object.fromEntries(entries.map(([name, value]) => [name, revive(value)]));
 }

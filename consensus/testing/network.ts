@@ -93,7 +93,12 @@ type Packet<M> =
 type WalEntry = { readonly record: Uint8Array; readonly sequence: number };
 
 /** A word and its slot: heights, then rounds, then proposal, prevote, precommit. */
-type Word = { readonly slot: string; readonly order: readonly [bigint, bigint, bigint]; readonly word: string; readonly isProposal: boolean };
+export type Word = {
+  readonly slot: string;
+  readonly order: readonly [bigint, bigint, bigint];
+  readonly word: string;
+  readonly isProposal: boolean;
+};
 
 type SimulatedNode<M> = {
   readonly name: string;
@@ -111,12 +116,15 @@ type SimulatedNode<M> = {
   /** The newest word that was signed: like the real guard, it remembers no other, and it survives crashes. */
   guard: Word | undefined;
   readonly said: Map<string, string>;
+  /** For the next height: neighbours finish one moments apart. */
+  early: { readonly from: string; readonly message: M }[];
   partition: number;
   askedAtMs: number;
 };
 
 const BLOCKS_PER_ANSWER_MAX = 8;
 const ASK_PERIOD_MS = 50;
+const EARLY_MESSAGES_MAX = 256;
 
 /** Runs one network to its end. Throws `Violation`. */
 export function runNetwork<M extends object>(kind: EngineKind<M>, options: NetworkOptions): NetworkReport<M> {
@@ -146,7 +154,10 @@ class Network<M extends object> {
     this.#options = options;
     this.#world = options.world;
     this.#random = new Random(options.seed);
-    const names = [...options.world.members.map(({ name }) => name), ...Array.from({ length: options.observers }, (_, index) => `observer${index + 1}`)];
+    const names = [
+      ...options.world.members.map(({ name }) => name),
+      ...Array.from({ length: options.observers }, (_, index) => `observer${index + 1}`),
+    ];
     this.#nodes = names.map((name) => this.#newNode(name));
   }
 
@@ -164,8 +175,12 @@ class Network<M extends object> {
       if (!this.#isHealed) continue;
       target ??= targets() + BigInt(this.#options.heightsAfterHealing);
       const healingMs = this.#nowMs - this.#options.healAtMs;
-      if (this.#nodes.every((node) => node.conduct !== "honest" || BigInt(node.chain.length) >= (target as bigint))) return this.#report(healingMs);
-      if (healingMs > this.#options.boundMs) this.#violated(`no progress to height ${target}: ${this.#nodes.map((node) => `${node.name} ${node.chain.length}`).join(", ")}`);
+      if (this.#nodes.every((node) => node.conduct !== "honest" || BigInt(node.chain.length) >= (target as bigint)))
+        return this.#report(healingMs);
+      if (healingMs > this.#options.boundMs)
+        this.#violated(
+          `no progress to height ${target}: ${this.#nodes.map((node) => `${node.name} ${node.chain.length}`).join(", ")}`,
+        );
     }
   }
 
@@ -198,6 +213,7 @@ class Network<M extends object> {
       outbox: [],
       guard: undefined,
       said: new Map(),
+      early: [],
       partition: 0,
       askedAtMs: -ASK_PERIOD_MS,
     };
@@ -235,6 +251,7 @@ class Network<M extends object> {
     node.engine = undefined;
     node.life += 1;
     node.outbox = [];
+    node.early = [];
     const synced = node.log.filter(({ sequence }) => sequence <= node.durable).length;
     const kept = this.#random.between(synced, node.log.length);
     this.#recordsLost += node.log.length - kept;
@@ -251,12 +268,24 @@ class Network<M extends object> {
     node.durable = 0;
     this.#start(node);
     for (const record of records) this.#step(node, (atMs) => ({ kind: "restore", record, atMs }));
+    this.#hearEarly(node);
   }
 
   #start(node: SimulatedNode<M>): void {
     const height = heightOf(BigInt(node.chain.length) + 1n);
     node.started = height;
     this.#step(node, (atMs) => ({ kind: "start", height, validators: this.#world.set, atMs }));
+  }
+
+  #startNext(node: SimulatedNode<M>): void {
+    this.#start(node);
+    this.#hearEarly(node);
+  }
+
+  #hearEarly(node: SimulatedNode<M>): void {
+    const early = node.early.filter(({ message }) => this.#kind.heightOf(message) === node.started);
+    node.early = [];
+    for (const { from, message } of early) this.#step(node, (atMs) => ({ kind: "message", from, message, atMs }));
   }
 
   // ---- a node's driver
@@ -290,7 +319,8 @@ class Network<M extends object> {
         node.log.push({ record: effect.record, sequence: effect.sequence });
         const { syncMsMax, recordCrashRate } = this.#options.faults;
         this.#later(node, random.between(0, syncMsMax), () => this.#synced(node, effect.sequence));
-        if (!this.#isHealed && random.happens(recordCrashRate)) this.#later(node, random.between(0, syncMsMax), () => this.#crash(node));
+        if (!this.#isHealed && random.happens(recordCrashRate))
+          this.#later(node, random.between(0, syncMsMax), () => this.#crash(node));
         return;
       }
       case "send":
@@ -299,24 +329,32 @@ class Network<M extends object> {
         return;
       case "sign": {
         const signature = this.#sign(node, effect.what);
-        this.#later(node, random.between(0, 2), () => this.#step(node, (atMs) => ({ kind: "signed", id: effect.id, signature, atMs })));
+        this.#later(node, random.between(0, 2), () =>
+          this.#step(node, (atMs) => ({ kind: "signed", id: effect.id, signature, atMs })),
+        );
         return;
       }
       case "verify": {
         const valid = this.#isSigned(effect.message);
-        this.#later(node, random.between(0, 2), () => this.#step(node, (atMs) => ({ kind: "verified", id: effect.id, valid, atMs })));
+        this.#later(node, random.between(0, 2), () =>
+          this.#step(node, (atMs) => ({ kind: "verified", id: effect.id, valid, atMs })),
+        );
         return;
       }
       case "judge": {
         const valid = judge(effect.block, node.chain.at(-1)?.block);
-        this.#later(node, random.between(0, 5), () => this.#step(node, (atMs) => ({ kind: "judged", blockHash: effect.blockHash, valid, atMs })));
+        this.#later(node, random.between(0, 5), () =>
+          this.#step(node, (atMs) => ({ kind: "judged", blockHash: effect.blockHash, valid, atMs })),
+        );
         return;
       }
       case "build":
         this.#later(node, random.between(0, 5), () => this.#build(node, effect.height, effect.round));
         return;
       case "timer":
-        this.#later(node, Math.max(0, effect.atMs - node.clockOffsetMs - this.#nowMs), () => this.#step(node, (atMs) => ({ kind: "tick", atMs })));
+        this.#later(node, Math.max(0, effect.atMs - node.clockOffsetMs - this.#nowMs), () =>
+          this.#step(node, (atMs) => ({ kind: "tick", atMs })),
+        );
         return;
       case "head":
         return;
@@ -351,7 +389,8 @@ class Network<M extends object> {
     if (order < 0 || (order === 0 && node.guard?.word !== word.word)) {
       // A vote is promised before it is signed, so no crash can make an engine ask for another one. A proposal is not:
       // one that was lost is built anew, and the round goes without.
-      if (!word.isProposal || node.life === 1) this.#violated(`${node.name} asks for ${word.slot} after it had ${node.guard?.slot} signed`);
+      if (!word.isProposal || node.life === 1)
+        this.#violated(`${node.name} asks for ${word.slot} after it had ${node.guard?.slot} signed`);
       return undefined;
     }
     node.guard = word;
@@ -380,10 +419,11 @@ class Network<M extends object> {
   }
 
   #final(node: SimulatedNode<M>, block: Block, certificate: Certificate): void {
-    if (block.header.height !== BigInt(node.chain.length) + 1n) this.#violated(`${node.name} decided height ${block.header.height} after ${node.chain.length}`);
+    if (block.header.height !== BigInt(node.chain.length) + 1n)
+      this.#violated(`${node.name} decided height ${block.header.height} after ${node.chain.length}`);
     this.#commit(node, { block, certificate });
     this.#later(node, this.#random.between(0, 10), () => {
-      if (node.started <= BigInt(node.chain.length)) this.#start(node);
+      if (node.started <= BigInt(node.chain.length)) this.#startNext(node);
     });
   }
 
@@ -391,12 +431,14 @@ class Network<M extends object> {
     const { block, certificate } = decided;
     const why = this.#world.whyNot(certificate);
     if (why !== undefined) this.#violated(`${node.name} has a certificate that proves nothing: ${why}`);
-    if (!bytesEqual(certificate.blockHash, block.hash) || certificate.height !== block.header.height) this.#violated(`${node.name} has the certificate of another block`);
+    if (!bytesEqual(certificate.blockHash, block.hash) || certificate.height !== block.header.height)
+      this.#violated(`${node.name} has the certificate of another block`);
     const index = Number(block.header.height) - 1;
     const first = (this.#decided[index] ??= decided);
     if (node.conduct === "honest") {
       if (!bytesEqual(first.block.hash, block.hash)) this.#violated(`two blocks at height ${block.header.height}`);
-      if (!judge(block, node.chain.at(-1)?.block)) this.#violated(`${node.name} decided an invalid block at height ${block.header.height}`);
+      if (!judge(block, node.chain.at(-1)?.block))
+        this.#violated(`${node.name} decided an invalid block at height ${block.header.height}`);
     }
     node.chain.push(decided);
     node.log = [];
@@ -465,6 +507,7 @@ class Network<M extends object> {
         const height = this.#kind.heightOf(message);
         if (height <= BigInt(to.chain.length)) this.#answer(to, from, height);
         if (height > to.started) this.#ask(to, from);
+        if (height === to.started + 1n && to.early.length < EARLY_MESSAGES_MAX) to.early.push({ from: from.name, message });
         this.#step(to, (atMs) => ({ kind: "message", from: from.name, message, atMs }));
         return;
       }
@@ -500,7 +543,7 @@ class Network<M extends object> {
       this.#commit(node, decided);
       moved = true;
     }
-    if (moved) this.#start(node);
+    if (moved) this.#startNext(node);
   }
 
   #violated(what: string): never {
@@ -508,14 +551,20 @@ class Network<M extends object> {
   }
 }
 
-function wordOf(what: Unsigned): Word {
+/** The slot that a signature fills, and the word in it. */
+export function wordOf(what: Unsigned): Word {
   if (what.kind === "vote") {
     const { height, round, step } = what.vote;
     const order = [height, BigInt(round), step === "prevote" ? 1n : 2n] as const;
     return { slot: `${height}/${round}/${step}`, order, word: toHex(voteSigningBytes(CHAIN_ID, what.vote)), isProposal: false };
   }
   const { height, round } = what.proposal;
-  return { slot: `${height}/${round}/proposal`, order: [height, BigInt(round), 0n], word: toHex(proposalSigningBytes(CHAIN_ID, what.proposal)), isProposal: true };
+  return {
+    slot: `${height}/${round}/proposal`,
+    order: [height, BigInt(round), 0n],
+    word: toHex(proposalSigningBytes(CHAIN_ID, what.proposal)),
+    isProposal: true,
+  };
 }
 
 function compareOrders(a: Word["order"], b: Word["order"]): number {
@@ -537,7 +586,7 @@ class Agenda {
     this.#order += 1;
     const heap = this.#heap;
     heap.push({ atMs, order: this.#order, act });
-    for (let index = heap.length - 1; index > 0; ) {
+    for (let index = heap.length - 1; index > 0;) {
       const parent = (index - 1) >> 1;
       if (!isBefore(heap[index] as Entry, heap[parent] as Entry)) return;
       this.#swap(index, parent);
@@ -551,7 +600,7 @@ class Agenda {
     const last = heap.pop();
     if (first === undefined || last === undefined || heap.length === 0) return first;
     heap[0] = last;
-    for (let index = 0; ; ) {
+    for (let index = 0; ;) {
       const left = index * 2 + 1;
       if (left >= heap.length) return first;
       const right = left + 1;

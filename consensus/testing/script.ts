@@ -19,7 +19,12 @@ const DASHES = "----";
 const NOTHING = "ok";
 
 /** One command and what it is expected to print. */
-export type ScriptCase = { readonly comment: readonly string[]; readonly command: string; readonly expected: readonly string[]; readonly line: number };
+export type ScriptCase = {
+  readonly comment: readonly string[];
+  readonly command: string;
+  readonly expected: readonly string[];
+  readonly line: number;
+};
 
 /** A command taken apart: `verb word word name=value`. */
 export type Command = { readonly verb: string; readonly words: readonly string[]; readonly options: ReadonlyMap<string, string> };
@@ -38,7 +43,9 @@ export function readScript(name: string): readonly ScriptCase[] {
 
 /** Writes a script with these transcripts in place of the expected ones. */
 export function writeScript(name: string, cases: readonly ScriptCase[], transcripts: readonly (readonly string[])[]): void {
-  const written = cases.map(({ comment, command }, index) => [...comment, command, DASHES, ...(transcripts[index] ?? [])].join("\n"));
+  const written = cases.map(({ comment, command }, index) =>
+    [...comment, command, DASHES, ...(transcripts[index] ?? [])].join("\n"),
+  );
   writeFileSync(new URL(name, FOLDER), `${written.join("\n\n")}\n`);
 }
 

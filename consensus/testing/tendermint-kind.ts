@@ -8,7 +8,12 @@ import type { Random } from "./random.ts";
 import { CHAIN_ID, testBlock, type World } from "./world.ts";
 
 /** Short timeouts, so that many rounds fit a test. */
-export const TEST_PARAMETERS: TendermintParameters = { timeoutProposeMs: 300, timeoutPrevoteMs: 100, timeoutPrecommitMs: 100, timeoutGrowthMs: 50 };
+export const TEST_PARAMETERS: TendermintParameters = {
+  timeoutProposeMs: 300,
+  timeoutPrevoteMs: 100,
+  timeoutPrecommitMs: 100,
+  timeoutGrowthMs: 50,
+};
 
 /** Tendermint under test. */
 export const TENDERMINT: EngineKind<ConsensusMessage> = {
@@ -36,6 +41,10 @@ function twist(world: World, message: ConsensusMessage, random: Random): Consens
 }
 
 /** The same other block each time, so that an equivocator's lies agree with one another. */
-function twin(height: bigint, round: number, proposer: Parameters<typeof testBlock>[0]["proposer"]): ReturnType<typeof testBlock> {
+function twin(
+  height: bigint,
+  round: number,
+  proposer: Parameters<typeof testBlock>[0]["proposer"],
+): ReturnType<typeof testBlock> {
   return testBlock({ height: heightOf(height), label: `twin ${round}`, proposer });
 }

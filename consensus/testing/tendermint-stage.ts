@@ -62,7 +62,13 @@ export class TendermintStage {
         break;
       case "built": {
         const round = Number(options.get("round") ?? this.#running().status()?.round);
-        this.#input({ kind: "propose", height: this.#height, round, block: this.#block(present(words[0], "block")), atMs: this.#nowMs });
+        this.#input({
+          kind: "propose",
+          height: this.#height,
+          round,
+          block: this.#block(present(words[0], "block")),
+          atMs: this.#nowMs,
+        });
         break;
       }
       case "pass":
@@ -280,10 +286,14 @@ export class TendermintStage {
         this.#lines.push(`record ${this.#toldRecord(effect.record)}`);
         return;
       case "sign":
-        this.#lines.push(`sign ${effect.what.kind === "vote" ? this.#toldVote(effect.what.vote) : this.#toldProposal(effect.what.proposal)}`);
+        this.#lines.push(
+          `sign ${effect.what.kind === "vote" ? this.#toldVote(effect.what.vote) : this.#toldProposal(effect.what.proposal)}`,
+        );
         return;
       case "judge":
-        this.#lines.push(`judge ${this.#labelOf(valueOf(effect.blockHash))}: ${judge(effect.block, undefined) ? "valid" : "invalid"}`);
+        this.#lines.push(
+          `judge ${this.#labelOf(valueOf(effect.blockHash))}: ${judge(effect.block, undefined) ? "valid" : "invalid"}`,
+        );
         return;
       case "build":
         this.#lines.push(`build for round ${effect.round}`);
@@ -294,12 +304,16 @@ export class TendermintStage {
       case "final": {
         const why = this.#world.whyNot(effect.certificate);
         const names = effect.certificate.signatures.map(({ validator }) => this.#world.nameOf(validator));
-        this.#lines.push(`final ${this.#labelOf(valueOf(effect.block.hash))}, round ${effect.certificate.round}, signed by ${names.join(" ")}`);
+        this.#lines.push(
+          `final ${this.#labelOf(valueOf(effect.block.hash))}, round ${effect.certificate.round}, signed by ${names.join(" ")}`,
+        );
         if (why !== undefined) this.#lines.push(`THE CERTIFICATE IS WRONG: ${why}`);
         return;
       }
       case "evidence":
-        this.#lines.push(`evidence ${effect.evidence.kind} by ${this.#world.nameOf(effect.evidence.first.validator)}, round ${effect.evidence.first.round}`);
+        this.#lines.push(
+          `evidence ${effect.evidence.kind} by ${this.#world.nameOf(effect.evidence.first.validator)}, round ${effect.evidence.first.round}`,
+        );
         return;
       case "send":
       case "verify":
@@ -321,7 +335,10 @@ export class TendermintStage {
       case "polka": {
         const [first] = record.value.votes;
         const { round, blockHash } = present(first, "vote");
-        return `polka for ${this.#labelOf(valueOf(blockHash))}, round ${round}: ${record.value.votes.map(({ validator }) => this.#world.nameOf(validator)).toSorted().join(" ")}`;
+        return `polka for ${this.#labelOf(valueOf(blockHash))}, round ${round}: ${record.value.votes
+          .map(({ validator }) => this.#world.nameOf(validator))
+          .toSorted()
+          .join(" ")}`;
       }
       case "promise": {
         const { step, round, blockHash } = record.value;

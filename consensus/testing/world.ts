@@ -13,13 +13,7 @@ import type { PublicKey } from "../../crypto/sign/key.ts";
 import { assembleBlock, type Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { validatorSetOf, type ValidatorSet } from "../../chain/block/validators.ts";
-import {
-  type Certificate,
-  type Proposal,
-  proposalSigningBytes,
-  type Vote,
-  voteSigningBytes,
-} from "../../chain/block/vote.ts";
+import { type Certificate, type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Unsigned } from "../engine.ts";
 import { isQuorum } from "../quorum/threshold.ts";
 
