@@ -37,8 +37,12 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code !== "EPIPE") throw error;
 });
 
-process.exitCode = await runCommandLine(
+const exitCode = await runCommandLine(
   process.argv.slice(2),
   { environment: process.env, stdin: process.stdin, stdout: process.stdout, stderr: process.stderr },
   stopping.signal,
 );
+
+// Everything that was opened is closed by now. What may linger is a library's timer, for which nobody needs to wait.
+await new Promise<void>((resolve) => process.stdout.write("", () => resolve()));
+process.exit(exitCode);

@@ -33,10 +33,12 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   const key = await openKey(home, NODE_KEY_NAME, passphrase ?? (await invocation.passphrase(home)));
   await using log = await openNodeLog(invocation, home, config);
   using progress = invocation.progress("Syncing");
+  await using stack = new AsyncDisposableStack();
+  const watched = invocation.flag("stop-with-stdin") ? [stack.use(watchEnd(invocation.surroundings.stdin)).signal] : [];
+  const signal = AbortSignal.any([invocation.signal, ...watched]);
   const startedAtMs = Date.now();
   // The node brings libp2p and the store with it, which other verbs need not wait for.
   const { Node } = await import("../node.ts");
-  await using stack = new AsyncDisposableStack();
   const node = stack.use(
     await Node.open({
       home,
@@ -44,7 +46,7 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
       network,
       key: { type: key.type, seed: key.seed },
       log,
-      signal: invocation.signal,
+      signal,
       onSyncProgress: ({ height, target, peers }) => progress.update(height, target, `${peers} peers`),
     }),
   );
@@ -62,7 +64,7 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
       "Stop with Ctrl-C.",
     ].join("\n"),
   });
-  await ended(node.failed, invocation.signal);
+  await ended(node.failed, signal);
   return undefined;
 }
 
@@ -80,4 +82,21 @@ async function ended(failed: Promise<never>, signal: AbortSignal): Promise<void>
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** Aborts when a stream ends: whoever held its other end is gone. Reading keeps a process alive, so it is given up on disposal. */
+function watchEnd(stream: NodeJS.ReadableStream): Disposable & { readonly signal: AbortSignal } {
+  const ended = new AbortController();
+  const events = ["end", "close", "error"] as const;
+  const onEnd = (): void => ended.abort();
+  for (const event of events) stream.once(event, onEnd);
+  stream.resume();
+  return {
+    signal: ended.signal,
+    [Symbol.dispose]: () => {
+      for (const event of events) stream.off(event, onEnd);
+      stream.pause();
+      if ("unref" in stream && typeof stream.unref === "function") stream.unref();
+    },
+  };
 }

@@ -5,17 +5,22 @@ import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { type Home, readNetworkFile } from "../home/home.ts";
 import { NODE_KEY_NAME } from "../home/keys.ts";
-import { PASSPHRASE_OPTIONS, type Answer, type Command } from "./command.ts";
+import { PASSPHRASE_OPTIONS, type Answer, type Command, type OptionTable } from "./command.ts";
 import { createHome, NEW_HOME_OPTIONS } from "./init.ts";
 import type { Invocation } from "./invocation.ts";
 import { runNode } from "./run-node.ts";
+
+const RUN_OPTIONS: OptionTable = {
+  "stop-with-stdin": { kind: "flag", description: "stop when standard input ends, for supervisors that may die" },
+  ...PASSPHRASE_OPTIONS,
+};
 
 /** `pyralog start`. */
 export const START_COMMAND: Command = {
   name: "start",
   summary: "run the node of the home until it is interrupted",
   detail: "Validates when the home's node key is in the validator set, and follows the network otherwise.\nUnder --json, one value is printed when the node answers.",
-  options: PASSPHRASE_OPTIONS,
+  options: RUN_OPTIONS,
   examples: ["pyralog start", "pyralog start --home ./testnet/validator-0 --json"],
   run: async (invocation) => runNode(invocation, invocation.home),
 };
@@ -26,7 +31,7 @@ export const JOIN_COMMAND: Command = {
   summary: "join a network by its file: make the home if need be, take the file in, and start",
   detail: "The network file is all that is needed. Compare its hash (`pyralog network hash`) with one from somebody you trust.",
   positionals: ["NETWORK.json"],
-  options: { "no-start": { kind: "flag", description: "only take the file in" }, ...NEW_HOME_OPTIONS },
+  options: { "no-start": { kind: "flag", description: "only take the file in" }, ...NEW_HOME_OPTIONS, ...RUN_OPTIONS },
   examples: [
     "pyralog join network.json --home ./node5 --generate-passphrase --p2p-port 26610 --rpc-port 26690",
     "pyralog join network.json --home ./node5 --no-start --json",

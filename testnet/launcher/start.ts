@@ -1,0 +1,105 @@
+/**
+ * `npm start -- --home DIR --port BASE`: a local network until Ctrl-C. The same directory goes on where it was.
+ */
+
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { codeOf, CodedError } from "../../crypto/base/error.ts";
+import { openLocalHomes, PORTS_COUNT, readManifest } from "../../node/home/manifest.ts";
+import { LocalNetwork } from "./network.ts";
+
+const MANIFEST_PATH_DEFAULT = fileURLToPath(new URL("./networks/local.json", import.meta.url));
+const HOME_DEFAULT = fileURLToPath(new URL("../home", import.meta.url));
+const BASE_PORT_DEFAULT = 26_600;
+const START_TIMEOUT_MS = 60_000;
+const PARENT_POLL_INTERVAL_MS = 500;
+
+const HELP = `Usage: npm start -- [--home DIR] [--port BASE] [--manifest FILE] [--json]
+
+Starts a network of validators on this machine and waits for Ctrl-C.
+
+  --home DIR       where its homes are; made when missing, continued when there (default: testnet/home)
+  --port BASE      first of ${PORTS_COUNT} ports: peers from BASE, JSON-RPC from BASE + 80 (default: ${BASE_PORT_DEFAULT})
+  --manifest FILE  what the network is (default: testnet/launcher/networks/local.json)
+  --json           print one JSON value when it runs
+`;
+
+type Arguments = { readonly home: string; readonly port: number; readonly manifest: string; readonly json: boolean };
+
+function readArguments(argv: readonly string[]): Arguments | undefined {
+  const options = { home: { type: "string" }, port: { type: "string" }, manifest: { type: "string" }, json: { type: "boolean" }, help: { type: "boolean" } } as const;
+  const { values } = parseArgs({ args: [...argv], options });
+  if (values.help === true) return undefined;
+  const port = Number(values.port ?? BASE_PORT_DEFAULT);
+  if (!Number.isInteger(port) || port < 1 || port > 65_536 - PORTS_COUNT) throw new CodedError("usage_option_value", { message: `--port must be 1 to ${65_536 - PORTS_COUNT}` });
+  return { home: values.home ?? HOME_DEFAULT, port, manifest: values.manifest ?? MANIFEST_PATH_DEFAULT, json: values.json === true };
+}
+
+async function main({ home, port, manifest: manifestPath, json }: Arguments, signal: AbortSignal): Promise<void> {
+  const manifest = await readManifest(manifestPath);
+  const existing = await openLocalHomes(home);
+  if (existing !== undefined && existing.basePort !== port) {
+    process.stderr.write(`${home} was made with --port ${existing.basePort}, which it keeps.\n`);
+  }
+  const startedMs = performance.now();
+  await using network = await LocalNetwork.open({ directory: home, manifest, basePort: port, signal });
+  await network.start({ timeoutMs: START_TIMEOUT_MS });
+  const seconds = (performance.now() - startedMs) / 1000;
+  const { accounts, networkPath } = network.homes;
+  if (json) {
+    const nodes = network.nodes.map(({ name, rpcUrl, home: each, pid }) => ({ name, rpcUrl, home: each.path, pid }));
+    process.stdout.write(`${JSON.stringify({ chainId: network.network.chainId, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`);
+  } else {
+    process.stdout.write(
+      [
+        `${network.network.chainId} finalises, after ${seconds.toFixed(1)} s.`,
+        ...network.nodes.map(({ name, rpcUrl, logPath }) => `  ${name}  ${rpcUrl}  log ${logPath}`),
+        `Keys of alice, bob, carol and dave are in ${accounts.path}. Try:`,
+        `  npx pyralog tx transfer bob 1000 --from alice --home ${accounts.path}`,
+        `  npx pyralog query account bob --home ${accounts.path}`,
+        `Join with: npx pyralog join ${networkPath} --home ./node5 --generate-passphrase --p2p-port ${network.homes.basePort + 10} --rpc-port ${network.homes.basePort + 90}`,
+        "Ctrl-C stops all of it.",
+        "",
+      ].join("\n"),
+    );
+  }
+  await Promise.race([aborted(signal), ...network.nodes.map(async (node) => diedAlone(node, signal))]);
+  if (!json) process.stdout.write("Stopping.\n");
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener("abort", () => resolve(), { once: true });
+  });
+}
+
+/** One dead validator of four is what the network is made to survive; it is said, and the rest goes on. */
+async function diedAlone(node: LocalNetwork["nodes"][number], signal: AbortSignal): Promise<void> {
+  await node.exited;
+  if (!signal.aborted) process.stderr.write(`${node.name} has exited:\n${await node.logTail()}\n`);
+  await aborted(signal);
+}
+
+const stopping = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stopping.abort());
+
+// npm does not always pass a signal on; when it is gone, so is whoever wanted this.
+if (process.env["npm_lifecycle_event"] !== undefined) {
+  const parent = process.ppid;
+  setInterval(() => {
+    if (process.ppid !== parent) stopping.abort();
+  }, PARENT_POLL_INTERVAL_MS).unref();
+}
+
+try {
+  const options = readArguments(process.argv.slice(2));
+  if (options === undefined) process.stdout.write(HELP);
+  else await main(options, stopping.signal);
+} catch (error) {
+  if (stopping.signal.aborted) process.exitCode = 0;
+  else {
+    process.stderr.write(`${error instanceof CodedError ? error.message : error instanceof Error ? (error.stack ?? error.message) : codeOf(error)}\n`);
+    process.exitCode = 1;
+  }
+}
