@@ -141,14 +141,12 @@ t.test("every decoder refuses damaged bytes or gives back what they encode", asy
     encode: encodeMembers,
   });
   const members = setOf([3n, 2n, 1n]);
-  const priorities = fc
-    .array(fc.bigInt(-9n, 9n), { minLength: 3, maxLength: 3 })
-    .map((list) =>
-      encodePriorities({
-        ...members,
-        validators: members.validators.map((validator, index) => ({ ...validator, priority: present(list[index], "priority") })),
-      }),
-    );
+  const priorities = fc.array(fc.bigInt(-9n, 9n), { minLength: 3, maxLength: 3 }).map((list) =>
+    encodePriorities({
+      ...members,
+      validators: members.validators.map((validator, index) => ({ ...validator, priority: present(list[index], "priority") })),
+    }),
+  );
   await checkDecoder(t, "priorities", {
     valid: priorities,
     decode: (bytes) => parsePriorities(bytes, members),

@@ -135,6 +135,7 @@ export function headerHash(header: Header): Hash {
   return hash("header", encodeHeader(header));
 }
 
+/** The one encoding of a header: what its hash is taken of. */
 export function encodeHeader(header: Header): Uint8Array {
   const writer = new Writer().array(14).uint(FORMAT_VERSION).text(header.chainId).uint(header.height).uint(header.timeMs);
   writer.bytes(header.previous).bytes(header.historyRoot).bytes(header.transactionsRoot).bytes(header.stateRoot);
@@ -142,6 +143,7 @@ export function encodeHeader(header: Header): Uint8Array {
   return writer.bytes(header.evidenceRoot).bytes(header.proposer).finish();
 }
 
+/** Parses what `encodeHeader` made. */
 export function parseHeader(bytes: Uint8Array): Result<Header, DecodeError> {
   return readWith(bytes, readHeader);
 }
@@ -169,6 +171,7 @@ function readHeader(reader: Reader): Header {
 
 // Blocks.
 
+/** The one encoding of a block: what is gossiped and stored. */
 export function encodeBlock(block: Block): Uint8Array {
   const writer = new Writer().array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
   for (const transaction of block.transactions) writer.bytes(transaction.bytes);
@@ -219,11 +222,13 @@ function readFrame(reader: Reader): {
 
 // Results.
 
+/** The one encoding of a result: a leaf under `resultsRoot`. */
 export function encodeResult(result: TransactionResult): Uint8Array {
   if (result.kind === "applied") return new Writer().array(1).uint(RESULT_NUMBER.applied).finish();
   return new Writer().array(3).uint(RESULT_NUMBER.failed).text(result.code).text(result.field).finish();
 }
 
+/** Parses what `encodeResult` made. */
 export function parseResult(bytes: Uint8Array): Result<TransactionResult, DecodeError> {
   return readWith(bytes, (reader) => {
     const offset = reader.field("result").offset;

@@ -136,12 +136,14 @@ export function readEvidence(reader: Reader): Evidence {
   return reader.refuse("encoding_limit", offset);
 }
 
+/** The one encoding of evidence: a leaf under `evidenceRoot`. */
 export function encodeEvidence(evidence: Evidence): Uint8Array {
   const writer = new Writer();
   writeEvidence(writer, evidence);
   return writer.finish();
 }
 
+/** Parses what `encodeEvidence` made: a form, not yet a proof. */
 export function parseEvidence(bytes: Uint8Array): Result<Evidence, DecodeError> {
   return readWith(bytes, readEvidence);
 }

@@ -13,6 +13,7 @@ export function isName(text: string): boolean {
   return NAME_PATTERN.test(text);
 }
 
+/** A hash, as a view on the input. */
 export function readHash(reader: Reader, field: string): Hash {
   return hashOf(reader.field(field).fixed(HASH_SIZE_BYTES));
 }
@@ -28,16 +29,19 @@ export function writeHashOrNull(writer: Writer, hash: Hash | undefined): void {
   else writer.bytes(hash);
 }
 
+/** An address, as a view on the input. */
 export function readAddress(reader: Reader, field: string): Address {
   return addressOf(reader.field(field).fixed(ADDRESS_SIZE_BYTES));
 }
 
+/** A number that is a height. */
 export function readHeight(reader: Reader, field: string): Height {
   const offset = reader.field(field).offset;
   const value = reader.uint();
   return isHeight(value) ? value : reader.refuse("encoding_limit", offset);
 }
 
+/** A round, `0 <= round <= ROUND_MAX`. */
 export function readRound(reader: Reader, field: string): number {
   return reader.field(field).number(ROUND_MAX);
 }
@@ -49,12 +53,14 @@ export function readTimeMs(reader: Reader, field: string): bigint {
   return value <= TIME_MS_MAX ? value : reader.refuse("encoding_limit", offset);
 }
 
+/** A name as `isName` wants it. */
 export function readName(reader: Reader, field: string): string {
   const offset = reader.field(field).offset;
   const text = reader.text(NAME_SIZE_BYTES_MAX);
   return isName(text) ? text : reader.refuse("encoding_limit", offset);
 }
 
+/** A signature of any type, as a view on the input; its size is checked when it is verified. */
 export function readSignature(reader: Reader, field: string): Uint8Array {
   return reader.field(field).bytes(SIGNATURE_SIZE_BYTES_MAX);
 }

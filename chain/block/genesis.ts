@@ -37,6 +37,7 @@ import { type ValidatorSet, validatorSetOf } from "./validators.ts";
 /** The engines that a network file can name. Which of them a node can run is for the node to say. */
 export const ENGINE_NAMES = ["tendermint", "raft", "pbft", "pow", "pos"] as const;
 
+/** One of `ENGINE_NAMES`. */
 export type NetworkEngine = (typeof ENGINE_NAMES)[number];
 
 /** A change made at height h decides from height h + 2: the set of h + 1 is already in the header of h. */

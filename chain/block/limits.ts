@@ -62,6 +62,7 @@ export const RESULT_TEXT_SIZE_BYTES_MAX = 64;
 export const NETWORK_FILE_SIZE_BYTES_MAX = 8 * 1024 * 1024;
 /** Accounts that a network file can fund. */
 export const GENESIS_ACCOUNTS_MAX = 20_000;
-/** Bootstrap addresses of a network file, and the size of one. */
+/** Bootstrap addresses of a network file: enough to survive most of them being gone. */
 export const BOOTSTRAP_MAX = 64;
+/** One bootstrap address; a multiaddress with a DNS name and a peer id takes under 200 bytes. */
 export const BOOTSTRAP_SIZE_BYTES_MAX = 256;

@@ -215,12 +215,14 @@ export function readValidators(reader: Reader): ValidatorSet {
   return checkedSet(reader, validators, offset);
 }
 
+/** The one encoding of a set on its own, priorities included. */
 export function encodeValidators(set: ValidatorSet): Uint8Array {
   const writer = new Writer();
   writeValidators(writer, set);
   return writer.finish();
 }
 
+/** Parses what `encodeValidators` made. */
 export function parseValidators(bytes: Uint8Array): Result<ValidatorSet, DecodeError> {
   return readWith(bytes, readValidators);
 }

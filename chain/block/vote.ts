@@ -110,12 +110,14 @@ export function readVote(reader: Reader): Vote {
   };
 }
 
+/** The one encoding of a vote on its own. */
 export function encodeVote(vote: Vote): Uint8Array {
   const writer = new Writer();
   writeVote(writer, vote);
   return writer.finish();
 }
 
+/** Parses what `encodeVote` made: a form, its signature not checked. */
 export function parseVote(bytes: Uint8Array): Result<Vote, DecodeError> {
   return readWith(bytes, readVote);
 }
@@ -145,12 +147,14 @@ export function readProposal(reader: Reader): Proposal {
   };
 }
 
+/** The one encoding of a proposal on its own. */
 export function encodeProposal(proposal: Proposal): Uint8Array {
   const writer = new Writer();
   writeProposal(writer, proposal);
   return writer.finish();
 }
 
+/** Parses what `encodeProposal` made: a form, its signature not checked. */
 export function parseProposal(bytes: Uint8Array): Result<Proposal, DecodeError> {
   return readWith(bytes, readProposal);
 }
@@ -179,12 +183,14 @@ export function readCertificate(reader: Reader): Certificate {
   return { height, round, blockHash, signatures };
 }
 
+/** The one encoding of a certificate: what is stored, and what `certificateHash` is taken of. */
 export function encodeCertificate(certificate: Certificate): Uint8Array {
   const writer = new Writer();
   writeCertificate(writer, certificate);
   return writer.finish();
 }
 
+/** Parses what `encodeCertificate` made: a form, not yet a proof. */
 export function parseCertificate(bytes: Uint8Array): Result<Certificate, DecodeError> {
   return readWith(bytes, readCertificate);
 }

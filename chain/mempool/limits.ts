@@ -31,8 +31,9 @@ export const MEMPOOL_LIMITS_DEFAULT: MempoolLimits = {
   refusedMax: 20_000,
 };
 
-/** A replacement must offer this much more, fee and price a byte both: 11/10, so that gossip is paid for. */
+/** A replacement must offer 11/10 of what it replaces, fee and price a byte both, so that its gossip is paid for. */
 export const REPLACEMENT_NUMERATOR = 11n;
+/** See `REPLACEMENT_NUMERATOR`. */
 export const REPLACEMENT_DENOMINATOR = 10n;
 
 /** Prices are fees a byte in millionths, which orders any two transactions of the sizes that exist. */

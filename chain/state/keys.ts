@@ -63,6 +63,7 @@ export type StateKey =
   | { readonly kind: "misbehaviour"; readonly address: Address; readonly height: Height }
   | { readonly kind: "tombstone"; readonly address: Address };
 
+/** The key of an account's row. */
 export function accountKey(address: Address): Uint8Array {
   return prefixed(PREFIX.account, address);
 }
@@ -72,6 +73,7 @@ export function accountRange(): KeyRange {
   return kindRange(PREFIX.account);
 }
 
+/** The key of a table's own row, which names its owner. */
 export function tableKey(namespace: string, table: string): Uint8Array {
   return names(PREFIX.table, namespace, table, 0);
 }
@@ -82,6 +84,7 @@ export function tableRange(namespace?: string): KeyRange {
   return { from: named(PREFIX.table, namespace, 0), to: named(PREFIX.table, namespace, 1) };
 }
 
+/** The key of a row in a table. */
 export function rowKey(namespace: string, table: string, key: Uint8Array): Uint8Array {
   const head = names(PREFIX.row, namespace, table, 1);
   return concatBytes(head, key);
@@ -96,6 +99,7 @@ export function rowRange(namespace: string, table: string, from?: Uint8Array, to
   return { from: from === undefined ? first : concatBytes(first, from), to: to === undefined ? end : concatBytes(first, to) };
 }
 
+/** The key of a partition's head. */
 export function partitionKey(stream: string, partition: number): Uint8Array {
   assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
   return concatBytes(named(PREFIX.partition, stream, 0), u32(partition));
@@ -107,18 +111,22 @@ export function partitionRange(stream?: string): KeyRange {
   return { from: named(PREFIX.partition, stream, 0), to: named(PREFIX.partition, stream, 1) };
 }
 
+/** The key of the keys and powers of a set. */
 export function validatorsKey(which: Which): Uint8Array {
   return Uint8Array.of(PREFIX.validators, WHICH_BYTE[which]);
 }
 
+/** The key of the proposer priorities of a set. */
 export function prioritiesKey(which: Which): Uint8Array {
   return Uint8Array.of(PREFIX.priorities, WHICH_BYTE[which]);
 }
 
+/** The key of the row that names who may change validators. */
 export function authorityKey(): Uint8Array {
   return Uint8Array.of(PREFIX.authority);
 }
 
+/** The key of the parameters that genesis set. */
 export function parametersKey(): Uint8Array {
   return Uint8Array.of(PREFIX.parameters);
 }

@@ -21,12 +21,15 @@ export type Table = { readonly owner: Address };
 /** The head of a partition: who may append, and the frontier of its record tree. */
 export type PartitionHead = { readonly owner: Address; readonly frontier: Frontier };
 
+/** What an address has that was never paid. */
 export const ACCOUNT_EMPTY: Account = { balance: 0n, nonce: 0n };
 
+/** The one encoding of an account row. */
 export function encodeAccount(account: Account): Uint8Array {
   return new Writer().array(2).uint(account.balance).uint(account.nonce).finish();
 }
 
+/** Parses what `encodeAccount` made. */
 export function parseAccount(bytes: Uint8Array): Result<Account, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("account").tuple(2);
@@ -34,10 +37,12 @@ export function parseAccount(bytes: Uint8Array): Result<Account, DecodeError> {
   });
 }
 
+/** The one encoding of a table row. */
 export function encodeTable(table: Table): Uint8Array {
   return new Writer().array(1).bytes(table.owner).finish();
 }
 
+/** Parses what `encodeTable` made. */
 export function parseTable(bytes: Uint8Array): Result<Table, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("table").tuple(1);
@@ -57,12 +62,14 @@ export function appendRecords(head: PartitionHead, records: readonly Uint8Array[
   return { owner: head.owner, frontier };
 }
 
+/** The one encoding of a partition head. */
 export function encodePartitionHead(head: PartitionHead): Uint8Array {
   const writer = new Writer().array(2).bytes(head.owner);
   writeFrontier(writer, head.frontier);
   return writer.finish();
 }
 
+/** Parses what `encodePartitionHead` made. */
 export function parsePartitionHead(bytes: Uint8Array): Result<PartitionHead, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("partition").tuple(2);
@@ -75,6 +82,7 @@ export function encodeAuthority(authority: Address): Uint8Array {
   return new Writer().bytes(authority).finish();
 }
 
+/** Parses what `encodeAuthority` made. */
 export function parseAuthority(bytes: Uint8Array): Result<Address, DecodeError> {
   return readWith(bytes, (reader: Reader) => readAddress(reader, "authority"));
 }
@@ -84,6 +92,7 @@ export function encodeActedAt(height: Height): Uint8Array {
   return new Writer().array(1).uint(height).finish();
 }
 
+/** Parses what `encodeActedAt` made. */
 export function parseActedAt(bytes: Uint8Array): Result<Height, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("row").tuple(1);
