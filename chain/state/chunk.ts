@@ -113,7 +113,10 @@ export function readSlot(chunk: Uint8Array, slot: number): Result<Uint8Array, { 
 }
 
 /** The chunk with the bytes of its worn slots left out. */
-export function hollow(chunk: Uint8Array, isWorn: (slot: number) => boolean): Result<Uint8Array, { readonly code: "chunk_malformed" }> {
+export function hollow(
+  chunk: Uint8Array,
+  isWorn: (slot: number) => boolean,
+): Result<Uint8Array, { readonly code: "chunk_malformed" }> {
   const slots: Uint8Array[] = [];
   const count = slotCount(chunk);
   if (count === 0 || count > SLOTS_MAX) return fail({ code: "chunk_malformed" });

@@ -16,9 +16,15 @@ import { assert } from "../../crypto/base/assert.ts";
 import type { Brand } from "../../crypto/base/brand.ts";
 import { readU64 } from "../../crypto/base/bytes.ts";
 import { type Height, heightOf } from "../block/height.ts";
+import { KEYSPACE } from "../store/keyspace.ts";
 
-/** First bytes of the store keys of the state tree; `chain/store/keyspace.ts` lists them with all others. */
-export const STATE_PREFIX = { root: 0x10, chunk: 0x11, stale: 0x12, worn: 0x13 } as const satisfies Record<string, number>;
+/** First bytes of the store keys of the state tree. */
+export const STATE_PREFIX = {
+  root: KEYSPACE.stateRoot,
+  chunk: KEYSPACE.stateChunk,
+  stale: KEYSPACE.stateStale,
+  worn: KEYSPACE.stateWorn,
+} as const satisfies Record<string, number>;
 
 /** Where a page or a value is: chunk number times `SLOTS_MAX`, plus the slot in the chunk. Below 2^48. */
 export type Location = Brand<number, "Location">;
@@ -65,7 +71,11 @@ export function writeLocation(bytes: Uint8Array, offset: number, location: Locat
 export function readLocation(bytes: Uint8Array, offset: number): Location {
   const high = ((bytes[offset] as number) << 8) | (bytes[offset + 1] as number);
   const low =
-    (((bytes[offset + 2] as number) << 24) | ((bytes[offset + 3] as number) << 16) | ((bytes[offset + 4] as number) << 8) | (bytes[offset + 5] as number)) >>> 0;
+    (((bytes[offset + 2] as number) << 24) |
+      ((bytes[offset + 3] as number) << 16) |
+      ((bytes[offset + 4] as number) << 8) |
+      (bytes[offset + 5] as number)) >>>
+    0;
   return (high * 0x1_0000_0000 + low) as Location;
 }
 

@@ -22,7 +22,7 @@
 import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, HASH_SIZE_BYTES } from "../../crypto/hash/hash.ts";
-import { BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemSizeBytes } from "./bits.ts";
+import { BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemOf, stemSizeBytes } from "./bits.ts";
 import { nodeHash, nodeHashAt } from "./hashing.ts";
 import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from "./layout.ts";
 
@@ -39,7 +39,13 @@ export const PAGE_ITEMS_MIN = 4;
 export type Entry = { readonly kind: "entry"; readonly key: Uint8Array; readonly hash: Uint8Array; readonly location: Location };
 
 /** A subtree on a page of its own. `key` is the stem of its `bit`, the branch bit of its topmost node. */
-export type Link = { readonly kind: "link"; readonly key: Uint8Array; readonly bit: number; readonly hash: Uint8Array; readonly location: Location };
+export type Link = {
+  readonly kind: "link";
+  readonly key: Uint8Array;
+  readonly bit: number;
+  readonly hash: Uint8Array;
+  readonly location: Location;
+};
 
 export type Item = Entry | Link;
 
@@ -194,7 +200,10 @@ export class Page {
    * Higher pages change with nearly every version, so they keep the hashes of their nodes and hash only the paths that
    * changed. The lowest, of which there are many and which change seldom, would pay for that with a third more memory.
    */
-  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): { readonly page: Page; readonly hash: Hash } {
+  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): {
+    readonly page: Page;
+    readonly hash: Hash;
+  } {
     const page = new Page(this.bytes.slice());
     let changed = 0;
     for (const { index, hash, location } of changes) {
@@ -206,6 +215,12 @@ export class Page {
     page.#nodes = this.#nodes?.slice() ?? new Uint8Array((page.count - 1) * HASH_SIZE_BYTES);
     const hash = page.#rehash(0, page.count, this.#nodes === undefined ? ALL_CHANGED : changed);
     return { page, hash };
+  }
+
+  /** The stem of `bit` bits of the page's keys, if `bit` is where they part; otherwise no bytes, which is no stem of a key. */
+  stem(bit: number): Uint8Array {
+    if (this.count < 2 || this.bit(this.split(0, this.count)) !== bit) return new Uint8Array(0);
+    return stemOf(this.key(0), bit);
   }
 
   /** Whether the page holds rows only. */
@@ -298,7 +313,13 @@ class Fold {
     const right = this.#hashes.pop() as Uint8Array;
     const rightAt = this.#places.pop() as number;
     const top = this.#hashes.length - 1;
-    this.#hashes[top] = nodeHashAt(this.#bits.pop() as number, this.#hashes[top] as Uint8Array, this.#places[top] as number, right, rightAt);
+    this.#hashes[top] = nodeHashAt(
+      this.#bits.pop() as number,
+      this.#hashes[top] as Uint8Array,
+      this.#places[top] as number,
+      right,
+      rightAt,
+    );
     this.#places[top] = 0;
   }
 }

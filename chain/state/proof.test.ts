@@ -33,7 +33,11 @@ async function treeOf(rows: readonly Row[]): Promise<Fixture> {
 /** Rows 0, 2, 4, ... of a table, and a prefix and an extension of one of them. */
 async function table(count: number): Promise<Fixture> {
   const rows = Array.from({ length: count }, (_, index) => ({ key: rowKey(index * 2), value: utf8(`value ${index}`) }));
-  return treeOf([...rows, { key: utf8("table/00"), value: utf8("prefix") }, { key: concatBytes(rowKey(6), utf8("!")), value: utf8("extension") }]);
+  return treeOf([
+    ...rows,
+    { key: utf8("table/00"), value: utf8("prefix") },
+    { key: concatBytes(rowKey(6), utf8("!")), value: utf8("extension") },
+  ]);
 }
 
 function rowKey(number: number): Uint8Array {
@@ -54,22 +58,33 @@ function refusal(result: { readonly ok: boolean; readonly error?: { readonly cod
 t.test("a hidden subtree is outside of a range exactly when none of its possible keys is in it", async () => {
   // Method: all keys of up to two bytes from a small alphabet stand for all keys.
   const alphabet = [0x00, 0x01, 0x40, 0x7f, 0x80, 0xc0, 0xff];
-  const keys = [...alphabet.map((byte) => Uint8Array.of(byte)), ...alphabet.flatMap((a) => alphabet.map((b) => Uint8Array.of(a, b)))];
+  const keys = [
+    ...alphabet.map((byte) => Uint8Array.of(byte)),
+    ...alphabet.flatMap((a) => alphabet.map((b) => Uint8Array.of(a, b))),
+  ];
   fc.assert(
-    fc.property(fc.constantFrom(...keys), fc.nat(18), fc.option(denseKey, { nil: undefined }), fc.option(denseKey, { nil: undefined }), (key, bit, from, to) => {
-      const own = bitAt(key, bit);
-      if (own === undefined || (to !== undefined && compareBytes(from ?? new Uint8Array(0), to) >= 0)) return true;
-      const pattern = `${bitString(key).slice(0, bit)}${1 - own}`;
-      const beside = keys.filter((other) => bitString(other).startsWith(pattern));
-      const inRange = beside.some((other) => (from === undefined || compareBytes(other, from) >= 0) && (to === undefined || compareBytes(other, to) < 0));
-      const outside = isOutside([{ from, to }], key, bit);
-      // Sound: never outside when one of the keys is inside.
-      if (outside && inRange) return false;
-      // And exact: refused only if the range really reaches into the interval of such keys.
-      const isBelow = (bound: Uint8Array): boolean => bitString(bound) < pattern || bitString(bound).startsWith(pattern);
-      if (!outside) return (to === undefined || bitString(to) > pattern) && (from === undefined || isBelow(from));
-      return true;
-    }),
+    fc.property(
+      fc.constantFrom(...keys),
+      fc.nat(18),
+      fc.option(denseKey, { nil: undefined }),
+      fc.option(denseKey, { nil: undefined }),
+      (key, bit, from, to) => {
+        const own = bitAt(key, bit);
+        if (own === undefined || (to !== undefined && compareBytes(from ?? new Uint8Array(0), to) >= 0)) return true;
+        const pattern = `${bitString(key).slice(0, bit)}${1 - own}`;
+        const beside = keys.filter((other) => bitString(other).startsWith(pattern));
+        const inRange = beside.some(
+          (other) => (from === undefined || compareBytes(other, from) >= 0) && (to === undefined || compareBytes(other, to) < 0),
+        );
+        const outside = isOutside([{ from, to }], key, bit);
+        // Sound: never outside when one of the keys is inside.
+        if (outside && inRange) return false;
+        // And exact: refused only if the range really reaches into the interval of such keys.
+        const isBelow = (bound: Uint8Array): boolean => bitString(bound) < pattern || bitString(bound).startsWith(pattern);
+        if (!outside) return (to === undefined || bitString(to) > pattern) && (from === undefined || isBelow(from));
+        return true;
+      },
+    ),
     many(5000),
   );
 });
@@ -89,12 +104,19 @@ t.test("whatever is asked, the proof gives what the oracle says", async () => {
         if (!answer.ok) throw new Error(JSON.stringify(answer.error));
         t.same(answer.value.rows, rows.slice(0, limit));
         t.equal(answer.value.isComplete, limit === undefined || rows.length <= limit);
-        t.same(answer.value.continueFrom, answer.value.isComplete ? undefined : successor(present(answer.value.rows.at(-1), "row").key));
-        const held = map.rows().slice(0, 5).map(({ key }) => key);
+        t.same(
+          answer.value.continueFrom,
+          answer.value.isComplete ? undefined : successor(present(answer.value.rows.at(-1), "row").key),
+        );
+        const held = map
+          .rows()
+          .slice(0, 5)
+          .map(({ key }) => key);
         const keys = [...others, ...held.filter((key) => !others.some((other) => bytesEqual(key, other)))];
         const values = verifyKeys(root, keys, tree.proveKeys(AT, keys));
         t.same(values, { ok: true, value: keys.map((key) => map.get(key)) });
-        for (const key of keys.slice(0, 3)) t.same(verifyRow(root, key, tree.proveKeys(AT, [key])), { ok: true, value: map.get(key) });
+        for (const key of keys.slice(0, 3))
+          t.same(verifyRow(root, key, tree.proveKeys(AT, [key])), { ok: true, value: map.get(key) });
       },
     ),
     many(150),
@@ -129,14 +151,22 @@ t.test("every row left out, added, changed or moved in a range proof is refused"
   const leaves = proof.steps.flatMap((step, index) => (step.kind === "leaf" ? [{ step, index }] : []));
   t.equal(leaves.length, 15);
   const withSteps = (steps: readonly ProofStep[]): string => refusal(verifyRange(root, range, encodeProof({ ...proof, steps })));
-  const replaced = (index: number, ...steps: readonly ProofStep[]): ProofStep[] => [...proof.steps.slice(0, index), ...steps, ...proof.steps.slice(index + 1)];
+  const replaced = (index: number, ...steps: readonly ProofStep[]): ProofStep[] => [
+    ...proof.steps.slice(0, index),
+    ...steps,
+    ...proof.steps.slice(index + 1),
+  ];
   const added = { kind: "leaf", key: rowKey(21), value: utf8("added") } as const;
   for (const { step, index } of leaves) {
     const { key, value } = step;
     const inner = valueHash(value);
     t.equal(withSteps(replaced(index)), "proof_shape", "cut out");
     t.equal(withSteps(replaced(index, { kind: "edge", key, valueHash: inner })), "proof_incomplete", "shown as an edge");
-    t.equal(withSteps(replaced(index, { kind: "leaf", key, value: concatBytes(value, utf8("!")) })), "proof_root_mismatch", "another value");
+    t.equal(
+      withSteps(replaced(index, { kind: "leaf", key, value: concatBytes(value, utf8("!")) })),
+      "proof_root_mismatch",
+      "another value",
+    );
     t.equal(withSteps(replaced(index, { kind: "leaf", key: rowKey(13), value })) === "accepted", false, "another key");
     t.not(withSteps(replaced(index, { kind: "branch", bit: 100 }, step, added)), "accepted", "a row beside it");
   }
@@ -170,7 +200,9 @@ function hideEachSubtree(steps: readonly ProofStep[]): { readonly steps: readonl
     const end = endOfSubtree(steps, start);
     const inside = steps.slice(start, end);
     const folded: ProofStep = { kind: "hidden", hash: hashOfSubtree(inside) };
-    return [{ steps: [...steps.slice(0, start), folded, ...steps.slice(end)], showsRows: inside.some(({ kind }) => kind === "leaf") }];
+    return [
+      { steps: [...steps.slice(0, start), folded, ...steps.slice(end)], showsRows: inside.some(({ kind }) => kind === "leaf") },
+    ];
   });
 }
 
@@ -203,7 +235,11 @@ t.test("an answer cut short says so, and cannot be passed off as the whole", asy
   t.equal(refusal(verifyRange(root, { ...range, limit: 4 }, encodeProof(part))), "proof_range", "more rows than asked for");
   t.equal(refusal(verifyRow(root, rowKey(12), encodeProof(part))), "proof_incomplete", "not an answer about one key");
   const none = decode(tree.prove(AT, { from: rowKey(13), to: rowKey(14) }));
-  t.equal(refusal(verifyRange(root, { from: rowKey(13), to: rowKey(14) }, encodeProof({ ...none, isComplete: false }))), "proof_incomplete", "no progress");
+  t.equal(
+    refusal(verifyRange(root, { from: rowKey(13), to: rowKey(14) }, encodeProof({ ...none, isComplete: false }))),
+    "proof_incomplete",
+    "no progress",
+  );
 });
 
 t.test("a proof answers its own question only", async () => {
@@ -220,18 +256,28 @@ t.test("a proof answers its own question only", async () => {
   // The path of one row also shows that its nearest neighbour is absent: that is proved, whoever asked for it.
   t.same(verifyKeys(root, [here, absent], proof), { ok: true, value: [map.get(here), undefined] });
   t.not(refusal(verifyRange(root, {}, encodeProof({ isComplete: true, steps: [] }))), "accepted", "the empty tree");
-  t.not(refusal(verifyRange(root, {}, encodeProof({ isComplete: true, steps: [{ kind: "hidden", hash: root }] }))), "accepted", "nothing but the root");
+  t.not(
+    refusal(verifyRange(root, {}, encodeProof({ isComplete: true, steps: [{ kind: "hidden", hash: root }] }))),
+    "accepted",
+    "nothing but the root",
+  );
 });
 
 t.test("an empty tree, one row, and prefix keys are proved like any others", async () => {
   const empty = await treeOf([]);
   t.same(verifyRow(empty.root, utf8("a"), empty.tree.proveKeys(AT, [utf8("a")])), { ok: true, value: undefined });
-  t.same(verifyRange(empty.root, {}, empty.tree.prove(AT)), { ok: true, value: { rows: [], isComplete: true, continueFrom: undefined } });
+  t.same(verifyRange(empty.root, {}, empty.tree.prove(AT)), {
+    ok: true,
+    value: { rows: [], isComplete: true, continueFrom: undefined },
+  });
   const one = await treeOf([{ key: utf8("a"), value: new Uint8Array(0) }]);
   t.same(verifyRow(one.root, utf8("a"), one.tree.proveKeys(AT, [utf8("a")])), { ok: true, value: new Uint8Array(0) });
   t.same(verifyRow(one.root, utf8("b"), one.tree.proveKeys(AT, [utf8("b")])), { ok: true, value: undefined });
   t.same(verifyRow(one.root, utf8("a\0"), one.tree.proveKeys(AT, [utf8("a\0")])), { ok: true, value: undefined });
-  const prefixes = Array.from({ length: KEY_SIZE_BYTES_MAX }, (_, size) => ({ key: new Uint8Array(size + 1), value: Uint8Array.of(size & 0xff) }));
+  const prefixes = Array.from({ length: KEY_SIZE_BYTES_MAX }, (_, size) => ({
+    key: new Uint8Array(size + 1),
+    value: Uint8Array.of(size & 0xff),
+  }));
   const chain = await treeOf(prefixes);
   for (const size of [1, 2, 500, KEY_SIZE_BYTES_MAX]) {
     const key = new Uint8Array(size);
@@ -239,8 +285,16 @@ t.test("an empty tree, one row, and prefix keys are proved like any others", asy
   }
   const all = verifyRange(chain.root, { to: Uint8Array.of(1) }, chain.tree.prove(AT, { to: Uint8Array.of(1) }));
   t.same(all.ok && all.value.rows, prefixes);
-  const inverted = verifyRange(chain.root, { from: utf8("b"), to: utf8("a") }, chain.tree.prove(AT, { from: utf8("b"), to: utf8("a") }));
-  t.same(inverted, { ok: true, value: { rows: [], isComplete: true, continueFrom: undefined } }, "a range that holds no key has no rows");
+  const inverted = verifyRange(
+    chain.root,
+    { from: utf8("b"), to: utf8("a") },
+    chain.tree.prove(AT, { from: utf8("b"), to: utf8("a") }),
+  );
+  t.same(
+    inverted,
+    { ok: true, value: { rows: [], isComplete: true, continueFrom: undefined } },
+    "a range that holds no key has no rows",
+  );
 });
 
 t.test("shapes that no trie has are refused whatever their root", async () => {
@@ -296,19 +350,36 @@ t.test("changed proof bytes never throw and never prove anything else", async ()
   for (let size = 0; size < bytes.length; size += 1) t.notOk(verifyRange(root, range, bytes.subarray(0, size)).ok);
   t.equal(refusal(verifyRange(root, range, concatBytes(bytes, Uint8Array.of(0)))), "proof_malformed");
   fc.assert(
-    fc.property(fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(bytes.length - 1), fc.uint8Array({ maxLength: 4 })), { minLength: 1, maxLength: 4 }), (edits) => {
-      let changed = bytes;
-      for (const [from, to, insert] of edits) changed = concatBytes(changed.subarray(0, Math.min(from, to)), insert, changed.subarray(Math.max(from, to)));
-      const parsed = parseProof(changed);
-      if (parsed.ok && toHex(encodeProof(parsed.value)) !== toHex(changed)) return false;
-      const answer = verifyRange(root, range, changed);
-      return !answer.ok || (answer.value.rows.length === rows.length && answer.value.rows.every((row, index) => bytesEqual(row.value, present(rows[index], "row").value)));
-    }),
+    fc.property(
+      fc.array(fc.tuple(fc.nat(bytes.length - 1), fc.nat(bytes.length - 1), fc.uint8Array({ maxLength: 4 })), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      (edits) => {
+        let changed = bytes;
+        for (const [from, to, insert] of edits)
+          changed = concatBytes(changed.subarray(0, Math.min(from, to)), insert, changed.subarray(Math.max(from, to)));
+        const parsed = parseProof(changed);
+        if (parsed.ok && toHex(encodeProof(parsed.value)) !== toHex(changed)) return false;
+        const answer = verifyRange(root, range, changed);
+        return (
+          !answer.ok ||
+          (answer.value.rows.length === rows.length &&
+            answer.value.rows.every((row, index) => bytesEqual(row.value, present(rows[index], "row").value)))
+        );
+      },
+    ),
     many(2000),
   );
 });
 
 t.test("any bytes at all are refused without an exception", async () => {
   const { root } = await table(4);
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => !verifyRange(root, {}, bytes).ok && !verifyRow(root, utf8("a"), bytes).ok), many(2000));
+  fc.assert(
+    fc.property(
+      fc.uint8Array({ maxLength: 200 }),
+      (bytes) => !verifyRange(root, {}, bytes).ok && !verifyRow(root, utf8("a"), bytes).ok,
+    ),
+    many(2000),
+  );
 });

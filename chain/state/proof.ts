@@ -114,19 +114,25 @@ export function parseProof(bytes: Uint8Array): Result<Proof, ProofError> {
  * @param limit - the most rows that were asked for; more are refused
  * @returns the rows, in key order: all rows of the range, or all up to the last one shown
  */
-export function verifyRange(root: Hash, range: KeyRange & { readonly limit?: number | undefined }, proofBytes: Uint8Array): Result<RangeAnswer, ProofError> {
+export function verifyRange(
+  root: Hash,
+  range: KeyRange & { readonly limit?: number | undefined },
+  proofBytes: Uint8Array,
+): Result<RangeAnswer, ProofError> {
   const parsed = parseProof(proofBytes);
   if (!parsed.ok) return parsed;
   const shown = fold(parsed.value.steps);
   if (!shown.ok) return shown;
   const { rows } = shown.value;
-  if (range.limit !== undefined && rows.length > range.limit) return fail({ code: "proof_range", reason: "more rows than the limit" });
+  if (range.limit !== undefined && rows.length > range.limit)
+    return fail({ code: "proof_range", reason: "more rows than the limit" });
   const { isComplete } = parsed.value;
   const last = rows[rows.length - 1];
   if (!isComplete && last === undefined) return fail({ code: "proof_incomplete", reason: "stops before the first row" });
   const continueFrom = isComplete || last === undefined ? undefined : successor(last.key);
   // A row past the end must not stretch the range that it stands in.
-  if (last !== undefined && !contains(rangesOf(range), last.key)) return fail({ code: "proof_range", reason: "a row outside of the range" });
+  if (last !== undefined && !contains(rangesOf(range), last.key))
+    return fail({ code: "proof_range", reason: "a row outside of the range" });
   const answered = rangesOf({ from: range.from, to: continueFrom ?? range.to });
   const checked = check(root, answered, shown.value);
   return checked.ok ? ok({ rows, isComplete, continueFrom }) : checked;
@@ -148,7 +154,11 @@ export function verifyRow(root: Hash, key: Uint8Array, proofBytes: Uint8Array): 
  * @param keys - in any order, each once
  * @returns the values in the order of `keys`, `undefined` for keys that the tree does not hold
  */
-export function verifyKeys(root: Hash, keys: readonly Uint8Array[], proofBytes: Uint8Array): Result<readonly (Uint8Array | undefined)[], ProofError> {
+export function verifyKeys(
+  root: Hash,
+  keys: readonly Uint8Array[],
+  proofBytes: Uint8Array,
+): Result<readonly (Uint8Array | undefined)[], ProofError> {
   const parsed = parseProof(proofBytes);
   if (!parsed.ok) return parsed;
   if (!parsed.value.isComplete) return fail({ code: "proof_incomplete", reason: "not for all keys" });
@@ -184,9 +194,12 @@ function readStep(reader: Reader): ProofStep {
 /** Checks that what is shown is of this root and answers for all of `ranges`. */
 function check(root: Hash, ranges: Ranges, shown: Shown): Result<void, ProofError> {
   if (!bytesEqual(shown.root, root)) return fail({ code: "proof_root_mismatch", reason: "another root" });
-  for (const { key } of shown.rows) if (!contains(ranges, key)) return fail({ code: "proof_range", reason: "a row outside of the range" });
-  for (const key of shown.edges) if (contains(ranges, key)) return fail({ code: "proof_incomplete", reason: "a row without its value" });
-  for (const { key, bit } of shown.hidden) if (!isOutside(ranges, key, bit)) return fail({ code: "proof_incomplete", reason: "a hidden subtree in the range" });
+  for (const { key } of shown.rows)
+    if (!contains(ranges, key)) return fail({ code: "proof_range", reason: "a row outside of the range" });
+  for (const key of shown.edges)
+    if (contains(ranges, key)) return fail({ code: "proof_incomplete", reason: "a row without its value" });
+  for (const { key, bit } of shown.hidden)
+    if (!isOutside(ranges, key, bit)) return fail({ code: "proof_incomplete", reason: "a hidden subtree in the range" });
   return ok(undefined);
 }
 
@@ -249,7 +262,8 @@ function foldStep(step: Exclude<ProofStep, { kind: "branch" }>): Folded {
 function join(bit: number, left: Folded, right: Folded, hidden: { key: Uint8Array; bit: number }[]): Result<Folded, ProofError> {
   const hash = nodeHash(bit, left.hash, right.hash);
   if (left.key !== undefined && right.key !== undefined) {
-    if (branchBit(left.key, right.key) !== bit || bitAt(left.key, bit) !== 0) return shapeError("keys do not part where they branch");
+    if (branchBit(left.key, right.key) !== bit || bitAt(left.key, bit) !== 0)
+      return shapeError("keys do not part where they branch");
     return ok({ hash, key: left.key });
   }
   const key = left.key ?? right.key;

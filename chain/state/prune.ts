@@ -26,7 +26,12 @@ export function wearOut(store: StoreReader, locations: readonly Location[]): Sto
   return chunks.flatMap((chunk, index) => wearChunk(store, chunk, slotsByChunk.get(chunk) as number[], records[index]));
 }
 
-function wearChunk(store: StoreReader, chunk: number, slots: readonly number[], recordBytes: Uint8Array | undefined): StoreOperation[] {
+function wearChunk(
+  store: StoreReader,
+  chunk: number,
+  slots: readonly number[],
+  recordBytes: Uint8Array | undefined,
+): StoreOperation[] {
   const { slots: count, hollowed, worn } = recordBytes === undefined ? unworn(store, chunk) : readWorn(chunk, recordBytes);
   for (const slot of slots) {
     if (slot >= count) throw new CodedError("state_corrupt", { message: `chunk ${chunk} has no slot ${slot}` });
@@ -44,7 +49,10 @@ function wearChunk(store: StoreReader, chunk: number, slots: readonly number[], 
   if ((wornCount - hollowed) * 2 < count - hollowed) return [putWorn(chunk, { slots: count, hollowed, worn })];
   const hollowedChunk = hollow(readChunk(store, chunk), isWorn);
   if (!hollowedChunk.ok) throw new CodedError("state_corrupt", { message: `chunk ${chunk} is malformed` });
-  return [{ kind: "put", key: chunkKey(chunk), value: hollowedChunk.value }, putWorn(chunk, { slots: count, hollowed: wornCount, worn })];
+  return [
+    { kind: "put", key: chunkKey(chunk), value: hollowedChunk.value },
+    putWorn(chunk, { slots: count, hollowed: wornCount, worn }),
+  ];
 }
 
 function putWorn(chunk: number, record: WornRecord): StoreOperation {

@@ -56,6 +56,13 @@ export function parseWorn(bytes: Uint8Array): Result<WornRecord, DecodeError> {
     reader.tuple(3);
     const slots = reader.field("slots").number(SLOTS_MAX);
     const hollowed = reader.field("hollowed").number(slots);
-    return { slots, hollowed, worn: reader.field("worn").fixed(Math.ceil(slots / 8)).slice() };
+    return {
+      slots,
+      hollowed,
+      worn: reader
+        .field("worn")
+        .fixed(Math.ceil(slots / 8))
+        .slice(),
+    };
   });
 }

@@ -15,7 +15,7 @@ import { Page } from "./page.ts";
 import { parseRoot, parseWorn, encodeRoot, encodeWorn } from "./record.ts";
 import { StateTree, type StateUpdate } from "./tree.ts";
 import { anyKey, batchOf, chainKey, commit, commitAll, denseKey, tableKey } from "./testing/keys.ts";
-import { bitString, NaiveMap, naiveRoot } from "./testing/naive.ts";
+import { bitString, type NaiveMap, naiveRoot } from "./testing/naive.ts";
 
 const SEED = 20_240_501;
 t.comment(`seed ${SEED}`);
@@ -44,13 +44,21 @@ function checkVersion(tree: StateTree, at: Height, map: NaiveMap, message: strin
   t.equal(toHex(present(tree.rootAt(at), "root")), toHex(map.root()), `${message}: root`);
   t.same([...tree.entries(at)], rows, `${message}: rows`);
   t.same([...tree.entries(at, { reverse: true })], rows.toReversed(), `${message}: rows reversed`);
-  t.same(tree.getMany(at, rows.map(({ key }) => key)), rows.map(({ value }) => value), `${message}: values`);
+  t.same(
+    tree.getMany(
+      at,
+      rows.map(({ key }) => key),
+    ),
+    rows.map(({ value }) => value),
+    `${message}: values`,
+  );
   t.equal(tree.audit(at), undefined, `${message}: audit`);
 }
 
 async function keysOf(store: Store, kind: keyof typeof STATE_PREFIX): Promise<number> {
   let count = 0;
-  for await (const _ of store.entries({ from: Uint8Array.of(STATE_PREFIX[kind]), to: Uint8Array.of(STATE_PREFIX[kind] + 1) })) count += 1;
+  for await (const _ of store.entries({ from: Uint8Array.of(STATE_PREFIX[kind]), to: Uint8Array.of(STATE_PREFIX[kind] + 1) }))
+    count += 1;
   return count;
 }
 
@@ -88,55 +96,84 @@ t.test("the root of any rows, whatever order and batches they came in, is the na
 
 t.test("every kept version answers as it did, after later ones, after a reopening, after a prune of older ones", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(batchOf(denseKey, 60), { minLength: 4, maxLength: 8 }), fc.integer({ min: 1, max: 4 }), async (batches, keep) => {
-      const store = openMemoryStore();
-      const tree = await StateTree.open(store, { cacheSizeBytes: 2000 });
-      const maps = await commitAll(tree, store, batches);
-      await tree.prune(version(keep));
-      for (const reader of [tree, await StateTree.open(store)]) {
-        t.equal(reader.oldest(), BigInt(keep));
-        for (let at = keep; at < maps.length; at += 1) checkVersion(reader, version(at), present(maps[at], "map"), `version ${at}`);
-        t.equal(reader.rootAt(version(keep - 1)), undefined);
-        t.throws(() => reader.get(version(keep - 1), utf8("a")), { code: "state_version_missing" });
-      }
-    }),
+    fc.asyncProperty(
+      fc.array(batchOf(denseKey, 60), { minLength: 4, maxLength: 8 }),
+      fc.integer({ min: 1, max: 4 }),
+      async (batches, keep) => {
+        const store = openMemoryStore();
+        const tree = await StateTree.open(store, { cacheSizeBytes: 2000 });
+        const maps = await commitAll(tree, store, batches);
+        await tree.prune(version(keep));
+        for (const reader of [tree, await StateTree.open(store)]) {
+          t.equal(reader.oldest(), BigInt(keep));
+          for (let at = keep; at < maps.length; at += 1)
+            checkVersion(reader, version(at), present(maps[at], "map"), `version ${at}`);
+          t.equal(reader.rootAt(version(keep - 1)), undefined);
+          t.throws(() => reader.get(version(keep - 1), utf8("a")), { code: "state_version_missing" });
+        }
+      },
+    ),
     many(25),
   );
 });
 
-t.test("pruning to the last version leaves what a fresh tree of its rows would take, within the half that chunks may be worn", async () => {
-  const store = openMemoryStore();
-  const tree = await StateTree.open(store);
-  const next = randomNumbers(7);
-  const keys = Array.from({ length: 2000 }, () => randomKey(next));
-  await commit(tree, store, version(1), keys.map((key) => ({ key, value: new Uint8Array(100).fill(1) })));
-  for (let at = 2; at <= 120; at += 1) {
-    const updates = new Map(Array.from({ length: 100 }, () => keys[next() % keys.length] as Uint8Array).map((key) => [toHex(key), key]));
-    await commit(tree, store, version(at), [...updates.values()].map((key) => ({ key, value: new Uint8Array(100).fill(at) })));
-  }
-  const before = await store.sizeBytes();
-  await tree.prune(version(60));
-  await tree.prune(version(120));
-  const fresh = openMemoryStore();
-  const rows = [...tree.entries(version(120))];
-  await commit(await StateTree.open(fresh), fresh, version(1), rows);
-  const after = await store.sizeBytes();
-  t.ok(after < 2.5 * (await fresh.sizeBytes()), `${before} bytes, pruned ${after}, fresh ${await fresh.sizeBytes()}`);
-  t.equal(toHex(present(tree.rootAt(version(120)), "root")), toHex(naiveRoot(rows)));
-  t.equal(tree.audit(version(120)), undefined);
-  // Delete everything, prune: nothing may be left but the root record.
-  await commit(tree, store, version(121), rows.map(({ key }) => ({ key, value: undefined })));
-  await tree.prune(version(121));
-  t.equal(await keysOf(store, "chunk"), 0, "no chunk is left");
-  t.equal(await keysOf(store, "worn"), 0, "no worn record is left");
-  t.equal(await keysOf(store, "stale"), 0, "no stale list is left");
-  t.equal(await keysOf(store, "root"), 1, "one root is left");
-});
+t.test(
+  "pruning to the last version leaves what a fresh tree of its rows would take, within the half that chunks may be worn",
+  async () => {
+    const store = openMemoryStore();
+    const tree = await StateTree.open(store);
+    const next = randomNumbers(7);
+    const keys = Array.from({ length: 2000 }, () => randomKey(next));
+    await commit(
+      tree,
+      store,
+      version(1),
+      keys.map((key) => ({ key, value: new Uint8Array(100).fill(1) })),
+    );
+    for (let at = 2; at <= 120; at += 1) {
+      const updates = new Map(
+        Array.from({ length: 100 }, () => keys[next() % keys.length] as Uint8Array).map((key) => [toHex(key), key]),
+      );
+      await commit(
+        tree,
+        store,
+        version(at),
+        [...updates.values()].map((key) => ({ key, value: new Uint8Array(100).fill(at) })),
+      );
+    }
+    const before = await store.sizeBytes();
+    await tree.prune(version(60));
+    await tree.prune(version(120));
+    const fresh = openMemoryStore();
+    const rows = [...tree.entries(version(120))];
+    await commit(await StateTree.open(fresh), fresh, version(1), rows);
+    const after = await store.sizeBytes();
+    t.ok(after < 2.5 * (await fresh.sizeBytes()), `${before} bytes, pruned ${after}, fresh ${await fresh.sizeBytes()}`);
+    t.equal(toHex(present(tree.rootAt(version(120)), "root")), toHex(naiveRoot(rows)));
+    t.equal(tree.audit(version(120)), undefined);
+    // Delete everything, prune: nothing may be left but the root record.
+    await commit(
+      tree,
+      store,
+      version(121),
+      rows.map(({ key }) => ({ key, value: undefined })),
+    );
+    await tree.prune(version(121));
+    t.equal(await keysOf(store, "chunk"), 0, "no chunk is left");
+    t.equal(await keysOf(store, "worn"), 0, "no worn record is left");
+    t.equal(await keysOf(store, "stale"), 0, "no stale list is left");
+    t.equal(await keysOf(store, "root"), 1, "one root is left");
+  },
+);
 
 t.test("a prune that is interrupted is finished by the next one", async () => {
   const store = openMemoryStore();
   const tree = await StateTree.open(store);
-  const maps = await commitAll(tree, store, Array.from({ length: 6 }, (_, at) => Array.from({ length: 50 }, (__, row) => put(`row ${(row * 7 + at) % 90}`, `${at}`))));
+  const maps = await commitAll(
+    tree,
+    store,
+    Array.from({ length: 6 }, (_, at) => Array.from({ length: 50 }, (__, row) => put(`row ${(row * 7 + at) % 90}`, `${at}`))),
+  );
   const controller = new AbortController();
   controller.abort();
   await t.rejects(tree.prune(version(5), controller.signal));
@@ -157,7 +194,11 @@ t.test("several alternatives may be staged on one version, and all but one dropp
   t.equal(await store.sizeBytes(), size, "staging writes nothing");
   t.not(toHex(dropped.root), toHex(kept.root));
   t.not(toHex(other.root), toHex(kept.root));
-  t.equal(toHex(tree.stage(version(1), version(2), [put("a", "dropped"), put("c", "dropped")]).root), toHex(dropped.root), "staging again gives the same");
+  t.equal(
+    toHex(tree.stage(version(1), version(2), [put("a", "dropped"), put("c", "dropped")]).root),
+    toHex(dropped.root),
+    "staging again gives the same",
+  );
   await store.write(kept.operations, { sync: true });
   tree.adopt(kept);
   checkVersion(tree, version(2), present(base, "map").with([put("b", "kept"), drop("a")]), "kept");
@@ -197,15 +238,21 @@ t.test("a rollback forgets later versions, and another history follows", async (
 
 t.test("ranges, limits and the reverse order read what the oracle says", async () => {
   await fc.assert(
-    fc.asyncProperty(batchOf(anyKey, 80), fc.option(anyKey, { nil: undefined }), fc.option(anyKey, { nil: undefined }), fc.integer({ min: 0, max: 20 }), async (batch, from, to, limit) => {
-      const store = openMemoryStore();
-      const tree = await StateTree.open(store);
-      const [, map] = await commitAll(tree, store, [batch]);
-      const rows = present(map, "map").rows({ from, to });
-      t.same([...tree.entries(version(1), { from, to })], rows);
-      t.same([...tree.entries(version(1), { from, to, limit })], rows.slice(0, limit));
-      t.same([...tree.entries(version(1), { from, to, limit, reverse: true })], rows.toReversed().slice(0, limit));
-    }),
+    fc.asyncProperty(
+      batchOf(anyKey, 80),
+      fc.option(anyKey, { nil: undefined }),
+      fc.option(anyKey, { nil: undefined }),
+      fc.integer({ min: 0, max: 20 }),
+      async (batch, from, to, limit) => {
+        const store = openMemoryStore();
+        const tree = await StateTree.open(store);
+        const [, map] = await commitAll(tree, store, [batch]);
+        const rows = present(map, "map").rows({ from, to });
+        t.same([...tree.entries(version(1), { from, to })], rows);
+        t.same([...tree.entries(version(1), { from, to, limit })], rows.slice(0, limit));
+        t.same([...tree.entries(version(1), { from, to, limit, reverse: true })], rows.toReversed().slice(0, limit));
+      },
+    ),
     many(100),
   );
 });
@@ -216,16 +263,25 @@ t.test("ten thousand rows come and go in large and small batches", async () => {
   const next = randomNumbers(11);
   const held = new Map<string, { key: Uint8Array; value: Uint8Array }>();
   let at = 0;
-  for (const [inserts, deletes] of [[10_000, 0], [10, 500], [1, 1], [500, 6000], [0, 2000], [3000, 100]] as const) {
+  for (const [inserts, deletes] of [
+    [10_000, 0],
+    [10, 500],
+    [1, 1],
+    [500, 6000],
+    [0, 2000],
+    [3000, 100],
+  ] as const) {
     const updates = new Map<string, StateUpdate>();
     for (let index = 0; index < inserts; index += 1) {
-      const key = randomKey(next, 1 + (next() >>> 24) % 20);
+      const key = randomKey(next, 1 + ((next() >>> 24) % 20));
       updates.set(toHex(key), { key, value: randomKey(next, 8) });
     }
     for (const [name, { key }] of [...held].slice(0, deletes)) updates.set(name, { key, value: undefined });
     at += 1;
     await commit(tree, store, version(at), [...updates.values()]);
-    for (const [name, { key, value }] of updates) if (value === undefined) held.delete(name); else held.set(name, { key, value });
+    for (const [name, { key, value }] of updates)
+      if (value === undefined) held.delete(name);
+      else held.set(name, { key, value });
     const rows = [...held.values()].toSorted((a, b) => compareBytes(a.key, b.key));
     t.equal(toHex(present(tree.rootAt(version(at)), "root")), toHex(naiveRoot(rows)), `version ${at}, ${rows.length} rows`);
     t.equal(tree.audit(version(at)), undefined);
@@ -243,7 +299,10 @@ t.test("the deepest tree that keys allow neither overflows a stack nor loses a r
     if (key.length > 0) updates.push({ key, value: Uint8Array.of(bit & 0xff) });
   }
   await commit(tree, store, version(1), updates);
-  await commit(tree, store, version(2), [{ key: longest, value: utf8("changed") }, { key: Uint8Array.of(1), value: utf8("new") }]);
+  await commit(tree, store, version(2), [
+    { key: longest, value: utf8("changed") },
+    { key: Uint8Array.of(1), value: utf8("new") },
+  ]);
   t.same(tree.get(version(2), longest), utf8("changed"));
   t.same(tree.get(version(1), longest), utf8("longest"));
   t.equal([...tree.entries(version(2))].length, updates.length + 1);
@@ -269,9 +328,14 @@ t.test("empty values, no updates, repeated writes and absent deletes do what the
 
 t.test("damage on disk is found, with a code", async () => {
   const store = openMemoryStore();
-  await commitAll(await StateTree.open(store), store, [Array.from({ length: 100 }, (_, row) => put(`row ${row}`, "v".repeat(row)))]);
+  await commitAll(await StateTree.open(store), store, [
+    Array.from({ length: 100 }, (_, row) => put(`row ${row}`, "v".repeat(row))),
+  ]);
   const damaged: string[] = [];
-  for await (const { key, value } of store.entries({ from: Uint8Array.of(STATE_PREFIX.chunk), to: Uint8Array.of(STATE_PREFIX.chunk + 1) })) {
+  for await (const { key, value } of store.entries({
+    from: Uint8Array.of(STATE_PREFIX.chunk),
+    to: Uint8Array.of(STATE_PREFIX.chunk + 1),
+  })) {
     for (let offset = 0; offset < value.length; offset += 97) {
       const copy = value.slice();
       copy[offset] = (copy[offset] as number) ^ 1;
@@ -299,16 +363,26 @@ t.test("stored bytes that were changed are refused or mean exactly themselves", 
   };
   const change = fc.tuple(fc.nat(5000), fc.nat(255));
   fc.assert(
-    fc.property(fc.uniqueArray(fc.oneof(tableKey, denseKey, chainKey), { minLength: 2, maxLength: 16, selector: (key) => key.join() }), change, (keys, where) => {
-      const sorted = keys.toSorted(compareBytes);
-      const items = sorted.map((key) => ({ kind: "entry" as const, key, hash, location: 77 as never }));
-      const page = Page.of(items, sorted.slice(1).map((key, index) => branchBit(sorted[index] as Uint8Array, key)));
-      const parsed = Page.parse(mutate(page.bytes, where));
-      if (!parsed.ok) return parsed.error.code === "page_malformed";
-      const { value } = parsed;
-      const again = Page.of(Array.from({ length: value.count }, (_, index) => value.item(index)), Array.from({ length: value.count - 1 }, (_, index) => value.bit(index)));
-      return toHex(again.bytes) === toHex(value.bytes);
-    }),
+    fc.property(
+      fc.uniqueArray(fc.oneof(tableKey, denseKey, chainKey), { minLength: 2, maxLength: 16, selector: (key) => key.join() }),
+      change,
+      (keys, where) => {
+        const sorted = keys.toSorted(compareBytes);
+        const items = sorted.map((key) => ({ kind: "entry" as const, key, hash, location: 77 as never }));
+        const page = Page.of(
+          items,
+          sorted.slice(1).map((key, index) => branchBit(sorted[index] as Uint8Array, key)),
+        );
+        const parsed = Page.parse(mutate(page.bytes, where));
+        if (!parsed.ok) return parsed.error.code === "page_malformed";
+        const { value } = parsed;
+        const again = Page.of(
+          Array.from({ length: value.count }, (_, index) => value.item(index)),
+          Array.from({ length: value.count - 1 }, (_, index) => value.bit(index)),
+        );
+        return toHex(again.bytes) === toHex(value.bytes);
+      },
+    ),
     many(1000),
   );
   fc.assert(

@@ -26,7 +26,7 @@ import { PageCache } from "./cache.ts";
 import { ChunkWriter, readSlot } from "./chunk.ts";
 import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
 import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, staleKey, versionOfKey } from "./layout.ts";
-import { Page } from "./page.ts";
+import { type Item, Page } from "./page.ts";
 import { type Row, sortedKeys } from "./proof.ts";
 import { prove } from "./prove.ts";
 import { wearOut } from "./prune.ts";
@@ -221,7 +221,8 @@ export class StateTree {
   async #prune(keepFrom: Height, signal: AbortSignal | undefined): Promise<void> {
     assert(this.#latest !== undefined && keepFrom <= this.#latest, `prune from ${keepFrom}, latest is ${this.#latest}`);
     const versions: Height[] = [];
-    for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) })) versions.push(versionOfKey(key));
+    for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) }))
+      versions.push(versionOfKey(key));
     const kept = await this.#firstFrom(keepFrom);
     versions.push(kept);
     this.#oldest = kept;
@@ -274,14 +275,20 @@ export class StateTree {
    */
   audit(version: Height, signal?: AbortSignal): { readonly code: "state_hash_mismatch"; readonly key: Uint8Array } | undefined {
     const { location, hash } = this.#existing(version);
-    if (location === undefined) return bytesEqual(hash, EMPTY_ROOT) ? undefined : { code: "state_hash_mismatch", key: new Uint8Array(0) };
-    const left: { readonly location: Location; readonly hash: Uint8Array }[] = [{ location, hash }];
+    if (location === undefined)
+      return bytesEqual(hash, EMPTY_ROOT) ? undefined : { code: "state_hash_mismatch", key: new Uint8Array(0) };
+    const left: { readonly location: Location; readonly hash: Uint8Array; readonly link: Item | undefined }[] = [
+      { location, hash, link: undefined },
+    ];
     for (let next = left.pop(); next !== undefined; next = left.pop()) {
       signal?.throwIfAborted();
       const page = this.#loadPage(next.location);
       if (!bytesEqual(page.rootHash(), next.hash)) return { code: "state_hash_mismatch", key: page.key(0) };
+      // No hash covers the stem of a link, by which reads find their way: compare it with the page that it leads to.
+      if (next.link?.kind === "link" && !bytesEqual(page.stem(next.link.bit), next.link.key))
+        return { code: "state_hash_mismatch", key: page.key(0) };
       for (let index = page.count - 1; index >= 0; index -= 1) {
-        if (!page.isEntry(index)) left.push({ location: page.location(index), hash: page.hash(index) });
+        if (!page.isEntry(index)) left.push({ location: page.location(index), hash: page.hash(index), link: page.item(index) });
         else if (!bytesEqual(leafHash(page.key(index), valueHash(this.#readValue(page.location(index)))), page.hash(index))) {
           return { code: "state_hash_mismatch", key: page.key(index) };
         }
@@ -361,12 +368,18 @@ export class StateTree {
 
   #existing(version: Height): RootRecord {
     const record = this.#record(version);
-    if (record === undefined) throw new CodedError("state_version_missing", { version: `${version}`, latest: `${this.#latest}`, oldest: `${this.#oldest}` });
+    if (record === undefined)
+      throw new CodedError("state_version_missing", {
+        version: `${version}`,
+        latest: `${this.#latest}`,
+        oldest: `${this.#oldest}`,
+      });
     return record;
   }
 
   async #firstFrom(version: Height): Promise<Height> {
-    for await (const { key } of this.#store.entries({ from: rootKey(version), to: rangeOf("root").to, limit: 1 })) return versionOfKey(key);
+    for await (const { key } of this.#store.entries({ from: rootKey(version), to: rangeOf("root").to, limit: 1 }))
+      return versionOfKey(key);
     throw new CodedError("state_corrupt", { message: `no root from version ${version} on` });
   }
 
@@ -410,7 +423,10 @@ function sortedUpdates(updates: readonly StateUpdate[]): readonly StateUpdate[] 
   if (isSorted) return updates;
   const sorted = updates.toSorted((a, b) => compareBytes(a.key, b.key));
   for (let index = 1; index < sorted.length; index += 1) {
-    assert(compareBytes((sorted[index - 1] as StateUpdate).key, (sorted[index] as StateUpdate).key) < 0, "a key is updated twice");
+    assert(
+      compareBytes((sorted[index - 1] as StateUpdate).key, (sorted[index] as StateUpdate).key) < 0,
+      "a key is updated twice",
+    );
   }
   return sorted;
 }

@@ -55,7 +55,12 @@ type Frame = {
 };
 
 /** A page whose items came or went. `isSplit`: there were too many, and the items are what is left after a cut. */
-type Rebuilt = { readonly kind: "rebuilt"; readonly items: readonly Item[]; readonly bits: readonly number[]; readonly isSplit: boolean };
+type Rebuilt = {
+  readonly kind: "rebuilt";
+  readonly items: readonly Item[];
+  readonly bits: readonly number[];
+  readonly isSplit: boolean;
+};
 
 /** A subtree whose topmost page is still open. */
 type Group = { readonly items: readonly Item[]; readonly bits: readonly number[]; readonly hash: Uint8Array };
@@ -67,7 +72,12 @@ const UNCHANGED = { kind: "unchanged" } as const satisfies Outcome;
  *
  * Writing what is there already, and deleting what is not, change nothing.
  */
-export function applyUpdates(base: Root, updates: readonly StateUpdate[], readPage: (location: Location) => Page, writer: ChunkWriter): Change {
+export function applyUpdates(
+  base: Root,
+  updates: readonly StateUpdate[],
+  readPage: (location: Location) => Page,
+  writer: ChunkWriter,
+): Change {
   return new Walk(updates, readPage, writer).run(base);
 }
 
@@ -196,7 +206,8 @@ class Walk {
     if (edits.length === 0) return UNCHANGED;
     if (frame.location !== undefined) this.#stale.push(frame.location);
     const replaced: { index: number; hash: Uint8Array; location: Location }[] = [];
-    for (const { index, outcome } of edits) if (outcome.kind === "replaced") replaced.push({ index, hash: outcome.hash, location: outcome.location });
+    for (const { index, outcome } of edits)
+      if (outcome.kind === "replaced") replaced.push({ index, hash: outcome.hash, location: outcome.location });
     if (replaced.length === edits.length) {
       const { page, hash } = frame.page.replace(replaced);
       return { kind: "replaced", hash, location: this.#write(page) };
@@ -238,7 +249,11 @@ class Walk {
   /** Few items stay open, so that every page but the topmost holds `PAGE_ITEMS_MIN`. */
   #shrink(group: Group): Group {
     if (group.items.length < PAGE_ITEMS_MIN) return group;
-    return { items: [this.#close(Page.of(group.items, group.bits), group.items, group.bits, group.hash)], bits: [], hash: group.hash };
+    return {
+      items: [this.#close(Page.of(group.items, group.bits), group.items, group.bits, group.hash)],
+      bits: [],
+      hash: group.hash,
+    };
   }
 
   #close(page: Page, items: readonly Item[], bits: readonly number[], hash: Uint8Array): Link {

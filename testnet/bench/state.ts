@@ -57,18 +57,25 @@ export async function benchState(options: StateBenchOptions = {}): Promise<Figur
 
 async function benchSize(store: Store, rows: number, options: StateBenchOptions, into: Figures): Promise<void> {
   const valueSizeBytes = options.valueSizeBytes ?? 200;
-  const tree = await StateTree.open(store, options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes });
+  const tree = await StateTree.open(
+    store,
+    options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes },
+  );
   const random = randomNumbers(rows);
   const note = (name: string, samples: readonly number[], digits = 1): void => {
     const sorted = samples.toSorted((a, b) => a - b);
     const round = (value: number): number => Number(value.toFixed(digits));
     into.figures[`${name}_${rows}`] = round(present(sorted[sorted.length >> 1], "median"));
-    if (samples.length > 1) into.spread[`${name}_${rows}`] = [round(present(sorted[0], "least")), round(present(sorted.at(-1), "greatest"))];
+    if (samples.length > 1)
+      into.spread[`${name}_${rows}`] = [round(present(sorted[0], "least")), round(present(sorted.at(-1), "greatest"))];
   };
 
   const loadStart = performance.now();
   for (let row = 0; row < rows; row += LOAD_BATCH_ROWS) {
-    const updates = Array.from({ length: Math.min(LOAD_BATCH_ROWS, rows - row) }, (_, index) => ({ key: keyOf(row + index), value: valueOf(row + index, 0, valueSizeBytes) }));
+    const updates = Array.from({ length: Math.min(LOAD_BATCH_ROWS, rows - row) }, (_, index) => ({
+      key: keyOf(row + index),
+      value: valueOf(row + index, 0, valueSizeBytes),
+    }));
     await commit(tree, store, updates);
   }
   note("insertsPerSecond", [(rows * 1000) / (performance.now() - loadStart)], 0);
@@ -100,9 +107,19 @@ async function benchSize(store: Store, rows: number, options: StateBenchOptions,
   ] as const) {
     for (let warm = 0; warm < Math.min(50, questions); warm += 1) ask();
     const answers = Array.from({ length: questions }, ask);
-    note(`${name}ProofBytes`, answers.map(({ sizeBytes }) => sizeBytes), 0);
-    note(`${name}ProveMicroseconds`, answers.map(({ proveMs }) => proveMs * 1000));
-    note(`${name}VerifyMicroseconds`, answers.map(({ verifyMs }) => verifyMs * 1000));
+    note(
+      `${name}ProofBytes`,
+      answers.map(({ sizeBytes }) => sizeBytes),
+      0,
+    );
+    note(
+      `${name}ProveMicroseconds`,
+      answers.map(({ proveMs }) => proveMs * 1000),
+    );
+    note(
+      `${name}VerifyMicroseconds`,
+      answers.map(({ verifyMs }) => verifyMs * 1000),
+    );
   }
   note("rssMegabytes", [process.memoryUsage.rss() / 1e6], 0);
 
@@ -158,7 +175,8 @@ function keyOf(row: number): Uint8Array {
 /** Bytes that compress no better than people's rows do: half of them random. */
 function valueOf(row: number, round: number, sizeBytes: number): Uint8Array {
   const value = new Uint8Array(sizeBytes);
-  for (let at = 0; at < sizeBytes; at += 64) value.set(blake3(u64(BigInt(row * 4099 + round * 31 + at))).subarray(0, Math.min(32, sizeBytes - at)), at);
+  for (let at = 0; at < sizeBytes; at += 64)
+    value.set(blake3(u64(BigInt(row * 4099 + round * 31 + at))).subarray(0, Math.min(32, sizeBytes - at)), at);
   return value;
 }
 

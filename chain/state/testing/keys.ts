@@ -37,7 +37,12 @@ export function batchOf(key: fc.Arbitrary<Uint8Array>, lengthMax: number): fc.Ar
 }
 
 /** Stages, writes and adopts. Returns the root. */
-export async function commit(tree: StateTree, store: Store, version: Height, updates: readonly StateUpdate[]): Promise<Uint8Array> {
+export async function commit(
+  tree: StateTree,
+  store: Store,
+  version: Height,
+  updates: readonly StateUpdate[],
+): Promise<Uint8Array> {
   const staged = tree.stage(tree.latest(), version, updates);
   await store.write(staged.operations, { sync: false });
   tree.adopt(staged);
@@ -45,7 +50,11 @@ export async function commit(tree: StateTree, store: Store, version: Height, upd
 }
 
 /** Commits batches as versions 1, 2, ... and returns the oracle of each version (index 0: before all). */
-export async function commitAll(tree: StateTree, store: Store, batches: readonly (readonly StateUpdate[])[]): Promise<NaiveMap[]> {
+export async function commitAll(
+  tree: StateTree,
+  store: Store,
+  batches: readonly (readonly StateUpdate[])[],
+): Promise<NaiveMap[]> {
   const maps = [new NaiveMap()];
   for (const [index, batch] of batches.entries()) {
     await commit(tree, store, heightOf(BigInt(index + 1)), batch);

@@ -43,7 +43,9 @@ export class NaiveMap {
   }
 
   rows({ from, to }: { readonly from?: Uint8Array | undefined; readonly to?: Uint8Array | undefined } = {}): readonly Row[] {
-    return this.#rows.filter(({ key }) => (from === undefined || compareBytes(key, from) >= 0) && (to === undefined || compareBytes(key, to) < 0));
+    return this.#rows.filter(
+      ({ key }) => (from === undefined || compareBytes(key, from) >= 0) && (to === undefined || compareBytes(key, to) < 0),
+    );
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
