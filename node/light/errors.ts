@@ -26,7 +26,8 @@ export const UNPROVEN_CODES = {
   stale_head: "The node's head is behind one that was proven before. Ask another node, or wait.",
   old_head: "The newest block is older than is allowed. The network stands still, or the node hides its progress.",
   fork_detected: "Two certified headers contradict each other: more than 1/3 of the validators are faulty. Stop and tell people.",
-  log_forked: "A stream no longer begins with the records that it had. More than 1/3 of the validators are faulty. Stop and tell people.",
+  log_forked:
+    "A stream no longer begins with the records that it had. More than 1/3 of the validators are faulty. Stop and tell people.",
   log_shrank: "A stream has fewer records than it had. More than 1/3 of the validators are faulty. Stop and tell people.",
   network_mismatch: "The proof is for another network than the given network file.",
   file_malformed: "Not a proof file.",
@@ -48,7 +49,9 @@ export class UnprovenError extends CodedError {
 }
 
 /** The value, or `UnprovenError`. */
-export function provenOrThrow<T>(result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: Unproven }): T {
+export function provenOrThrow<T>(
+  result: { readonly ok: true; readonly value: T } | { readonly ok: false; readonly error: Unproven },
+): T {
   if (!result.ok) throw new UnprovenError(result.error);
   return result.value;
 }

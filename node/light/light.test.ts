@@ -32,7 +32,10 @@ async function netOf(test: Test, powers: readonly bigint[]): Promise<DevNet> {
 }
 
 function signed(net: DevNet, nonce: bigint, calls: readonly Call[]): Transaction {
-  return signTransaction({ chainId: net.network.chainId, sender: alice, nonce, fee: 1_000_000n, expiry: heightOf(1000n), calls }, ALICE);
+  return signTransaction(
+    { chainId: net.network.chainId, sender: alice, nonce, fee: 1_000_000n, expiry: heightOf(1000n), calls },
+    ALICE,
+  );
 }
 
 function anchorAt({ ledger }: DevNet, height: bigint): Anchor {
@@ -42,7 +45,10 @@ function anchorAt({ ledger }: DevNet, height: bigint): Anchor {
 
 /** The change that the header of `height` makes. */
 function changeAt(net: DevNet, height: bigint): SetChange {
-  return { anchor: anchorAt(net, height), validators: encodeMembers(present(net.ledger.validators(heightOf(height + 1n)), "validators")) };
+  return {
+    anchor: anchorAt(net, height),
+    validators: encodeMembers(present(net.ledger.validators(heightOf(height + 1n)), "validators")),
+  };
 }
 
 async function believed(net: DevNet, height: bigint): Promise<VerifiedHeader> {
@@ -69,7 +75,10 @@ t.test("a header is believed when more than 2/3 of the genesis set certified it,
   await net.commitUntil(3n);
   const anchor = anchorAt(net, 3n);
   const certificate = value(parseCertificate(anchor.certificate));
-  const withSignatures = (count: number): Anchor => ({ header: anchor.header, certificate: encodeCertificate({ ...certificate, signatures: certificate.signatures.slice(0, count) }) });
+  const withSignatures = (count: number): Anchor => ({
+    header: anchor.header,
+    certificate: encodeCertificate({ ...certificate, signatures: certificate.signatures.slice(0, count) }),
+  });
   const verifier = LightVerifier.fromGenesis(net.network);
   t.equal(codeOf(await verifier.acceptHeader(withSignatures(2))), "certificate_power");
   t.equal(verifier.known(heightOf(3n)), undefined, "what is refused is not remembered");
@@ -82,13 +91,26 @@ t.test("a certificate of another block, height, chain or validator proves nothin
   await net.commitUntil(2n);
   const { header, certificate } = anchorAt(net, 2n);
   const set = setOf([1n, 1n, 1n, 1n]);
-  const accept = async (anchor: Anchor): Promise<string> => codeOf(await LightVerifier.fromGenesis(net.network).acceptHeader(anchor));
+  const accept = async (anchor: Anchor): Promise<string> =>
+    codeOf(await LightVerifier.fromGenesis(net.network).acceptHeader(anchor));
   t.equal(await accept({ header, certificate: anchorAt(net, 1n).certificate }), "certificate_block");
-  t.equal(await accept({ header, certificate: encodeCertificate(certificateOf(set, [0, 1, 2, 3], { height: heightOf(2n), blockHash: hashAt(7) })) }), "certificate_block");
+  t.equal(
+    await accept({
+      header,
+      certificate: encodeCertificate(certificateOf(set, [0, 1, 2, 3], { height: heightOf(2n), blockHash: hashAt(7) })),
+    }),
+    "certificate_block",
+  );
   const parsed = value(parseCertificate(certificate));
-  const swapped = parsed.signatures.map((entry, index) => ({ ...entry, signature: present(parsed.signatures[(index + 1) % 4], "signature").signature }));
+  const swapped = parsed.signatures.map((entry, index) => ({
+    ...entry,
+    signature: present(parsed.signatures[(index + 1) % 4], "signature").signature,
+  }));
   t.equal(await accept({ header, certificate: encodeCertificate({ ...parsed, signatures: swapped }) }), "certificate_signature");
-  t.equal(await accept({ header, certificate: encodeCertificate({ ...parsed, signatures: parsed.signatures.toReversed() }) }), "certificate_order");
+  t.equal(
+    await accept({ header, certificate: encodeCertificate({ ...parsed, signatures: parsed.signatures.toReversed() }) }),
+    "certificate_order",
+  );
   t.equal(await accept({ header, certificate: certificate.slice(1) }), "answer_malformed");
   t.equal(await accept({ header: header.slice(1), certificate }), "answer_malformed");
   const elsewhere = LightVerifier.fromGenesis({ ...net.network, chainId: "pyra-other" });
@@ -112,9 +134,16 @@ t.test("validator sets are followed from header to header, and only along certif
   const verifier = LightVerifier.fromGenesis(net.network);
   t.equal(codeOf(await verifier.acceptHeader(anchorAt(net, 6n))), "validators_unknown");
   const honest = changeAt(net, at);
-  t.equal(codeOf(await verifier.acceptChange({ ...honest, validators: encodeMembers(setOf([1n, 1n, 1n, 1n])) })), "validators_mismatch", "another set than the header names");
+  t.equal(
+    codeOf(await verifier.acceptChange({ ...honest, validators: encodeMembers(setOf([1n, 1n, 1n, 1n])) })),
+    "validators_mismatch",
+    "another set than the header names",
+  );
   t.equal(codeOf(await verifier.acceptChange(changeAt(net, 1n))), "validators_mismatch", "a header that changes nothing");
-  t.equal(codeOf(await verifier.acceptChange({ ...honest, anchor: { ...honest.anchor, certificate: anchorAt(net, 6n).certificate } })), "certificate_block");
+  t.equal(
+    codeOf(await verifier.acceptChange({ ...honest, anchor: { ...honest.anchor, certificate: anchorAt(net, 6n).certificate } })),
+    "certificate_block",
+  );
   t.equal(verifier.newest.from, 1n);
   t.equal(codeOf(await verifier.acceptChange(honest)), "ok");
   t.equal(verifier.newest.from, at + 1n);
@@ -162,9 +191,17 @@ t.test("an old header is believed by the history root of a new one, and no other
     t.equal(codeOf(verifier.acceptHistory(of, head)), "ok", `height ${height}`);
     const fresh = LightVerifier.fromGenesis(net.network);
     const wrong = net.ledger.proveHistory(heightOf(height === 8n ? 1n : height + 1n), heightOf(9n));
-    t.not(codeOf(fresh.acceptHistory({ header: of.header, siblings: wrong }, head)), "ok", `with the path of another height than ${height}`);
+    t.not(
+      codeOf(fresh.acceptHistory({ header: of.header, siblings: wrong }, head)),
+      "ok",
+      `with the path of another height than ${height}`,
+    );
   }
-  t.equal(codeOf(verifier.acceptHistory({ header: anchorAt(net, 9n).header, siblings: [] }, head)), "answer_height", "a header does not contain itself");
+  t.equal(
+    codeOf(verifier.acceptHistory({ header: anchorAt(net, 9n).header, siblings: [] }, head)),
+    "answer_height",
+    "a header does not contain itself",
+  );
 });
 
 t.test("a block is believed with every part that its header commits to, and with no other part", async (t) => {
@@ -176,12 +213,21 @@ t.test("a block is believed with every part that its header commits to, and with
   t.equal(value(provenBlock(at, bytes)).transactions.length, 1);
   t.equal(codeOf(provenBlock(await believed(net, 2n), bytes)), "answer_mismatch");
   t.equal(codeOf(provenBlock(at, encodeBlock({ ...block, transactions: [] }))), "root_mismatch", "a transaction left out");
-  t.equal(codeOf(provenBlock(at, encodeBlock({ ...block, previousCertificate: value(parseCertificate(anchorAt(net, 1n).certificate)) }))), "root_mismatch");
+  t.equal(
+    codeOf(
+      provenBlock(at, encodeBlock({ ...block, previousCertificate: value(parseCertificate(anchorAt(net, 1n).certificate)) })),
+    ),
+    "root_mismatch",
+  );
 });
 
 t.test("a transaction's result cannot be exchanged for that of another", async (t) => {
   const net = await netOf(t, [1n]);
-  await net.commit([signed(net, 0n, [{ kind: "transfer", to: alice, amount: 1n }]), signed(net, 1n, [{ kind: "tableDelete", namespace: "a", table: "b", key: utf8("c") }]), signed(net, 2n, [{ kind: "transfer", to: alice, amount: 1n }])]);
+  await net.commit([
+    signed(net, 0n, [{ kind: "transfer", to: alice, amount: 1n }]),
+    signed(net, 1n, [{ kind: "tableDelete", namespace: "a", table: "b", key: utf8("c") }]),
+    signed(net, 2n, [{ kind: "transfer", to: alice, amount: 1n }]),
+  ]);
   const at = await believed(net, 1n);
   const claimOf = (index: number) => {
     const { bytes, ...proof } = present(net.ledger.proveTransaction(heightOf(1n), index), "proof");
@@ -191,7 +237,10 @@ t.test("a transaction's result cannot be exchanged for that of another", async (
   t.match(value(provenTransaction(at, claimOf(1))).result, { kind: "failed", code: "table_unknown" });
   const [first, second] = [claimOf(0), claimOf(1)];
   t.equal(codeOf(provenTransaction(at, { ...second, result: first.result })), "root_mismatch");
-  t.equal(codeOf(provenTransaction(at, { ...second, result: first.result, resultSiblings: first.resultSiblings })), "root_mismatch");
+  t.equal(
+    codeOf(provenTransaction(at, { ...second, result: first.result, resultSiblings: first.resultSiblings })),
+    "root_mismatch",
+  );
   t.equal(codeOf(provenTransaction(at, { ...first, index: 1 })), "root_mismatch");
   t.equal(codeOf(provenTransaction(at, { ...first, count: 1 })), "proof_malformed");
 });
@@ -209,11 +258,21 @@ t.test("a partition that shrinks or changes is told apart from one that grows", 
 /** A network with one of everything, a set change, and a proof file of each kind at its head. */
 async function filesOf(test: Test): Promise<{ readonly net: DevNet; readonly files: readonly ProofFile[] }> {
   const net = await netOf(test, [1n, 1n, 1n, 1n]);
-  const rows = [1, 2, 3, 4, 5].map((number): Call => ({ kind: "tablePut", namespace: "shop", table: "stock", key: Uint8Array.of(number), value: encodeValue(number) }));
+  const rows = [1, 2, 3, 4, 5].map((number): Call => ({
+    kind: "tablePut",
+    namespace: "shop",
+    table: "stock",
+    key: Uint8Array.of(number),
+    value: encodeValue(number),
+  }));
   const records = [utf8("one"), utf8("two"), utf8("three")];
   await net.commit([signed(net, 0n, setCalls([4], [0]))]);
   await net.commitUntil(4n);
-  const transaction = signed(net, 1n, [{ kind: "tableCreate", namespace: "shop", table: "stock" }, ...rows, { kind: "logAppend", stream: "orders", partition: 2, records }]);
+  const transaction = signed(net, 1n, [
+    { kind: "tableCreate", namespace: "shop", table: "stock" },
+    ...rows,
+    { kind: "logAppend", stream: "orders", partition: 2, records },
+  ]);
   await net.commit([transaction]);
   const { ledger } = net;
   const height = ledger.head().height;
@@ -221,7 +280,9 @@ async function filesOf(test: Test): Promise<{ readonly net: DevNet; readonly fil
   const table = { namespace: "shop", table: "stock" };
   const range = rowRange("shop", "stock");
   const pages = [present(ledger.proveState(height, { ...range, limit: 3 }), "page")];
-  pages.push(present(ledger.proveState(height, { from: successor(rowKey("shop", "stock", Uint8Array.of(3))), to: range.to }), "page"));
+  pages.push(
+    present(ledger.proveState(height, { from: successor(rowKey("shop", "stock", Uint8Array.of(3))), to: range.to }), "page"),
+  );
   const proof = present(ledger.proveTransaction(height, 0), "transaction proof");
   const record = present(ledger.records("orders", 2, 1n, 1)[0], "record").bytes;
   const statements: Statement[] = [
@@ -229,8 +290,24 @@ async function filesOf(test: Test): Promise<{ readonly net: DevNet; readonly fil
     { kind: "row", ...table, key: Uint8Array.of(9), proof: prove(rowKey("shop", "stock", Uint8Array.of(9))) },
     { kind: "range", ...table, from: undefined, to: undefined, proofs: pages },
     { kind: "account", address: alice, proof: prove(accountKey(alice)) },
-    { kind: "transaction", transaction: proof.bytes, index: 0, count: proof.count, siblings: proof.siblings, result: proof.result, resultSiblings: proof.resultSiblings },
-    { kind: "record", stream: "orders", partition: 2, index: 1n, record, siblings: present(ledger.proveRecord(height, "orders", 2, 1n), "siblings"), proof: prove(partitionKey("orders", 2)) },
+    {
+      kind: "transaction",
+      transaction: proof.bytes,
+      index: 0,
+      count: proof.count,
+      siblings: proof.siblings,
+      result: proof.result,
+      resultSiblings: proof.resultSiblings,
+    },
+    {
+      kind: "record",
+      stream: "orders",
+      partition: 2,
+      index: 1n,
+      record,
+      siblings: present(ledger.proveRecord(height, "orders", 2, 1n), "siblings"),
+      proof: prove(partitionKey("orders", 2)),
+    },
   ];
   const changes = ledger.validatorChanges(heightOf(1n), 10).map((change) => changeAt(net, change.height));
   const common = { chainId: net.network.chainId, networkHash: networkHash(net.network), changes, anchor: anchorAt(net, height) };
@@ -241,14 +318,17 @@ t.test("a proof file proves its statement to whoever has the network file", asyn
   const { net, files } = await filesOf(t);
   const proven = [];
   for (const file of files) proven.push(value(await verifyProofFile(encodeProofFile(file), net.network)));
-  t.match(proven.map(({ statement }) => statement), [
-    { kind: "row", value: encodeValue(3) },
-    { kind: "row", value: undefined },
-    { kind: "range", rows: [1, 2, 3, 4, 5].map((number) => ({ key: Uint8Array.of(number), value: encodeValue(number) })) },
-    { kind: "account", account: { nonce: 2n } },
-    { kind: "transaction", result: { kind: "applied" } },
-    { kind: "record", record: { stream: "orders", partition: 2, index: 1n, data: utf8("two") } },
-  ]);
+  t.match(
+    proven.map(({ statement }) => statement),
+    [
+      { kind: "row", value: encodeValue(3) },
+      { kind: "row", value: undefined },
+      { kind: "range", rows: [1, 2, 3, 4, 5].map((number) => ({ key: Uint8Array.of(number), value: encodeValue(number) })) },
+      { kind: "account", account: { nonce: 2n } },
+      { kind: "transaction", result: { kind: "applied" } },
+      { kind: "record", record: { stream: "orders", partition: 2, index: 1n, data: utf8("two") } },
+    ],
+  );
   for (const { height, timeMs, how } of proven) {
     t.equal(height, net.ledger.head().height);
     t.equal(timeMs, net.ledger.head().timeMs);
@@ -258,14 +338,30 @@ t.test("a proof file proves its statement to whoever has the network file", asyn
 
 t.test("a proof file that leaves something out is refused", async (t) => {
   const { net, files } = await filesOf(t);
-  const check = async (file: ProofFile, network: NetworkFile = net.network): Promise<string> => codeOf(await verifyProofFile(encodeProofFile(file), network));
+  const check = async (file: ProofFile, network: NetworkFile = net.network): Promise<string> =>
+    codeOf(await verifyProofFile(encodeProofFile(file), network));
   const [row, , range, , , record] = files;
-  if (row === undefined || range === undefined || range.statement.kind !== "range" || record === undefined || record.statement.kind !== "record") throw new Error("files");
+  if (
+    row === undefined ||
+    range === undefined ||
+    range.statement.kind !== "range" ||
+    record === undefined ||
+    record.statement.kind !== "record"
+  )
+    throw new Error("files");
   const { proofs } = range.statement;
   t.equal(await check({ ...row, changes: [] }), "validators_unknown", "the way to the set");
-  t.equal(await check({ ...range, statement: { ...range.statement, proofs: proofs.slice(0, 1) } }), "range_incomplete", "the last page");
+  t.equal(
+    await check({ ...range, statement: { ...range.statement, proofs: proofs.slice(0, 1) } }),
+    "range_incomplete",
+    "the last page",
+  );
   t.not(await check({ ...range, statement: { ...range.statement, proofs: proofs.slice(1) } }), "ok", "the first page");
-  t.equal(await check({ ...range, statement: { ...range.statement, proofs: [...proofs, ...proofs.slice(1)] } }), "range_incomplete", "a page too many");
+  t.equal(
+    await check({ ...range, statement: { ...range.statement, proofs: [...proofs, ...proofs.slice(1)] } }),
+    "range_incomplete",
+    "a page too many",
+  );
   t.equal(await check({ ...range, statement: { ...range.statement, proofs: [] } }), "range_incomplete");
   t.equal(await check({ ...record, statement: { ...record.statement, index: 2n } }), "proof_malformed", "the right index");
   t.equal(await check({ ...record, statement: { ...record.statement, index: 0n } }), "root_mismatch");
@@ -282,7 +378,12 @@ t.test("a proof file with any byte changed is refused, or still says what it sai
   const { net, files } = await filesOf(t);
   const encodings = files.map(encodeProofFile);
   const seed = Number(process.env["SEED"] ?? 20_260_102);
-  const mutation = fc.record({ file: fc.nat(encodings.length - 1), at: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), xor: fc.integer({ min: 1, max: 255 }), cut: fc.boolean() });
+  const mutation = fc.record({
+    file: fc.nat(encodings.length - 1),
+    at: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+    xor: fc.integer({ min: 1, max: 255 }),
+    cut: fc.boolean(),
+  });
   await fc.assert(
     fc.asyncProperty(mutation, async ({ file, at, xor, cut }) => {
       const original = present(encodings[file], "file");
@@ -290,7 +391,8 @@ t.test("a proof file with any byte changed is refused, or still says what it sai
       const mutated = cut ? original.slice(0, index) : original.slice();
       if (!cut) mutated[index] = (mutated[index] ?? 0) ^ xor;
       const parsed = parseProofFile(mutated);
-      if (parsed.ok && !bytesEqual(encodeProofFile(parsed.value), mutated)) throw new Error(`another encoding of the same, byte ${index}`);
+      if (parsed.ok && !bytesEqual(encodeProofFile(parsed.value), mutated))
+        throw new Error(`another encoding of the same, byte ${index}`);
       const proven = await verifyProofFile(mutated, net.network);
       if (!proven.ok) return;
       const honest = value(await verifyProofFile(original, net.network));
@@ -303,7 +405,13 @@ t.test("a proof file with any byte changed is refused, or still says what it sai
 
 t.test("a state proof proves nothing about another key, another range or another height", async (t) => {
   const net = await netOf(t, [1n]);
-  const puts = [1, 2, 3].map((number): Call => ({ kind: "tablePut", namespace: "a", table: "b", key: Uint8Array.of(number), value: encodeValue(number) }));
+  const puts = [1, 2, 3].map((number): Call => ({
+    kind: "tablePut",
+    namespace: "a",
+    table: "b",
+    key: Uint8Array.of(number),
+    value: encodeValue(number),
+  }));
   await net.commit([signed(net, 0n, [{ kind: "tableCreate", namespace: "a", table: "b" }, ...puts])]);
   await net.commit([signed(net, 1n, [{ kind: "tableDelete", namespace: "a", table: "b", key: Uint8Array.of(2) }])]);
   const [one, two] = [await believed(net, 1n), await believed(net, 2n)];

@@ -23,7 +23,13 @@ import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { encodeResult, parseResult, type TransactionResult } from "../../chain/block/block.ts";
-import { NAME_PATTERN, NAME_SIZE_BYTES_MAX, PARTITION_MAX, ROW_KEY_SIZE_BYTES_MAX, TRANSACTIONS_MAX } from "../../chain/block/limits.ts";
+import {
+  NAME_PATTERN,
+  NAME_SIZE_BYTES_MAX,
+  PARTITION_MAX,
+  ROW_KEY_SIZE_BYTES_MAX,
+  TRANSACTIONS_MAX,
+} from "../../chain/block/limits.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Height } from "../../chain/block/height.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
@@ -33,7 +39,16 @@ import { rowKey, rowRange } from "../../chain/state/keys.ts";
 import type { Row } from "../../chain/state/proof.ts";
 import type { Account } from "../../chain/state/rows.ts";
 import type { Unproven } from "./errors.ts";
-import { type PartitionName, provenAccount, provenPartition, provenRange, provenRecord, provenRow, provenTransaction, type TransactionClaim } from "./statement.ts";
+import {
+  type PartitionName,
+  provenAccount,
+  provenPartition,
+  provenRange,
+  provenRecord,
+  provenRow,
+  provenTransaction,
+  type TransactionClaim,
+} from "./statement.ts";
 import { type Anchor, LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
 
 const MAGIC = "pyralog-proof";
@@ -49,7 +64,13 @@ const KIND = { row: 1, range: 2, account: 3, transaction: 4, record: 5 } as cons
 
 /** What a proof file says, unchecked. */
 export type Statement =
-  | { readonly kind: "row"; readonly namespace: string; readonly table: string; readonly key: Uint8Array; readonly proof: Uint8Array }
+  | {
+      readonly kind: "row";
+      readonly namespace: string;
+      readonly table: string;
+      readonly key: Uint8Array;
+      readonly proof: Uint8Array;
+    }
   | {
       readonly kind: "range";
       readonly namespace: string;
@@ -60,7 +81,13 @@ export type Statement =
     }
   | { readonly kind: "account"; readonly address: Address; readonly proof: Uint8Array }
   | ({ readonly kind: "transaction" } & TransactionClaim)
-  | ({ readonly kind: "record"; readonly index: bigint; readonly record: Uint8Array; readonly siblings: readonly Hash[]; readonly proof: Uint8Array } & PartitionName);
+  | ({
+      readonly kind: "record";
+      readonly index: bigint;
+      readonly record: Uint8Array;
+      readonly siblings: readonly Hash[];
+      readonly proof: Uint8Array;
+    } & PartitionName);
 
 /** A proof file, unchecked. */
 export type ProofFile = {
@@ -73,7 +100,13 @@ export type ProofFile = {
 
 /** What a statement comes to once it is checked. */
 export type ProvenStatement =
-  | { readonly kind: "row"; readonly namespace: string; readonly table: string; readonly key: Uint8Array; readonly value: Uint8Array | undefined }
+  | {
+      readonly kind: "row";
+      readonly namespace: string;
+      readonly table: string;
+      readonly key: Uint8Array;
+      readonly value: Uint8Array | undefined;
+    }
   | {
       readonly kind: "range";
       readonly namespace: string;
@@ -100,7 +133,8 @@ export type ProvenFile = {
 export function encodeProofFile(file: ProofFile): Uint8Array {
   const writer = new Writer().array(8).text(MAGIC).uint(VERSION).text(file.chainId).bytes(file.networkHash);
   writer.array(file.changes.length);
-  for (const { anchor, validators } of file.changes) writer.array(3).bytes(anchor.header).bytes(anchor.certificate).bytes(validators);
+  for (const { anchor, validators } of file.changes)
+    writer.array(3).bytes(anchor.header).bytes(anchor.certificate).bytes(validators);
   writer.bytes(file.anchor.header).bytes(file.anchor.certificate);
   writeStatement(writer, file.statement);
   return writer.finish();
@@ -119,7 +153,9 @@ export function parseProofFile(bytes: Uint8Array): Result<ProofFile, Unproven> {
     return readFile(reader, bytes.length);
   });
   if (!isKnown) return fail({ code: "file_version" });
-  return parsed.ok ? parsed : fail({ code: "file_malformed", ...(parsed.error.field === undefined ? {} : { field: parsed.error.field }) });
+  return parsed.ok
+    ? parsed
+    : fail({ code: "file_malformed", ...(parsed.error.field === undefined ? {} : { field: parsed.error.field }) });
 }
 
 /**
@@ -190,7 +226,10 @@ function provenPages(at: VerifiedHeader, statement: Statement & { readonly kind:
 }
 
 function describe(changesCount: number, { header }: VerifiedHeader, statement: Statement): string[] {
-  const sets = changesCount === 0 ? "the validators of the network file" : `the validators of the network file and ${changesCount} certified changes of them`;
+  const sets =
+    changesCount === 0
+      ? "the validators of the network file"
+      : `the validators of the network file and ${changesCount} certified changes of them`;
   return [`header ${header.height} is certified by more than 2/3 of ${sets}`, STATEMENT_WORDS[statement.kind]];
 }
 
@@ -226,7 +265,13 @@ function writeStatement(writer: Writer, statement: Statement): void {
       writeHashes(writer, statement.resultSiblings);
       return;
     case "record":
-      writer.array(7).uint(KIND.record).text(statement.stream).uint(statement.partition).uint(statement.index).bytes(statement.record);
+      writer
+        .array(7)
+        .uint(KIND.record)
+        .text(statement.stream)
+        .uint(statement.partition)
+        .uint(statement.index)
+        .bytes(statement.record);
       writeHashes(writer, statement.siblings);
       writer.bytes(statement.proof);
       return;
@@ -265,11 +310,26 @@ function readStatement(reader: Reader, sizeBytes: number): Statement {
   if (kind === undefined || LENGTH[kind] !== length) return reader.refuse("encoding_limit", offset);
   switch (kind) {
     case "row":
-      return { kind, ...readTableName(reader), key: reader.field("key").bytes(ROW_KEY_SIZE_BYTES_MAX), proof: reader.field("proof").bytes(sizeBytes) };
+      return {
+        kind,
+        ...readTableName(reader),
+        key: reader.field("key").bytes(ROW_KEY_SIZE_BYTES_MAX),
+        proof: reader.field("proof").bytes(sizeBytes),
+      };
     case "range":
-      return { kind, ...readTableName(reader), from: readBound(reader, "from"), to: readBound(reader, "to"), proofs: readProofs(reader, sizeBytes) };
+      return {
+        kind,
+        ...readTableName(reader),
+        from: readBound(reader, "from"),
+        to: readBound(reader, "to"),
+        proofs: readProofs(reader, sizeBytes),
+      };
     case "account":
-      return { kind, address: addressOf(reader.field("address").fixed(ADDRESS_SIZE_BYTES)), proof: reader.field("proof").bytes(sizeBytes) };
+      return {
+        kind,
+        address: addressOf(reader.field("address").fixed(ADDRESS_SIZE_BYTES)),
+        proof: reader.field("proof").bytes(sizeBytes),
+      };
     case "transaction":
       return {
         kind,

@@ -8,7 +8,14 @@ import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { type Block, encodeResult, evidenceRoot, parseBlock, type TransactionResult, transactionsRoot } from "../../chain/block/block.ts";
+import {
+  type Block,
+  encodeResult,
+  evidenceRoot,
+  parseBlock,
+  type TransactionResult,
+  transactionsRoot,
+} from "../../chain/block/block.ts";
 import { parseRecord, type StreamRecord } from "../../chain/block/record.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { certificateHash } from "../../chain/block/vote.ts";
@@ -28,7 +35,11 @@ export function provenRow(at: VerifiedHeader, key: Uint8Array, proof: Uint8Array
 }
 
 /** One page of a range of state rows: all rows of it, or all up to where it says to continue. */
-export function provenRange(at: VerifiedHeader, range: KeyRange & { readonly limit?: number }, proof: Uint8Array): Result<RangeAnswer, Unproven> {
+export function provenRange(
+  at: VerifiedHeader,
+  range: KeyRange & { readonly limit?: number },
+  proof: Uint8Array,
+): Result<RangeAnswer, Unproven> {
   const answer = verifyRange(at.header.stateRoot, range, proof);
   return answer.ok ? answer : fail(unprovenState(answer.error, at));
 }
@@ -41,7 +52,11 @@ export function provenAccount(at: VerifiedHeader, address: Address, proof: Uint8
 }
 
 /** The owner of a table; `undefined` when there is no such table. */
-export function provenTable(at: VerifiedHeader, name: { readonly namespace: string; readonly table: string }, proof: Uint8Array): Result<Address | undefined, Unproven> {
+export function provenTable(
+  at: VerifiedHeader,
+  name: { readonly namespace: string; readonly table: string },
+  proof: Uint8Array,
+): Result<Address | undefined, Unproven> {
   const row = provenRow(at, tableKey(name.namespace, name.table), proof);
   if (!row.ok || row.value === undefined) return row.ok ? ok(undefined) : row;
   const table = decoded(parseTable(row.value), at);
@@ -55,7 +70,11 @@ export type PartitionName = { readonly stream: string; readonly partition: numbe
 export type ProvenPartition = { readonly owner: Address; readonly size: bigint; readonly root: Hash };
 
 /** The head of a partition; `undefined` when nothing was ever appended. */
-export function provenPartition(at: VerifiedHeader, name: PartitionName, proof: Uint8Array): Result<ProvenPartition | undefined, Unproven> {
+export function provenPartition(
+  at: VerifiedHeader,
+  name: PartitionName,
+  proof: Uint8Array,
+): Result<ProvenPartition | undefined, Unproven> {
   const row = provenRow(at, partitionKey(name.stream, name.partition), proof);
   if (!row.ok || row.value === undefined) return row.ok ? ok(undefined) : row;
   const head = decoded(parsePartitionHead(row.value), at);
@@ -70,24 +89,48 @@ export function provenRecord(
   claim: PartitionName & { readonly index: bigint; readonly record: Uint8Array; readonly siblings: readonly Hash[] },
 ): Result<StreamRecord, Unproven> {
   const { index, record: bytes, siblings } = claim;
-  const included = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(bytes), index, size: partition.size, siblings, root: partition.root });
+  const included = verifyInclusion(LOG_HASHER, {
+    leafHash: LOG_HASHER.leaf(bytes),
+    index,
+    size: partition.size,
+    siblings,
+    root: partition.root,
+  });
   if (!included.ok) return fail(unprovenLog(included.error.code, "siblings"));
   const record = parseRecord(bytes);
   if (!record.ok) return fail({ code: "answer_malformed", field: "record" });
   const { value } = record;
   // A record names its own place; one that names another was put there by faulty validators.
-  if (value.stream !== claim.stream || value.partition !== claim.partition || value.index !== index) return fail({ code: "answer_mismatch", field: "record" });
+  if (value.stream !== claim.stream || value.partition !== claim.partition || value.index !== index)
+    return fail({ code: "answer_mismatch", field: "record" });
   return ok(value);
 }
 
 /** That a partition, as it was, is the beginning of what it is now. */
-export function provenExtension(first: ProvenPartition, second: ProvenPartition, hashes: readonly Hash[]): Result<void, Unproven> {
+export function provenExtension(
+  first: ProvenPartition,
+  second: ProvenPartition,
+  hashes: readonly Hash[],
+): Result<void, Unproven> {
   if (second.size < first.size) return fail({ code: "log_shrank" });
-  const consistent = verifyConsistency(LOG_HASHER, { first: first.size, second: second.size, hashes, firstRoot: first.root, secondRoot: second.root });
+  const consistent = verifyConsistency(LOG_HASHER, {
+    first: first.size,
+    second: second.size,
+    hashes,
+    firstRoot: first.root,
+    secondRoot: second.root,
+  });
   if (consistent.ok) return ok(undefined);
   // Equal sizes need no hashes from anybody: different roots are then a fork that the validators signed.
-  return fail({ code: first.size === second.size ? "log_forked" : consistent.error.code === "root_mismatch" ? "root_mismatch" : "proof_malformed", field: "hashes" });
+  return fail({
+    code:
+      first.size === second.size ? "log_forked" : consistent.error.code === "root_mismatch" ? "root_mismatch" : "proof_malformed",
+    field: "hashes",
+  });
 }
+
+/** A transaction of a believed header's block, and what it did. */
+export type ProvenTransaction = { readonly transaction: Transaction; readonly result: TransactionResult };
 
 /** What is claimed of a transaction: bytes, place, result, and the paths of both. */
 export type TransactionClaim = {
@@ -107,13 +150,18 @@ export type TransactionClaim = {
  * the same shape; both trees have the same size and both paths the same turns, so the result is the transaction's own
  * whatever the pair. The index is not proven and is not part of what is returned.
  */
-export function provenTransaction(at: VerifiedHeader, claim: TransactionClaim): Result<{ readonly transaction: Transaction; readonly result: TransactionResult }, Unproven> {
+export function provenTransaction(at: VerifiedHeader, claim: TransactionClaim): Result<ProvenTransaction, Unproven> {
   const { transaction: bytes, result, siblings, resultSiblings } = claim;
   const { transactionsRoot, resultsRoot, height } = at.header;
   const place = { index: BigInt(claim.index), size: BigInt(claim.count) };
   const included = verifyInclusion(LOG_HASHER, { ...place, leafHash: LOG_HASHER.leaf(bytes), siblings, root: transactionsRoot });
   if (!included.ok) return fail({ ...unprovenLog(included.error.code, "siblings"), height });
-  const resulted = verifyInclusion(LOG_HASHER, { ...place, leafHash: LOG_HASHER.leaf(encodeResult(result)), siblings: resultSiblings, root: resultsRoot });
+  const resulted = verifyInclusion(LOG_HASHER, {
+    ...place,
+    leafHash: LOG_HASHER.leaf(encodeResult(result)),
+    siblings: resultSiblings,
+    root: resultsRoot,
+  });
   if (!resulted.ok) return fail({ ...unprovenLog(resulted.error.code, "resultSiblings"), height });
   const transaction = parseTransaction(bytes);
   if (!transaction.ok) return fail({ code: "answer_malformed", field: "transaction", height });
@@ -127,7 +175,8 @@ export function provenBlock(at: VerifiedHeader, bytes: Uint8Array): Result<Block
   if (!parsed.ok) return fail({ code: "answer_malformed", field: "block", height });
   const block = parsed.value;
   if (!bytesEqual(block.hash, at.hash)) return fail({ code: "answer_mismatch", field: "block", height });
-  if (!bytesEqual(transactionsRoot(block.transactions), transactionsAt)) return fail({ code: "root_mismatch", field: "transactions", height });
+  if (!bytesEqual(transactionsRoot(block.transactions), transactionsAt))
+    return fail({ code: "root_mismatch", field: "transactions", height });
   if (!bytesEqual(evidenceRoot(block.evidence), evidenceAt)) return fail({ code: "root_mismatch", field: "evidence", height });
   const certified = block.previousCertificate === undefined ? ZERO_HASH : certificateHash(block.previousCertificate);
   return bytesEqual(certified, certificateAt) ? ok(block) : fail({ code: "root_mismatch", field: "previousCertificate", height });

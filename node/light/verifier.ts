@@ -37,7 +37,12 @@ export type SetChange = { readonly anchor: Anchor; readonly validators: Uint8Arr
 export type VerifiedHeader = Brand<{ readonly header: Header; readonly hash: Hash }, "VerifiedHeader">;
 
 /** A validator set and the first height that it decides. */
-type Epoch = { readonly from: Height; readonly set: ValidatorSet; readonly setHash: Hash; readonly change: SetChange | undefined };
+type Epoch = {
+  readonly from: Height;
+  readonly set: ValidatorSet;
+  readonly setHash: Hash;
+  readonly change: SetChange | undefined;
+};
 
 /** Verified headers that are remembered, to notice contradictions and to check each certificate once. */
 const HEADERS_REMEMBERED_MAX = 4_096;
@@ -69,7 +74,9 @@ export class LightVerifier {
 
   /** What leads from the genesis set to the set that decides `height`, for somebody who has only the network file. */
   trustPath(height: Height): readonly SetChange[] {
-    return this.#epochs.filter((epoch) => epoch.from <= height).flatMap((epoch) => (epoch.change === undefined ? [] : [epoch.change]));
+    return this.#epochs
+      .filter((epoch) => epoch.from <= height)
+      .flatMap((epoch) => (epoch.change === undefined ? [] : [epoch.change]));
   }
 
   /** The remembered header of a height. */
@@ -93,7 +100,8 @@ export class LightVerifier {
     const known = this.#headers.get(height);
     if (!again && known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
     const epoch = this.#epochAt(height);
-    if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash)) return fail({ code: "validators_unknown", height });
+    if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash))
+      return fail({ code: "validators_unknown", height });
     const certified = await this.#checkCertificate(height, hashed, epoch.set, anchor.certificate);
     return certified.ok ? this.#adopt(header, hashed) : certified;
   }
@@ -111,23 +119,39 @@ export class LightVerifier {
     const parsed = parseMembers(change.validators);
     if (!parsed.ok) return fail({ code: "answer_malformed", field: "validators", height });
     const setHash = hash("validators", change.validators);
-    if (!bytesEqual(setHash, header.nextValidatorsHash)) return fail({ code: "validators_mismatch", field: "validators", height });
-    if (bytesEqual(setHash, newest.setHash)) return fail({ code: "validators_mismatch", field: "header.nextValidatorsHash", height });
+    if (!bytesEqual(setHash, header.nextValidatorsHash))
+      return fail({ code: "validators_mismatch", field: "validators", height });
+    if (bytesEqual(setHash, newest.setHash))
+      return fail({ code: "validators_mismatch", field: "header.nextValidatorsHash", height });
     this.#epochs.push({ from: nextHeight(height), set: parsed.value, setHash, change });
     return verified;
   }
 
   /** Believes an old header because a believed newer one commits to it in its `historyRoot`. */
-  acceptHistory(of: { readonly header: Uint8Array; readonly siblings: readonly Hash[] }, at: VerifiedHeader): Result<VerifiedHeader, Unproven> {
+  acceptHistory(
+    of: { readonly header: Uint8Array; readonly siblings: readonly Hash[] },
+    at: VerifiedHeader,
+  ): Result<VerifiedHeader, Unproven> {
     const parsed = parseHeader(of.header);
     if (!parsed.ok) return fail({ code: "answer_malformed", field: "header" });
     const header = parsed.value;
     const { height } = header;
     if (height < 1n || height >= at.header.height) return fail({ code: "answer_height", field: "of", height });
     const hashed = headerHash(header);
-    const claim = { leafHash: LOG_HASHER.leaf(hashed), index: height - 1n, size: at.header.height - 1n, siblings: of.siblings, root: at.header.historyRoot };
+    const claim = {
+      leafHash: LOG_HASHER.leaf(hashed),
+      index: height - 1n,
+      size: at.header.height - 1n,
+      siblings: of.siblings,
+      root: at.header.historyRoot,
+    };
     const included = verifyInclusion(LOG_HASHER, claim);
-    if (!included.ok) return fail({ code: included.error.code === "root_mismatch" ? "root_mismatch" : "proof_malformed", field: "siblings", height });
+    if (!included.ok)
+      return fail({
+        code: included.error.code === "root_mismatch" ? "root_mismatch" : "proof_malformed",
+        field: "siblings",
+        height,
+      });
     return this.#adopt(header, hashed);
   }
 
@@ -144,7 +168,8 @@ export class LightVerifier {
     const parsed = parseCertificate(bytes);
     if (!parsed.ok) return fail({ code: "answer_malformed", field: "anchor.certificate", height });
     const certificate = parsed.value;
-    if (certificate.height !== height || !bytesEqual(certificate.blockHash, hashed)) return fail({ code: "certificate_block", height });
+    if (certificate.height !== height || !bytesEqual(certificate.blockHash, hashed))
+      return fail({ code: "certificate_block", height });
     const verified = await verifyCertificateAsync(this.network.chainId, set, certificate);
     return verified.ok ? ok(undefined) : fail({ ...verified.error, height });
   }

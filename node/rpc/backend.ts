@@ -31,7 +31,12 @@ export interface LedgerReads {
   oldestState(): Height;
   proveHistory(of: Height, at: Height): readonly Hash[];
   /** Encoded records from index `from` on, at most `count`. */
-  records(stream: string, partition: number, from: bigint, count: number): readonly { readonly index: bigint; readonly bytes: Uint8Array }[];
+  records(
+    stream: string,
+    partition: number,
+    from: bigint,
+    count: number,
+  ): readonly { readonly index: bigint; readonly bytes: Uint8Array }[];
   /** Siblings of record `index` under the partition's root after `height`. */
   proveRecord(height: Height, stream: string, partition: number, index: bigint): readonly Hash[] | undefined;
   proveConsistency(stream: string, partition: number, first: bigint, second: bigint): readonly Hash[] | undefined;

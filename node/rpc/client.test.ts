@@ -29,10 +29,22 @@ const ALICE = keyPairAt(100);
 const alice = addressOfKey(ALICE.publicKey);
 const bob = addressOfKey(keyPairAt(101).publicKey);
 const key = (number: number): Uint8Array => Uint8Array.of(number);
-const puts = (numbers: readonly number[]): Call[] => numbers.map((number) => ({ kind: "tablePut", namespace: "shop", table: "stock", key: key(number), value: encodeValue(number) }));
+const puts = (numbers: readonly number[]): Call[] =>
+  numbers.map((number) => ({
+    kind: "tablePut",
+    namespace: "shop",
+    table: "stock",
+    key: key(number),
+    value: encodeValue(number),
+  }));
 const CREATE: Call = { kind: "tableCreate", namespace: "shop", table: "stock" };
 
-type Served = { readonly net: DevNet; readonly server: RpcServer; readonly client: PyralogClient; readonly session: AccountSession };
+type Served = {
+  readonly net: DevNet;
+  readonly server: RpcServer;
+  readonly client: PyralogClient;
+  readonly session: AccountSession;
+};
 
 async function listen(test: Test, net: DevNet, port = 0): Promise<RpcServer> {
   const log = await openLog({ level: "silent", destination: "stderr" });
@@ -52,7 +64,11 @@ async function serve(test: Test, powers: readonly bigint[] = [1n, 1n, 1n, 1n]): 
 }
 
 /** A client with a network file that went through its text. */
-function clientOf(network: NetworkFile, url: string, more: { readonly headAgeMsMax?: number; readonly nowMs?: () => number } = {}): PyralogClient {
+function clientOf(
+  network: NetworkFile,
+  url: string,
+  more: { readonly headAgeMsMax?: number; readonly nowMs?: () => number } = {},
+): PyralogClient {
   const parsed = parseNetworkFile(encodeNetworkFile(network));
   assert(parsed.ok, "network file");
   return new PyralogClient({ url, network: parsed.value, ...more });
@@ -96,32 +112,57 @@ t.test("a range comes page by page at one height, also while the table changes",
   const numbers = Array.from({ length: 60 }, (_, index) => index + 1);
   await session.send([CREATE, ...puts(numbers)]);
   const all = (await pagesOf(client.range("shop", "stock"))).flat();
-  t.same(all.map((row) => row.key[0]), numbers);
+  t.same(
+    all.map((row) => row.key[0]),
+    numbers,
+  );
   const some = await pagesOf(client.range("shop", "stock", { from: key(10), to: key(20) }));
-  t.same(some.flat().map((row) => row.key[0]), numbers.slice(9, 19));
+  t.same(
+    some.flat().map((row) => row.key[0]),
+    numbers.slice(9, 19),
+  );
   t.same((await pagesOf(client.range("shop", "stock", { limit: 7 }))).flat().length, 7);
   t.same(await pagesOf(client.range("shop", "none")), [[]]);
   await t.rejects(pagesOf(client.range("Shop", "stock")), { code: "params_invalid" });
   const many = Array.from({ length: 20 }, (_, page) => Array.from({ length: 50 }, (_, index) => page * 50 + index));
   for (const page of many) {
-    await session.send(page.map((number): Call => ({ kind: "tablePut", namespace: "shop", table: "stock", key: Uint8Array.of(1, number >> 8, number & 255), value: encodeValue(number) })));
+    await session.send(
+      page.map((number): Call => ({
+        kind: "tablePut",
+        namespace: "shop",
+        table: "stock",
+        key: Uint8Array.of(1, number >> 8, number & 255),
+        value: encodeValue(number),
+      })),
+    );
   }
   const seen: number[] = [];
   for await (const page of client.range("shop", "stock", { from: key(1) })) {
     seen.push(page.value.length);
     if (seen.length === 1) await session.send([{ kind: "tableDelete", namespace: "shop", table: "stock", key: key(60) }]);
   }
-  t.same(seen.reduce((sum, count) => sum + count, 0), 1060, "the row that was deleted in the meantime is still there");
+  t.same(
+    seen.reduce((sum, count) => sum + count, 0),
+    1060,
+    "the row that was deleted in the meantime is still there",
+  );
   t.ok(seen.length >= 3, "in several pages");
 });
 
 t.test("records are proven in their partition, and a partition only grows", async (t) => {
   const { client, session } = await serve(t);
-  const data = (from: number, count: number): Uint8Array[] => Array.from({ length: count }, (_, index) => utf8(`record ${from + index}`));
+  const data = (from: number, count: number): Uint8Array[] =>
+    Array.from({ length: count }, (_, index) => utf8(`record ${from + index}`));
   await session.append("orders", 1, data(0, 100));
   const records = (await pagesOf(client.records("orders", 1))).flat();
-  t.same(records.map((record) => record.data), data(0, 100));
-  t.match(await client.record("orders", 1, 42n), { value: { index: 42n, data: utf8("record 42") }, verified: { how: [/certificate/, /partition/, /inclusion/, /consistency/] } });
+  t.same(
+    records.map((record) => record.data),
+    data(0, 100),
+  );
+  t.match(await client.record("orders", 1, 42n), {
+    value: { index: 42n, data: utf8("record 42") },
+    verified: { how: [/certificate/, /partition/, /inclusion/, /consistency/] },
+  });
   await session.append("orders", 1, data(100, 10));
   const head = await client.partition("orders", 1);
   t.equal(head.value?.size, 110n);
@@ -136,7 +177,10 @@ t.test("a session counts its nonces, also when it sends side by side and when so
   const { client, session, net } = await serve(t);
   await net.commit();
   const sent = await Promise.all(Array.from({ length: 8 }, () => session.transfer(bob, 1n)));
-  t.same(sent.map(({ value }) => value.transaction.body.nonce), [0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n]);
+  t.same(
+    sent.map(({ value }) => value.transaction.body.nonce),
+    [0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n],
+  );
   await t.rejects(session.submit([{ kind: "transfer", to: bob, amount: 1n }], { fee: 1n }), { code: "fee_low" });
   t.match((await session.transfer(bob, 1n)).value, { result: { kind: "applied" }, transaction: { body: { nonce: 8n } } });
   const failed = await session.delete("shop", "stock", key(1));
@@ -168,7 +212,11 @@ t.test("a client follows the validators from the network file through two change
 
 t.test("proof files of every kind are exported, and hold without the node", async (t) => {
   const { client, session, net } = await serve(t);
-  const { value } = await session.send([CREATE, ...puts([1, 2, 3]), { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("a")] }]);
+  const { value } = await session.send([
+    CREATE,
+    ...puts([1, 2, 3]),
+    { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("a")] },
+  ]);
   const files = [
     await client.exportRow("shop", "stock", key(2)),
     await client.exportRow("shop", "stock", key(9)),
@@ -199,7 +247,9 @@ async function proxyOf(test: Test, target: string, lie: Lie): Promise<string> {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk);
       const body = Buffer.concat(chunks).toString();
-      const answer: Fields = JSON.parse(await (await fetch(target, { method: "POST", headers: { "Content-Type": "application/json" }, body })).text());
+      const answer: Fields = JSON.parse(
+        await (await fetch(target, { method: "POST", headers: { "Content-Type": "application/json" }, body })).text(),
+      );
       const { method }: { method: string } = JSON.parse(body);
       if (isFields(answer["result"])) lie(answer["result"], method);
       response.setHeader("Content-Type", "application/json").end(JSON.stringify(answer));
@@ -259,9 +309,17 @@ function reroot(hex: Json | undefined): string {
   return toHex(encodeHeader({ ...parsed.value, stateRoot: hashAt(1) }));
 }
 
-type Case = { readonly name: string; readonly lie: Lie; readonly ask: (client: PyralogClient, id: string) => Promise<unknown>; readonly code: string | RegExp };
+type Case = {
+  readonly name: string;
+  readonly lie: Lie;
+  readonly ask: (client: PyralogClient, id: string) => Promise<unknown>;
+  readonly code: string | RegExp;
+};
 
-const only = (method: string, lie: (result: Fields) => void): Lie => (result, called) => (called === method ? lie(result) : undefined);
+const only =
+  (method: string, lie: (result: Fields) => void): Lie =>
+  (result, called) =>
+    called === method ? lie(result) : undefined;
 const account = (client: PyralogClient): Promise<unknown> => client.account(alice);
 const row = (client: PyralogClient): Promise<unknown> => client.row("shop", "stock", key(2));
 const range = (client: PyralogClient): Promise<unknown> => pagesOf(client.range("shop", "stock"));
@@ -276,44 +334,182 @@ const CASES: readonly Case[] = [
   { name: "a height", lie: only("account.get", (result) => (result["height"] = "1")), ask: account, code: "answer_mismatch" },
   { name: "no proof", lie: only("account.get", (result) => delete result["proof"]), ask: account, code: "answer_malformed" },
   { name: "an empty proof", lie: only("account.get", (result) => (result["proof"] = "")), ask: account, code: "proof_malformed" },
-  { name: "a byte of a proof", lie: only("account.get", (result) => (result["proof"] = flip(result["proof"]))), ask: account, code: /^(root_mismatch|proof_\w+)$/ },
-  { name: "no header and certificate", lie: only("account.get", (result) => delete result["anchor"]), ask: account, code: "proof_missing" },
-  { name: "a byte of a header", lie: only("account.get", ({ anchor }) => (fields(anchor)["header"] = flip(fields(anchor)["header"]))), ask: account, code: /^(certificate_block|answer_malformed|header_chain|validators_unknown)$/ },
-  { name: "the state root in a header", lie: only("account.get", ({ anchor }) => (fields(anchor)["header"] = reroot(fields(anchor)["header"]))), ask: account, code: "certificate_block" },
-  { name: "signatures dropped from a certificate", lie: only("account.get", ({ anchor }) => (fields(anchor)["certificate"] = weaken(fields(anchor)["certificate"]))), ask: account, code: "certificate_power" },
-  { name: "a byte of a certificate", lie: only("account.get", ({ anchor }) => (fields(anchor)["certificate"] = flip(fields(anchor)["certificate"]))), ask: account, code: /^(certificate_\w+|answer_malformed)$/ },
-  { name: "an unknown field", lie: only("account.get", (result) => (result["more"] = 1)), ask: account, code: "answer_malformed" },
+  {
+    name: "a byte of a proof",
+    lie: only("account.get", (result) => (result["proof"] = flip(result["proof"]))),
+    ask: account,
+    code: /^(root_mismatch|proof_\w+)$/,
+  },
+  {
+    name: "no header and certificate",
+    lie: only("account.get", (result) => delete result["anchor"]),
+    ask: account,
+    code: "proof_missing",
+  },
+  {
+    name: "a byte of a header",
+    lie: only("account.get", ({ anchor }) => (fields(anchor)["header"] = flip(fields(anchor)["header"]))),
+    ask: account,
+    code: /^(certificate_block|answer_malformed|header_chain|validators_unknown)$/,
+  },
+  {
+    name: "the state root in a header",
+    lie: only("account.get", ({ anchor }) => (fields(anchor)["header"] = reroot(fields(anchor)["header"]))),
+    ask: account,
+    code: "certificate_block",
+  },
+  {
+    name: "signatures dropped from a certificate",
+    lie: only("account.get", ({ anchor }) => (fields(anchor)["certificate"] = weaken(fields(anchor)["certificate"]))),
+    ask: account,
+    code: "certificate_power",
+  },
+  {
+    name: "a byte of a certificate",
+    lie: only("account.get", ({ anchor }) => (fields(anchor)["certificate"] = flip(fields(anchor)["certificate"]))),
+    ask: account,
+    code: /^(certificate_\w+|answer_malformed)$/,
+  },
+  {
+    name: "an unknown field",
+    lie: only("account.get", (result) => (result["more"] = 1)),
+    ask: account,
+    code: "answer_malformed",
+  },
   { name: "a row's value", lie: only("table.row", (result) => (result["value"] = "05")), ask: row, code: "answer_mismatch" },
-  { name: "a row said to be absent", lie: only("table.row", (result) => (result["value"] = null)), ask: row, code: "answer_mismatch" },
-  { name: "a row proven absent by the proof of another key", lie: only("table.row", (result) => Object.assign(result, { value: null, proof: otherProof.get("absent") ?? "" })), ask: row, code: /^proof_\w+$/ },
-  { name: "a row left out of a range", lie: only("table.range", (result) => (result["proof"] = otherProof.get("short") ?? "")), ask: range, code: /^proof_\w+$/ },
-  { name: "a range of yesterday", lie: only("table.range", (result) => (result["proof"] = otherProof.get("old") ?? "")), ask: range, code: "root_mismatch" },
-  { name: "a record's bytes", lie: only("stream.records", ({ records }) => (fields(list(records)[0])["record"] = flip(fields(list(records)[0])["record"]))), ask: records, code: "root_mismatch" },
-  { name: "a record in another's place", lie: only("stream.records", ({ records }) => void list(records).reverse()), ask: records, code: "answer_mismatch" },
-  { name: "records left out", lie: only("stream.records", (result) => (result["records"] = [])), ask: records, code: "proof_missing" },
-  { name: "a partition said to be shorter", lie: only("stream.records", (result) => Object.assign(result, { records: [], size: "0" })), ask: records, code: "answer_mismatch" },
-  { name: "a partition's root", lie: only("stream.head", ({ head }) => (fields(head)["root"] = "00".repeat(32))), ask: (client) => client.partition("orders", 0), code: "answer_mismatch" },
-  { name: "a transaction's result", lie: only("transaction.proof", (result) => (result["result"] = { kind: "failed", code: "table_exists", field: "x" })), ask: (client, id) => client.transaction(hashOf(fromHex(id))), code: "root_mismatch" },
-  { name: "a transaction for another", lie: only("transaction.proof", (result) => Object.assign(result, JSON.parse(otherProof.get("transaction") ?? ""))), ask: (client, id) => client.transaction(hashOf(fromHex(id))), code: "answer_mismatch" },
-  { name: "a transaction of another height", lie: only("transaction.proof", (result) => (result["height"] = "1")), ask: (client, id) => client.transaction(hashOf(fromHex(id))), code: "answer_height" },
-  { name: "a head's hash", lie: only("chain.head", (result) => (result["hash"] = "00".repeat(32))), ask: (client) => client.head(), code: "answer_mismatch" },
-  { name: "a head without certificate", lie: only("chain.head", (result) => delete result["anchor"]), ask: (client) => client.head(), code: "proof_missing" },
-  { name: "an old header's path", lie: only("chain.historyProof", (result) => (result["siblings"] = list(result["siblings"]).map(flip))), ask: (client) => client.header(heightOf(1n)), code: "root_mismatch" },
-  { name: "another old header", lie: only("chain.historyProof", (result) => (result["header"] = flip(result["header"]))), ask: (client) => client.header(heightOf(1n)), code: /^(root_mismatch|answer_malformed|answer_height)$/ },
-  { name: "a byte of a block", lie: only("chain.block", (result) => (result["block"] = flip(result["block"]))), ask: (client) => client.block(heightOf(2n)), code: /^(answer_malformed|root_mismatch|answer_mismatch)$/ },
-  { name: "the id of what was submitted", lie: only("transaction.submit", (result) => (result["id"] = "00".repeat(32))), ask: (client) => new AccountSession({ client, keyPair: ALICE }).transfer(bob, 1n), code: "answer_mismatch" },
-  { name: "a transaction said to be final that is not", lie: only("transaction.wait", (result) => Object.assign(result, { kind: "final", height: "1", index: 0, result: { kind: "applied" } })), ask: (client) => client.wait(hashAt(9), { timeoutMs: 100 }), code: "transaction_unknown" },
+  {
+    name: "a row said to be absent",
+    lie: only("table.row", (result) => (result["value"] = null)),
+    ask: row,
+    code: "answer_mismatch",
+  },
+  {
+    name: "a row proven absent by the proof of another key",
+    lie: only("table.row", (result) => Object.assign(result, { value: null, proof: otherProof.get("absent") ?? "" })),
+    ask: row,
+    code: /^proof_\w+$/,
+  },
+  {
+    name: "a row left out of a range",
+    lie: only("table.range", (result) => (result["proof"] = otherProof.get("short") ?? "")),
+    ask: range,
+    code: /^proof_\w+$/,
+  },
+  {
+    name: "a range of yesterday",
+    lie: only("table.range", (result) => (result["proof"] = otherProof.get("old") ?? "")),
+    ask: range,
+    code: "root_mismatch",
+  },
+  {
+    name: "a record's bytes",
+    lie: only("stream.records", ({ records }) => (fields(list(records)[0])["record"] = flip(fields(list(records)[0])["record"]))),
+    ask: records,
+    code: "root_mismatch",
+  },
+  {
+    name: "a record in another's place",
+    lie: only("stream.records", ({ records }) => void list(records).reverse()),
+    ask: records,
+    code: "answer_mismatch",
+  },
+  {
+    name: "records left out",
+    lie: only("stream.records", (result) => (result["records"] = [])),
+    ask: records,
+    code: "proof_missing",
+  },
+  {
+    name: "a partition said to be shorter",
+    lie: only("stream.records", (result) => Object.assign(result, { records: [], size: "0" })),
+    ask: records,
+    code: "answer_mismatch",
+  },
+  {
+    name: "a partition's root",
+    lie: only("stream.head", ({ head }) => (fields(head)["root"] = "00".repeat(32))),
+    ask: (client) => client.partition("orders", 0),
+    code: "answer_mismatch",
+  },
+  {
+    name: "a transaction's result",
+    lie: only("transaction.proof", (result) => (result["result"] = { kind: "failed", code: "table_exists", field: "x" })),
+    ask: (client, id) => client.transaction(hashOf(fromHex(id))),
+    code: "root_mismatch",
+  },
+  {
+    name: "a transaction for another",
+    lie: only("transaction.proof", (result) => Object.assign(result, JSON.parse(otherProof.get("transaction") ?? ""))),
+    ask: (client, id) => client.transaction(hashOf(fromHex(id))),
+    code: "answer_mismatch",
+  },
+  {
+    name: "a transaction of another height",
+    lie: only("transaction.proof", (result) => (result["height"] = "1")),
+    ask: (client, id) => client.transaction(hashOf(fromHex(id))),
+    code: "answer_height",
+  },
+  {
+    name: "a head's hash",
+    lie: only("chain.head", (result) => (result["hash"] = "00".repeat(32))),
+    ask: (client) => client.head(),
+    code: "answer_mismatch",
+  },
+  {
+    name: "a head without certificate",
+    lie: only("chain.head", (result) => delete result["anchor"]),
+    ask: (client) => client.head(),
+    code: "proof_missing",
+  },
+  {
+    name: "an old header's path",
+    lie: only("chain.historyProof", (result) => (result["siblings"] = list(result["siblings"]).map(flip))),
+    ask: (client) => client.header(heightOf(1n)),
+    code: "root_mismatch",
+  },
+  {
+    name: "another old header",
+    lie: only("chain.historyProof", (result) => (result["header"] = flip(result["header"]))),
+    ask: (client) => client.header(heightOf(1n)),
+    code: /^(root_mismatch|answer_malformed|answer_height)$/,
+  },
+  {
+    name: "a byte of a block",
+    lie: only("chain.block", (result) => (result["block"] = flip(result["block"]))),
+    ask: (client) => client.block(heightOf(2n)),
+    code: /^(answer_malformed|root_mismatch|answer_mismatch)$/,
+  },
+  {
+    name: "the id of what was submitted",
+    lie: only("transaction.submit", (result) => (result["id"] = "00".repeat(32))),
+    ask: (client) => new AccountSession({ client, keyPair: ALICE }).transfer(bob, 1n),
+    code: "answer_mismatch",
+  },
+  {
+    name: "a transaction said to be final that is not",
+    lie: only("transaction.wait", (result) =>
+      Object.assign(result, { kind: "final", height: "1", index: 0, result: { kind: "applied" } }),
+    ),
+    ask: (client) => client.wait(hashAt(9), { timeoutMs: 100 }),
+    code: "transaction_unknown",
+  },
 ];
 
 t.test("a node that alters one thing in an honest answer is caught", async (t) => {
   const { net, server, session } = await serve(t);
   await session.send([CREATE, ...puts([1, 2, 3])]);
   const honest = clientOf(net.network, server.url);
-  const { value: first } = await session.send([{ kind: "logAppend", stream: "orders", partition: 0, records: [utf8("a"), utf8("b"), utf8("c")] }]);
+  const { value: first } = await session.send([
+    { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("a"), utf8("b"), utf8("c")] },
+  ]);
   const { value: second } = await session.transfer(bob, 1n);
   await session.send(puts([4]));
   const ask = async (method: string, params: object): Promise<Fields> => {
-    const response = await fetch(server.url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }) });
+    const response = await fetch(server.url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+    });
     return fields(fields(JSON.parse(await response.text()))["result"]);
   };
   const place = { namespace: "shop", table: "stock" };
@@ -347,22 +543,28 @@ t.test("the head of a node may not go backwards, nor stand still for too long", 
   t.equal((await client.account(alice)).verified.height, 3n);
   await t.rejects(client.head(), { code: "stale_head" });
   const timeMs = Number(net.ledger.head().timeMs);
-  const strict = (nowMs: number): PyralogClient => clientOf(net.network, server.url, { headAgeMsMax: 10_000, nowMs: () => nowMs });
+  const strict = (nowMs: number): PyralogClient =>
+    clientOf(net.network, server.url, { headAgeMsMax: 10_000, nowMs: () => nowMs });
   t.ok(await strict(timeMs + 10_000).head());
   await t.rejects(strict(timeMs + 10_001).head(), { code: "old_head" });
 });
 
 t.test("a node that hides or forges a change of validators is not followed", async (t) => {
   const { net, server, session } = await serve(t);
-  await session.send([4, 5, 6, 7].flatMap((index): Call[] => [
-    { kind: "validatorSet", key: keyPairAt(index).publicKey, power: 1n },
-    { kind: "validatorSet", key: keyPairAt(index - 4).publicKey, power: 0n },
-  ]));
+  await session.send(
+    [4, 5, 6, 7].flatMap((index): Call[] => [
+      { kind: "validatorSet", key: keyPairAt(index).publicKey, power: 1n },
+      { kind: "validatorSet", key: keyPairAt(index - 4).publicKey, power: 0n },
+    ]),
+  );
   await net.commitUntil(5n);
   const askThrough = async (lie: Lie): Promise<unknown> => await clientOf(net.network, await proxyOf(t, server.url, lie)).head();
   await t.resolves(askThrough(() => undefined));
   await t.rejects(askThrough(only("validators.changes", (result) => (result["changes"] = []))), { code: "validators_unknown" });
-  const forge = only("validators.changes", ({ changes }) => (fields(list(changes)[0])["validators"] = flip(fields(list(changes)[0])["validators"])));
+  const forge = only(
+    "validators.changes",
+    ({ changes }) => (fields(list(changes)[0])["validators"] = flip(fields(list(changes)[0])["validators"])),
+  );
   await t.rejects(askThrough(forge), { code: /^(validators_mismatch|answer_malformed)$/ });
   const weak = only("validators.changes", ({ changes }) => {
     const anchor = fields(fields(list(changes)[0])["anchor"]);
@@ -399,19 +601,42 @@ t.test("time, size and form of an answer are bounded, and a caller can give up",
   const alive = setInterval(() => undefined, 1000);
   t.teardown(() => clearInterval(alive));
   const network = networkOf({});
-  const answering = (make: (signal: AbortSignal | null | undefined) => Promise<Response>): typeof fetch => (_, init) => make(init?.signal);
-  const client = (make: typeof fetch, more: object = {}): PyralogClient => new PyralogClient({ url: "http://127.0.0.1:1/", network, fetch: make, ...more });
-  const never = answering((signal) => new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason))));
+  const answering =
+    (make: (signal: AbortSignal | null | undefined) => Promise<Response>): typeof fetch =>
+    (_, init) =>
+      make(init?.signal);
+  const client = (make: typeof fetch, more: object = {}): PyralogClient =>
+    new PyralogClient({ url: "http://127.0.0.1:1/", network, fetch: make, ...more });
+  const never = answering(
+    (signal) => new Promise((_, reject) => signal?.addEventListener("abort", () => reject(new Error("aborted")))),
+  );
   await t.rejects(client(never, { timeoutMs: 20 }).head(), { code: "rpc_timeout" });
   const controller = new AbortController();
   const given = client(never).head({ signal: controller.signal });
   controller.abort(new Error("enough"));
   await t.rejects(given, { message: "enough" });
-  await t.rejects(client(answering(async () => new Response("x".repeat(1001))), { answerSizeBytesMax: 1000 }).head(), { code: "rpc_answer_size" });
-  for (const body of ["", "{", "[]", "null", '{"jsonrpc":"2.0","id":7,"result":{}}', '{"id":1,"result":{}}', '{"jsonrpc":"2.0","id":1}']) {
+  await t.rejects(
+    client(
+      answering(async () => new Response("x".repeat(1001))),
+      { answerSizeBytesMax: 1000 },
+    ).head(),
+    { code: "rpc_answer_size" },
+  );
+  for (const body of [
+    "",
+    "{",
+    "[]",
+    "null",
+    '{"jsonrpc":"2.0","id":7,"result":{}}',
+    '{"id":1,"result":{}}',
+    '{"jsonrpc":"2.0","id":1}',
+  ]) {
     await t.rejects(client(answering(async () => new Response(body))).head(), { code: "rpc_answer" }, body);
   }
-  await t.rejects(client(answering(async () => new Response('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}'))).head(), { code: "rpc_error" });
+  await t.rejects(
+    client(answering(async () => new Response('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"no"}}'))).head(),
+    { code: "rpc_error" },
+  );
   await t.rejects(new PyralogClient({ url: "http://127.0.0.1:1/", network }).head(), { code: "rpc_unreachable" });
 });
 
@@ -439,14 +664,24 @@ t.test("a feed delivers verified blocks, transactions and rows as they become fi
   await session.send([CREATE, ...puts([1, 2])]);
   await new AccountSession({ client, keyPair: keyPairAt(101) }).transfer(alice, 1n);
   const { value } = await session.send([{ kind: "tableDelete", namespace: "shop", table: "stock", key: key(1) }]);
-  t.match(await blocks, [2n, 3n, 4n].map((height) => ({ kind: "block", block: { value: { height }, verified: { height, how: ["certificate"] } } })));
-  t.match(await ours, [{ kind: "transaction" }, { kind: "transaction", transaction: { value: { transaction: { id: value.transaction.id } } } }]);
+  t.match(
+    await blocks,
+    [2n, 3n, 4n].map((height) => ({ kind: "block", block: { value: { height }, verified: { height, how: ["certificate"] } } })),
+  );
+  t.match(await ours, [
+    { kind: "transaction" },
+    { kind: "transaction", transaction: { value: { transaction: { id: value.transaction.id } } } },
+  ]);
   t.match(await rows, [
     { kind: "row", key: key(1), row: { value: encodeValue(1), verified: { height: 2n } } },
     { kind: "row", key: key(2), row: { value: encodeValue(2) } },
     { kind: "row", key: key(1), row: { value: undefined, verified: { height: 4n } } },
   ]);
-  t.match(await take(client.subscribe({ kind: "transactions", id: value.transaction.id }, { signal }), 1), [{ kind: "transaction" }], "one that is final already");
+  t.match(
+    await take(client.subscribe({ kind: "transactions", id: value.transaction.id }, { signal }), 1),
+    [{ kind: "transaction" }],
+    "one that is final already",
+  );
 });
 
 t.test("a feed survives the loss of its connection, and fetches the blocks that it missed", async (t) => {
@@ -470,12 +705,18 @@ t.test("a feed survives the loss of its connection, and fetches the blocks that 
     await new Promise((resolve) => setTimeout(resolve, 100));
     if (tries === 10) await net.commit();
   }
-  t.same((await rest).map((event) => (event.kind === "block" ? event.block.value.height : undefined)), [3n, 4n, 5n, 6n]);
+  t.same(
+    (await rest).map((event) => (event.kind === "block" ? event.block.value.height : undefined)),
+    [3n, 4n, 5n, 6n],
+  );
   const waiting = clientOf(net.network, url).subscribe({ kind: "blocks" }, { signal: controller.signal }).next();
   await settle();
   controller.abort();
   t.same(await waiting, { done: true, value: undefined }, "ends when told to");
-  const gone = clientOf(net.network, "http://127.0.0.1:1/").subscribe({ kind: "blocks" }, { signal: new AbortController().signal, attemptsMax: 1 });
+  const gone = clientOf(net.network, "http://127.0.0.1:1/").subscribe(
+    { kind: "blocks" },
+    { signal: new AbortController().signal, attemptsMax: 1 },
+  );
   await t.rejects(gone.next(), { code: "rpc_unreachable" });
 });
 
@@ -492,11 +733,20 @@ t.test("client and verifier load in a browser: nothing they import asks for a No
       if (from.startsWith(".")) visit(resolve(dirname(path), from));
       else packages.add(from);
     }
-    for (const [, from] of source.matchAll(/import\("([^"]+)"\)/g)) if (from !== undefined && !from.startsWith(".") && !source.includes(`typeof import("${from}")`)) packages.add(from);
+    for (const [, from] of source.matchAll(/import\("([^"]+)"\)/g))
+      if (from !== undefined && !from.startsWith(".") && !source.includes(`typeof import("${from}")`)) packages.add(from);
   };
-  for (const entry of ["node/rpc/client.ts", "node/rpc/session.ts", "node/light/verifier.ts", "node/light/prooffile.ts"]) visit(resolve(root, entry));
+  for (const entry of ["node/rpc/client.ts", "node/rpc/session.ts", "node/light/verifier.ts", "node/light/prooffile.ts"])
+    visit(resolve(root, entry));
   t.ok(seen.size > 40, `${seen.size} files were walked`);
-  t.same([...packages].filter((name) => name.startsWith("node:") || name === "ws" || name === "pino"), []);
-  t.same([...seen].filter((path) => /chain\/(store|ledger|segment)\//.test(path)), [], "and nothing of the store");
+  t.same(
+    [...packages].filter((name) => name.startsWith("node:") || name === "ws" || name === "pino"),
+    [],
+  );
+  t.same(
+    [...seen].filter((path) => /chain\/(store|ledger|segment)\//.test(path)),
+    [],
+    "and nothing of the store",
+  );
   t.end();
 });

@@ -17,13 +17,12 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { type Block, encodeHeader, type Header, parseBlock, type TransactionResult } from "../../chain/block/block.ts";
+import { type Block, encodeHeader, type Header, parseBlock } from "../../chain/block/block.ts";
 import { isName } from "../../chain/block/fields.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Height } from "../../chain/block/height.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { encodeCertificate } from "../../chain/block/vote.ts";
 import { rowKey, rowRange } from "../../chain/state/keys.ts";
 import type { Row } from "../../chain/state/proof.ts";
 import type { Account } from "../../chain/state/rows.ts";
@@ -41,6 +40,7 @@ import {
   provenRow,
   provenTable,
   provenTransaction,
+  type ProvenTransaction,
 } from "../light/statement.ts";
 import { type Anchor, LightVerifier, type VerifiedHeader } from "../light/verifier.ts";
 import type { TransactionStatus } from "./backend.ts";
@@ -54,22 +54,9 @@ import { tableGet, tableRangeRead, tableRow } from "./methods/table.ts";
 import { transactionProof, transactionStatus, transactionSubmit, transactionWait } from "./methods/transaction.ts";
 import { validatorsChanges } from "./methods/validators.ts";
 import { type CallOptions, HttpTransport } from "./transport.ts";
+import type { ReadOptions, Verified } from "./verified.ts";
 
-/** What was checked. */
-export type Verification = {
-  /** The height that the value holds for. */
-  readonly height: Height;
-  /** That block's time. */
-  readonly timeMs: bigint;
-  /** The checks that were made, in words. */
-  readonly how: readonly string[];
-};
-
-/** A value that was checked. */
-export type Verified<T> = { readonly value: T; readonly verified: Verification };
-
-/** What a read may say: at which height (the newest when absent), how long to wait, when to give up. */
-export type ReadOptions = CallOptions & { readonly height?: Height | undefined };
+export type { ReadOptions, Verification, Verified } from "./verified.ts";
 
 /** What a client is made from. */
 export type ClientOptions = {
@@ -122,7 +109,7 @@ export class PyralogClient {
    * Calls any method of the API and decodes its result, which is NOT verified.
    *
    * @throws CodedError `params_invalid` before anything is sent; with the node's code when it refuses; or of
-   * `TRANSPORT_CODES`. `UnprovenError` `answer_malformed` when the result is not what the method declares.
+   * `CLIENT_CODES`. `UnprovenError` `answer_malformed` when the result is not what the method declares.
    */
   async ask<Params extends z.ZodObject, Value extends z.ZodType>(
     method: Method<Params, Value>,
@@ -131,7 +118,11 @@ export class PyralogClient {
   ): Promise<z.output<Value>> {
     const encoded = z.safeEncode(method.params, params);
     if (!encoded.success) {
-      throw new CodedError("params_invalid", { message: "a parameter is malformed", method: method.name, field: encoded.error.issues[0]?.path.join(".") ?? "" });
+      throw new CodedError("params_invalid", {
+        message: "a parameter is malformed",
+        method: method.name,
+        field: encoded.error.issues[0]?.path.join(".") ?? "",
+      });
     }
     const answer = await this.#transport.call(method.name, encoded.data, options);
     const decoded = method.result.safeParse(answer);
@@ -153,7 +144,8 @@ export class PyralogClient {
     const answer = await this.ask(chainHead, {}, options);
     if (answer.height === 0n && floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
     const at = await this.#believeHead(answer.anchor, floor, options);
-    if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash)) throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
+    if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash))
+      throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
     return verified(at.header, at, "certificate");
   }
 
@@ -176,7 +168,11 @@ export class PyralogClient {
     const answer = await this.ask(chainBlock, { height }, options);
     const parsed = parseBlock(answer.block);
     if (!parsed.ok) throw new UnprovenError({ code: "answer_malformed", field: "block", height });
-    const at = await this.#believeAt({ header: encodeHeader(parsed.value.header), certificate: answer.certificate }, height, options);
+    const at = await this.#believeAt(
+      { header: encodeHeader(parsed.value.header), certificate: answer.certificate },
+      height,
+      options,
+    );
     return verified(provenOrThrow(provenBlock(at, answer.block)), at, "certificate", "roots of transactions and evidence");
   }
 
@@ -196,23 +192,38 @@ export class PyralogClient {
 
   /** Balance and nonce. */
   async account(address: Address, options: ReadOptions = {}): Promise<Verified<Account>> {
-    const { answer, at } = await this.#read((height) => this.ask(accountGet, { address, height, anchor: true }, options), options);
+    const { answer, at } = await this.#read(
+      (height) => this.ask(accountGet, { address, height, anchor: true }, options),
+      options,
+    );
     const account = provenOrThrow(provenAccount(at, address, answer.proof));
-    if (account.balance !== answer.balance || account.nonce !== answer.nonce) throw new UnprovenError({ code: "answer_mismatch", field: "balance" });
+    if (account.balance !== answer.balance || account.nonce !== answer.nonce)
+      throw new UnprovenError({ code: "answer_mismatch", field: "balance" });
     return verified(account, at, "certificate", "state proof");
   }
 
   /** The owner of a table; `undefined` when there is none of that name. */
   async table(namespace: string, table: string, options: ReadOptions = {}): Promise<Verified<Address | undefined>> {
-    const { answer, at } = await this.#read((height) => this.ask(tableGet, { namespace, table, height, anchor: true }, options), options);
+    const { answer, at } = await this.#read(
+      (height) => this.ask(tableGet, { namespace, table, height, anchor: true }, options),
+      options,
+    );
     const owner = provenOrThrow(provenTable(at, { namespace, table }, answer.proof));
     if (!sameBytes(owner, answer.owner ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "owner" });
     return verified(owner, at, "certificate", "state proof");
   }
 
   /** The value of a row, canonical dag-cbor (`decodeValue` reads it); `undefined` when it is proven that there is none. */
-  async row(namespace: string, table: string, key: Uint8Array, options: ReadOptions = {}): Promise<Verified<Uint8Array | undefined>> {
-    const { answer, at } = await this.#read((height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options), options);
+  async row(
+    namespace: string,
+    table: string,
+    key: Uint8Array,
+    options: ReadOptions = {},
+  ): Promise<Verified<Uint8Array | undefined>> {
+    const { answer, at } = await this.#read(
+      (height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options),
+      options,
+    );
     const value = provenOrThrow(provenRow(at, rowKey(namespace, table, key), answer.proof));
     if (!sameBytes(value, answer.value ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "value" });
     return verified(value, at, "certificate", value === undefined ? "state proof of absence" : "state proof");
@@ -222,7 +233,11 @@ export class PyralogClient {
    * The rows of a table in key order, page by page, all at the height of the first page. Once it ends, the pages
    * together are proven to be all rows from `from` (inclusive) to `to` (exclusive), or the first `limit` of them.
    */
-  async *range(namespace: string, table: string, options: RangeOptions = {}): AsyncGenerator<Verified<readonly Row[]>, void, undefined> {
+  async *range(
+    namespace: string,
+    table: string,
+    options: RangeOptions = {},
+  ): AsyncGenerator<Verified<readonly Row[]>, void, undefined> {
     for await (const page of this.#pages(namespace, table, options)) yield page.rows;
   }
 
@@ -230,20 +245,31 @@ export class PyralogClient {
 
   /** Size and root of a partition. What was proven before must be its beginning. */
   async partition(stream: string, partition: number, options: ReadOptions = {}): Promise<Verified<ProvenPartition | undefined>> {
-    const { answer, at } = await this.#read((height) => this.ask(streamHead, { stream, partition, height, anchor: true }, options), options);
+    const { answer, at } = await this.#read(
+      (height) => this.ask(streamHead, { stream, partition, height, anchor: true }, options),
+      options,
+    );
     const head = provenOrThrow(provenPartition(at, { stream, partition }, answer.proof));
-    if (head?.size !== answer.head?.size || !sameBytes(head?.root, answer.head?.root)) throw new UnprovenError({ code: "answer_mismatch", field: "head" });
+    if (head?.size !== answer.head?.size || !sameBytes(head?.root, answer.head?.root))
+      throw new UnprovenError({ code: "answer_mismatch", field: "head" });
     const how = await this.#extend({ stream, partition }, head, at, options);
     return verified(head, at, "certificate", "state proof", ...how);
   }
 
   /** Records of a partition from an index on, page by page, all at the height of the first page. */
-  async *records(stream: string, partition: number, options: RecordsOptions = {}): AsyncGenerator<Verified<readonly StreamRecord[]>, void, undefined> {
+  async *records(
+    stream: string,
+    partition: number,
+    options: RecordsOptions = {},
+  ): AsyncGenerator<Verified<readonly StreamRecord[]>, void, undefined> {
     const { limit = Number.MAX_SAFE_INTEGER, from: start = 0n, ...rest } = options;
     let { height } = options;
     let [from, left] = [start, limit];
     while (left > 0) {
-      const page = await this.#recordsPage({ stream, partition }, { ...rest, height, from, limit: Math.min(left, RECORDS_PER_PAGE) });
+      const page = await this.#recordsPage(
+        { stream, partition },
+        { ...rest, height, from, limit: Math.min(left, RECORDS_PER_PAGE) },
+      );
       if (page.records.value.length === 0) return;
       yield page.records;
       height = page.records.verified.height;
@@ -257,7 +283,8 @@ export class PyralogClient {
   async record(stream: string, partition: number, index: bigint, options: ReadOptions = {}): Promise<Verified<StreamRecord>> {
     const page = await this.#recordsPage({ stream, partition }, { ...options, from: index, limit: 1 });
     const record = page.records.value[0];
-    if (record === undefined) throw new CodedError("record_unknown", { message: "the partition holds no record at that index", stream, partition });
+    if (record === undefined)
+      throw new CodedError("record_unknown", { message: "the partition holds no record at that index", stream, partition });
     return { value: record, verified: page.records.verified };
   }
 
@@ -271,7 +298,7 @@ export class PyralogClient {
   }
 
   /** A final transaction and what it did, proven. @throws CodedError `transaction_unknown` when the node has none */
-  async transaction(id: Hash, options: CallOptions = {}): Promise<Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }>> {
+  async transaction(id: Hash, options: CallOptions = {}): Promise<Verified<ProvenTransaction>> {
     const answer = await this.ask(transactionProof, { id, anchor: true }, options);
     const at = await this.#believeAt(answer.anchor, answer.height, options);
     const proven = provenOrThrow(provenTransaction(at, answer));
@@ -290,7 +317,7 @@ export class PyralogClient {
    * @throws CodedError with the chain's code when the node says that it was refused; `transaction_timeout` when it is
    * neither after `timeoutMs`
    */
-  async wait(id: Hash, options: CallOptions = {}): Promise<Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }>> {
+  async wait(id: Hash, options: CallOptions = {}): Promise<Verified<ProvenTransaction>> {
     const { signal, timeoutMs = TIMEOUT_MS_DEFAULT } = options;
     const now = this.#options.nowMs ?? Date.now;
     const endMs = now() + timeoutMs;
@@ -298,13 +325,19 @@ export class PyralogClient {
       const waitMs = Math.max(0, Math.min(WAIT_MS, endMs - now()));
       const status = await this.ask(transactionWait, { id, timeoutMs: waitMs }, { signal, timeoutMs: waitMs + WAIT_GRACE_MS });
       if (status.kind === "final") return await this.transaction(id, { signal });
-      if (status.kind === "refused") throw new CodedError(status.code, { message: "the transaction was refused", field: status.field, id: toHex(id) });
-      if (now() >= endMs) throw new CodedError("transaction_timeout", { message: "neither final nor refused in time", status: status.kind, id: toHex(id) });
+      if (status.kind === "refused")
+        throw new CodedError(status.code, { message: "the transaction was refused", field: status.field, id: toHex(id) });
+      if (now() >= endMs)
+        throw new CodedError("transaction_timeout", {
+          message: "neither final nor refused in time",
+          status: status.kind,
+          id: toHex(id),
+        });
     }
   }
 
   /** Hands a transaction in and waits for it, as `submit` and `wait`. */
-  async submitAndWait(transaction: Transaction, options: CallOptions = {}): Promise<Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }>> {
+  async submitAndWait(transaction: Transaction, options: CallOptions = {}): Promise<Verified<ProvenTransaction>> {
     return await this.wait(await this.submit(transaction, { signal: options.signal }), options);
   }
 
@@ -319,7 +352,10 @@ export class PyralogClient {
 
   /** A proof file of a row, or of its absence. */
   async exportRow(namespace: string, table: string, key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array> {
-    const { answer, at, anchor } = await this.#read((height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options), options);
+    const { answer, at, anchor } = await this.#read(
+      (height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options),
+      options,
+    );
     return await this.#export(at, anchor, { kind: "row", namespace, table, key, proof: answer.proof });
   }
 
@@ -332,12 +368,22 @@ export class PyralogClient {
       last ??= page;
     }
     if (last === undefined) throw new UnprovenError({ code: "range_incomplete" });
-    return await this.#export(last.at, last.anchor, { kind: "range", namespace, table, from: options.from, to: options.to, proofs });
+    return await this.#export(last.at, last.anchor, {
+      kind: "range",
+      namespace,
+      table,
+      from: options.from,
+      to: options.to,
+      proofs,
+    });
   }
 
   /** A proof file of an account. */
   async exportAccount(address: Address, options: ReadOptions = {}): Promise<Uint8Array> {
-    const { answer, at, anchor } = await this.#read((height) => this.ask(accountGet, { address, height, anchor: true }, options), options);
+    const { answer, at, anchor } = await this.#read(
+      (height) => this.ask(accountGet, { address, height, anchor: true }, options),
+      options,
+    );
     return await this.#export(at, anchor, { kind: "account", address, proof: answer.proof });
   }
 
@@ -346,12 +392,21 @@ export class PyralogClient {
     const answer = await this.ask(transactionProof, { id, anchor: true }, options);
     const at = await this.#believeAt(answer.anchor, answer.height, options);
     const { transaction, index, count, siblings, result, resultSiblings } = answer;
-    return await this.#export(at, presentAnchor(answer.anchor), { kind: "transaction", transaction, index, count, siblings, result, resultSiblings });
+    return await this.#export(at, presentAnchor(answer.anchor), {
+      kind: "transaction",
+      transaction,
+      index,
+      count,
+      siblings,
+      result,
+      resultSiblings,
+    });
   }
 
   /** A proof file of a record. */
   async exportRecord(stream: string, partition: number, index: bigint, options: ReadOptions = {}): Promise<Uint8Array> {
-    const ask = (height: Height | undefined) => this.ask(streamRecords, { stream, partition, from: index, limit: 1, height, anchor: true }, options);
+    const ask = (height: Height | undefined) =>
+      this.ask(streamRecords, { stream, partition, from: index, limit: 1, height, anchor: true }, options);
     const { answer, at, anchor } = await this.#read(ask, options);
     const [found] = answer.records;
     if (found === undefined) throw new UnprovenError({ code: "proof_missing", field: "records" });
@@ -385,18 +440,26 @@ export class PyralogClient {
   ): Promise<{ readonly answer: Answer; readonly at: VerifiedHeader; readonly anchor: Anchor }> {
     const floor = this.#head;
     const answer = await ask(options.height);
-    const at = options.height === undefined ? await this.#believeHead(answer.anchor, floor, options) : await this.#believeAt(answer.anchor, options.height, options);
+    const at =
+      options.height === undefined
+        ? await this.#believeHead(answer.anchor, floor, options)
+        : await this.#believeAt(answer.anchor, options.height, options);
     if (answer.height !== at.header.height) throw new UnprovenError({ code: "answer_mismatch", field: "height" });
     return { answer, at, anchor: presentAnchor(answer.anchor) };
   }
 
   /** `floor` is the head as it was when the question was sent: answers may overtake each other. */
-  async #believeHead(anchor: Anchor | undefined, floor: VerifiedHeader | undefined, options: CallOptions): Promise<VerifiedHeader> {
+  async #believeHead(
+    anchor: Anchor | undefined,
+    floor: VerifiedHeader | undefined,
+    options: CallOptions,
+  ): Promise<VerifiedHeader> {
     const at = await this.believe(presentAnchor(anchor), options);
     const { height, timeMs } = at.header;
     if (floor !== undefined && height < floor.header.height) throw new UnprovenError({ code: "stale_head", height });
     const { headAgeMsMax, nowMs = Date.now } = this.#options;
-    if (headAgeMsMax !== undefined && nowMs() - Number(timeMs) > headAgeMsMax) throw new UnprovenError({ code: "old_head", height });
+    if (headAgeMsMax !== undefined && nowMs() - Number(timeMs) > headAgeMsMax)
+      throw new UnprovenError({ code: "old_head", height });
     return at;
   }
 
@@ -426,7 +489,8 @@ export class PyralogClient {
 
   async *#pages(namespace: string, table: string, options: RangeOptions): AsyncGenerator<Page, void, undefined> {
     const { limit = Number.MAX_SAFE_INTEGER, from, to, ...rest } = options;
-    if (!isName(namespace) || !isName(table)) throw new CodedError("params_invalid", { message: "not a name", field: isName(namespace) ? "table" : "namespace" });
+    if (!isName(namespace) || !isName(table))
+      throw new CodedError("params_invalid", { message: "not a name", field: isName(namespace) ? "table" : "namespace" });
     const prefixSize = rowKey(namespace, table, new Uint8Array(0)).length;
     const whole = rowRange(namespace, table, from, to);
     let { height } = options;
@@ -435,12 +499,16 @@ export class PyralogClient {
     while (left > 0) {
       const count = Math.min(left, ROWS_PER_PAGE);
       const asked = { namespace, table, from: start.subarray(prefixSize), to, limit: count, values: false, anchor: true };
-      const { answer, at, anchor } = await this.#read((wanted) => this.ask(tableRangeRead, { ...asked, height: wanted }, options), { ...rest, height });
+      const { answer, at, anchor } = await this.#read(
+        (wanted) => this.ask(tableRangeRead, { ...asked, height: wanted }, options),
+        { ...rest, height },
+      );
       const page = provenOrThrow(provenRange(at, { from: start, to: whole.to, limit: count }, answer.proof));
       const rows = page.rows.map(({ key, value }) => ({ key: key.subarray(prefixSize), value }));
       yield { rows: verified(rows, at, "certificate", "state proof of a complete range"), proof: answer.proof, at, anchor };
       if (page.continueFrom === undefined) return;
-      if (compareBytes(page.continueFrom, start) <= 0) throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
+      if (compareBytes(page.continueFrom, start) <= 0)
+        throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
       height = at.header.height;
       start = page.continueFrom;
       left -= rows.length;
@@ -452,22 +520,35 @@ export class PyralogClient {
     options: ReadOptions & { readonly from: bigint; readonly limit: number },
   ): Promise<{ readonly records: Verified<readonly StreamRecord[]>; readonly size: bigint }> {
     const { from, limit } = options;
-    const { answer, at } = await this.#read((height) => this.ask(streamRecords, { ...name, from, limit, height, anchor: true }, options), options);
+    const { answer, at } = await this.#read(
+      (height) => this.ask(streamRecords, { ...name, from, limit, height, anchor: true }, options),
+      options,
+    );
     const head = provenOrThrow(provenPartition(at, name, answer.proof));
     const size = head?.size ?? 0n;
     if (size !== answer.size) throw new UnprovenError({ code: "answer_mismatch", field: "size" });
-    if (answer.records.length > limit || (answer.records.length === 0 && from < size)) throw new UnprovenError({ code: "proof_missing", field: "records" });
+    if (answer.records.length > limit || (answer.records.length === 0 && from < size))
+      throw new UnprovenError({ code: "proof_missing", field: "records" });
     const records = answer.records.map(({ index, record, siblings }, position) => {
-      if (index !== from + BigInt(position)) throw new UnprovenError({ code: "answer_mismatch", field: `records.${position}.index` });
+      if (index !== from + BigInt(position))
+        throw new UnprovenError({ code: "answer_mismatch", field: `records.${position}.index` });
       if (head === undefined) throw new UnprovenError({ code: "answer_mismatch", field: "records" });
       return provenOrThrow(provenRecord(head, { ...name, index, record, siblings }));
     });
     const how = await this.#extend(name, head, at, options);
-    return { records: verified(records, at, "certificate", "state proof of the partition", "inclusion of each record", ...how), size };
+    return {
+      records: verified(records, at, "certificate", "state proof of the partition", "inclusion of each record", ...how),
+      size,
+    };
   }
 
   /** Checks a partition against what was proven of it before, at a lower or a higher height, and remembers the newer. */
-  async #extend(name: PartitionName, head: ProvenPartition | undefined, at: VerifiedHeader, options: CallOptions): Promise<readonly string[]> {
+  async #extend(
+    name: PartitionName,
+    head: ProvenPartition | undefined,
+    at: VerifiedHeader,
+    options: CallOptions,
+  ): Promise<readonly string[]> {
     const key = `${name.stream} ${name.partition}`;
     const known = this.#partitions.get(key);
     const { height } = at.header;
@@ -483,7 +564,9 @@ export class PyralogClient {
     const [first, second] = isNewer ? [known.head, head] : [head, known.head];
     const isSame = first.size === second.size && bytesEqual(first.root, second.root);
     const mustAsk = !isSame && first.size < second.size;
-    const hashes = mustAsk ? (await this.ask(streamConsistency, { ...name, first: first.size, second: second.size }, options)).hashes : [];
+    const hashes = mustAsk
+      ? (await this.ask(streamConsistency, { ...name, first: first.size, second: second.size }, options)).hashes
+      : [];
     provenOrThrow(provenExtension(first, second, hashes));
     if (isNewer) this.#rememberPartition(key, { head, height });
     return ["consistency with what was proven before"];
@@ -500,7 +583,13 @@ export class PyralogClient {
   /** Makes a proof file, and checks it as a stranger would before handing it out. */
   async #export(at: VerifiedHeader, anchor: Anchor, statement: Statement): Promise<Uint8Array> {
     const changes = this.verifier.trustPath(at.header.height);
-    const file = encodeProofFile({ chainId: this.network.chainId, networkHash: this.verifier.networkHash, changes, anchor, statement });
+    const file = encodeProofFile({
+      chainId: this.network.chainId,
+      networkHash: this.verifier.networkHash,
+      changes,
+      anchor,
+      statement,
+    });
     provenOrThrow(await verifyProofFile(file, this.network));
     return file;
   }
@@ -516,7 +605,12 @@ export type RangeOptions = ReadOptions & {
 /** Options of `records`. */
 export type RecordsOptions = ReadOptions & { readonly from?: bigint | undefined; readonly limit?: number | undefined };
 
-type Page = { readonly rows: Verified<readonly Row[]>; readonly proof: Uint8Array; readonly at: VerifiedHeader; readonly anchor: Anchor };
+type Page = {
+  readonly rows: Verified<readonly Row[]>;
+  readonly proof: Uint8Array;
+  readonly at: VerifiedHeader;
+  readonly anchor: Anchor;
+};
 
 function verified<T>(value: T, { header }: VerifiedHeader, ...how: readonly string[]): Verified<T> {
   return { value, verified: { height: header.height, timeMs: header.timeMs, how } };

@@ -52,11 +52,15 @@ export class Dispatcher {
     if (!rates.take(caller.address)) {
       return { error: refusalError({ code: "rate_limited", retryAfterMs: Math.ceil(1000 / limits.requestsPerSecondMax) }) };
     }
-    if (caller.inFlight >= limits.inFlightMax) return { error: refusalError({ code: "in_flight", inFlightMax: limits.inFlightMax }) };
+    if (caller.inFlight >= limits.inFlightMax)
+      return { error: refusalError({ code: "in_flight", inFlightMax: limits.inFlightMax }) };
     caller.inFlight += 1;
     try {
       const outcome = await this.#run(request, caller);
-      const labels = { method: this.#methods.has(request.method) ? request.method : "unknown", outcome: "error" in outcome ? "error" : "result" };
+      const labels = {
+        method: this.#methods.has(request.method) ? request.method : "unknown",
+        outcome: "error" in outcome ? "error" : "result",
+      };
       metrics?.counter({ name: "rpc_requests_total", help: "Requests answered.", labels: ["method", "outcome"] }).add(1, labels);
       metrics
         ?.histogram({ name: "rpc_request_seconds", help: "From reading a request to its outcome.", buckets: SECONDS_BUCKETS })
@@ -74,11 +78,17 @@ export class Dispatcher {
     const declared = this.#methods.get(request.method);
     if (declared === undefined) return { error: rpcError(RPC_ERROR.methodNotFound, "method_unknown") };
     const params = decodeParams(declared.params, request.params);
-    if (!params.success) return { error: rpcError(RPC_ERROR.invalidParams, "params_invalid", { issues: issuesOf(params.error) }) };
+    if (!params.success)
+      return { error: rpcError(RPC_ERROR.invalidParams, "params_invalid", { issues: issuesOf(params.error) }) };
     try {
       const { backend, limits } = this.#parts;
       // The parameters are the output of this very method's schema.
-      const handled = await declared.handle(params.data as never, { backend, limits, signal: caller.signal, subscriptions: caller.subscriptions });
+      const handled = await declared.handle(params.data as never, {
+        backend,
+        limits,
+        signal: caller.signal,
+        subscriptions: caller.subscriptions,
+      });
       if (!handled.ok) return { error: refusalError(handled.error) };
       return { result: z.encode(declared.result, handled.value) };
     } catch (error) {

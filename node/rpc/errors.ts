@@ -47,6 +47,25 @@ export const RPC_CODES = {
 /** A code of the table above. */
 export type RpcCode = keyof typeof RPC_CODES;
 
+/**
+ * What the client throws besides `UnprovenError` and the refusals of the node, which keep the node's own code: such as
+ * `height_pruned`, or `nonce_used` of the chain.
+ */
+export const CLIENT_CODES = {
+  rpc_unreachable: "The node could not be reached. Check its address, or try another one.",
+  rpc_timeout: "The node did not answer in time. Try again, or another one.",
+  rpc_answer: "What answered does not speak JSON-RPC 2.0. Check the address.",
+  rpc_answer_size: "The answer is larger than is allowed. Ask for less, or raise the limit.",
+  rpc_error: "The node refused without a code of ours. See the message.",
+  transaction_timeout:
+    "The transaction was neither final nor refused in time. Wait again: it may still become final until it expires.",
+} as const satisfies Record<string, string>;
+
+/** What the server throws when it cannot open. */
+export const SERVER_CODES = {
+  rpc_listen: "The address cannot be bound. Choose another host or port, or stop what uses it.",
+} as const satisfies Record<string, string>;
+
 /** Why a method refused: goes to the caller as `error.data`. */
 export type Refusal = Coded & { readonly field?: string; readonly [detail: string]: unknown };
 

@@ -1,7 +1,16 @@
 /** What subscriptions deliver, as schemas that server and client share. */
 
 import * as z from "zod";
-import { addressSchema, amountSchema, anchorSchema, hashSchema, heightSchema, nameSchema, resultSchema, rowKeySchema } from "./schema.ts";
+import {
+  addressSchema,
+  amountSchema,
+  anchorSchema,
+  hashSchema,
+  heightSchema,
+  nameSchema,
+  resultSchema,
+  rowKeySchema,
+} from "./schema.ts";
 
 /** A block became final. */
 export const blockEventSchema = z.strictObject({

@@ -13,20 +13,36 @@
 import * as z from "zod";
 import { CodedError } from "../../crypto/base/error.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
-import type { Header, TransactionResult } from "../../chain/block/block.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Block, Header } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
-import type { Transaction } from "../../chain/block/transaction.ts";
 import { UnprovenError } from "../light/errors.ts";
-import type { PyralogClient, Verified } from "./client.ts";
+import type { ProvenTransaction } from "../light/statement.ts";
+import type { Anchor, VerifiedHeader } from "../light/verifier.ts";
 import { blockEventSchema, keysEventSchema, notificationSchema, transactionEventSchema } from "./events.ts";
 import type { Topic } from "./method.ts";
 import { subscribe } from "./methods/subscription.ts";
-import { errorSchema, refusedByNode } from "./transport.ts";
+import { type CallOptions, errorSchema, refusedByNode } from "./transport.ts";
+import type { ReadOptions, Verified } from "./verified.ts";
+
+/** What a feed asks of a client: verified answers. */
+export interface FeedSource {
+  readonly url: string;
+  believe(anchor: Anchor, options: CallOptions): Promise<VerifiedHeader>;
+  header(height: Height, options: CallOptions): Promise<Verified<Header>>;
+  block(height: Height, options: CallOptions): Promise<Verified<Block>>;
+  row(namespace: string, table: string, key: Uint8Array, options: ReadOptions): Promise<Verified<Uint8Array | undefined>>;
+  transaction(id: Hash, options: CallOptions): Promise<Verified<ProvenTransaction>>;
+  claimedStatus(id: Hash, options: CallOptions): Promise<{ readonly kind: string }>;
+}
 
 /** What a feed yields. */
 export type FeedEvent =
   | { readonly kind: "block"; readonly block: Verified<Header> }
-  | { readonly kind: "transaction"; readonly transaction: Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }> }
+  | {
+      readonly kind: "transaction";
+      readonly transaction: Verified<ProvenTransaction>;
+    }
   /** A row was written or deleted, and what it is at that height. */
   | { readonly kind: "row"; readonly key: Uint8Array; readonly row: Verified<Uint8Array | undefined> }
   /** Events of these heights, both included, were missed and cannot be fetched: read again what matters. */
@@ -54,7 +70,11 @@ type Hint = { readonly topic: Topic["kind"]; readonly event: unknown };
  *
  * @throws `UnprovenError` at the first event that does not hold; CodedError `rpc_unreachable` after `attemptsMax`
  */
-export async function* follow(client: PyralogClient, topic: Topic, options: FeedOptions): AsyncGenerator<FeedEvent, void, undefined> {
+export async function* follow(
+  client: FeedSource,
+  topic: Topic,
+  options: FeedOptions,
+): AsyncGenerator<FeedEvent, void, undefined> {
   const { signal, attemptsMax = Number.MAX_SAFE_INTEGER } = options;
   const state: FeedState = { client, topic, signal, seen: undefined };
   let failures = 0;
@@ -81,7 +101,7 @@ export async function* follow(client: PyralogClient, topic: Topic, options: Feed
 const RETRIED = new Set(["rpc_unreachable", "rpc_timeout", "rate_limited", "in_flight", "shutting_down"]);
 
 type FeedState = {
-  readonly client: PyralogClient;
+  readonly client: FeedSource;
   readonly topic: Topic;
   readonly signal: AbortSignal;
   /** Everything up to this height was handed on, or reported as a gap. */
@@ -93,7 +113,8 @@ async function* catchUp(state: FeedState, height: Height): AsyncGenerator<FeedEv
   const { client, topic, signal } = state;
   if (topic.kind === "transactions" && topic.id !== undefined) {
     // One transaction: ask for it outright, it may have been final all along.
-    if ((await client.claimedStatus(topic.id, { signal })).kind === "final") yield { kind: "transaction", transaction: await client.transaction(topic.id, { signal }) };
+    if ((await client.claimedStatus(topic.id, { signal })).kind === "final")
+      yield { kind: "transaction", transaction: await client.transaction(topic.id, { signal }) };
   }
   if (state.seen !== undefined && height > state.seen) yield* missed(state, height);
   if (state.seen === undefined || height > state.seen) state.seen = height;
@@ -129,17 +150,22 @@ async function* eventsOf(state: FeedState, hint: Hint): AsyncGenerator<FeedEvent
     case "blocks": {
       const event = decode(blockEventSchema, hint.event);
       const { header, hash } = await client.believe(event.anchor, { signal });
-      if (header.height !== event.height || !bytesEqual(hash, event.hash)) throw new UnprovenError({ code: "answer_mismatch", field: "event.hash" });
+      if (header.height !== event.height || !bytesEqual(hash, event.hash))
+        throw new UnprovenError({ code: "answer_mismatch", field: "event.hash" });
       if (state.seen !== undefined && header.height <= state.seen) return;
       if (state.seen !== undefined && header.height > state.seen + 1n) yield* missed(state, heightOf(header.height - 1n));
       state.seen = header.height;
-      yield { kind: "block", block: { value: header, verified: { height: header.height, timeMs: header.timeMs, how: ["certificate"] } } };
+      yield {
+        kind: "block",
+        block: { value: header, verified: { height: header.height, timeMs: header.timeMs, how: ["certificate"] } },
+      };
       return;
     }
     case "transactions": {
       const event = decode(transactionEventSchema, hint.event);
       const transaction = await client.transaction(event.id, { signal });
-      if (transaction.verified.height !== event.height) throw new UnprovenError({ code: "answer_mismatch", field: "event.height" });
+      if (transaction.verified.height !== event.height)
+        throw new UnprovenError({ code: "answer_mismatch", field: "event.height" });
       state.seen = event.height;
       yield { kind: "transaction", transaction };
       return;
@@ -182,7 +208,9 @@ class Connection {
     this.#signal = signal;
     this.#socket = new WebSocket(address);
     this.#socket.addEventListener("message", (message) => this.#onMessage(message.data));
-    this.#socket.addEventListener("close", ({ code, reason }) => this.#fail(new CodedError("rpc_unreachable", { message: "the connection was closed", close: code, reason })));
+    this.#socket.addEventListener("close", ({ code, reason }) =>
+      this.#fail(new CodedError("rpc_unreachable", { message: "the connection was closed", close: code, reason })),
+    );
     this.#stop = () => this.#fail(new CodedError("rpc_unreachable", { message: "aborted" }));
     signal.addEventListener("abort", this.#stop, { once: true });
     // Nobody may be waiting when it fails; whoever comes later is told.
@@ -191,7 +219,10 @@ class Connection {
 
   /** Subscribes, and says from which height on events come. */
   async subscribe(topic: Topic): Promise<Height> {
-    const timeout = setTimeout(() => this.#fail(new CodedError("rpc_timeout", { message: "no answer to subscribe", timeoutMs: CONNECT_TIMEOUT_MS })), CONNECT_TIMEOUT_MS);
+    const timeout = setTimeout(
+      () => this.#fail(new CodedError("rpc_timeout", { message: "no answer to subscribe", timeoutMs: CONNECT_TIMEOUT_MS })),
+      CONNECT_TIMEOUT_MS,
+    );
     try {
       const request = { jsonrpc: "2.0", id: 1, method: subscribe.name, params: z.encode(subscribe.params, { topic }) };
       if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(request));

@@ -18,21 +18,49 @@ export type Limit = { readonly value: number; readonly atBound: "refuse" | "clos
 
 /** All bounds. */
 export const LIMIT_TABLE = {
-  requestSizeBytesMax: { value: 2 * MIB, atBound: "refuse", reason: "the largest transaction in hex, with room; a body beyond it is not read" },
+  requestSizeBytesMax: {
+    value: 2 * MIB,
+    atBound: "refuse",
+    reason: "the largest transaction in hex, with room; a body beyond it is not read",
+  },
   batchMax: { value: 100, atBound: "refuse", reason: "requests in one batch; more is no faster" },
   depthMax: { value: 16, atBound: "refuse", reason: "nesting of a request's JSON; no method needs more than 6" },
   idCharactersMax: { value: 256, atBound: "refuse", reason: "an id is echoed, so it must not be a way to make us send much" },
-  inFlightMax: { value: 64, atBound: "refuse", reason: "requests of one connection that wait for their answers (transaction.wait may take a minute)" },
-  requestsPerSecondMax: { value: 2_000, atBound: "refuse", reason: "per address; a request costs 20 us to 5 ms of the one thread that also follows the chain" },
+  inFlightMax: {
+    value: 64,
+    atBound: "refuse",
+    reason: "requests of one connection that wait for their answers (transaction.wait may take a minute)",
+  },
+  requestsPerSecondMax: {
+    value: 2_000,
+    atBound: "refuse",
+    reason: "per address; a request costs 20 us to 5 ms of the one thread that also follows the chain",
+  },
   requestsBurstMax: { value: 4_000, atBound: "refuse", reason: "per address; a client may be two seconds ahead of its average" },
-  addressesMax: { value: 10_000, atBound: "slow", reason: "addresses whose rate is remembered; the one that was quiet longest is forgotten first" },
+  addressesMax: {
+    value: 10_000,
+    atBound: "slow",
+    reason: "addresses whose rate is remembered; the one that was quiet longest is forgotten first",
+  },
   connectionsMax: { value: 512, atBound: "refuse", reason: "file descriptors and buffers" },
-  connectionsPerAddressMax: { value: 256, atBound: "refuse", reason: "one machine must not take all places; local tools open many" },
+  connectionsPerAddressMax: {
+    value: 256,
+    atBound: "refuse",
+    reason: "one machine must not take all places; local tools open many",
+  },
   subscriptionsMax: { value: 64, atBound: "refuse", reason: "per connection; each is asked at every block" },
-  bufferedBytesMax: { value: 8 * MIB, atBound: "close", reason: "what waits for a subscriber that reads too slowly; it comes back and catches up" },
+  bufferedBytesMax: {
+    value: 8 * MIB,
+    atBound: "close",
+    reason: "what waits for a subscriber that reads too slowly; it comes back and catches up",
+  },
   answerSizeBytesMax: { value: 16 * MIB, atBound: "refuse", reason: "one answer; ask for less" },
   rangeRowsMax: { value: 1_000, atBound: "slow", reason: "rows in one page of a range, which says where the next begins" },
-  rangeBytesMax: { value: 2 * MIB, atBound: "slow", reason: "rows and records in one page; at least one is given whatever its size" },
+  rangeBytesMax: {
+    value: 2 * MIB,
+    atBound: "slow",
+    reason: "rows and records in one page; at least one is given whatever its size",
+  },
   changedKeysMax: { value: 1_000, atBound: "slow", reason: "keys named in one event, which then says that there are more" },
   recordsMax: { value: 256, atBound: "slow", reason: "records in one page" },
   blocksMax: { value: 100, atBound: "slow", reason: "block summaries in one page" },

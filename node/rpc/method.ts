@@ -42,7 +42,10 @@ export type Method<Params extends z.ZodObject = z.ZodObject, Value extends z.Zod
   readonly result: Value;
   /** Codes of its own refusals, beyond those that any request can meet. */
   readonly errors: readonly RpcCode[];
-  handle(params: z.output<Params>, context: MethodContext): Result<z.output<Value>, Refusal> | Promise<Result<z.output<Value>, Refusal>>;
+  handle(
+    params: z.output<Params>,
+    context: MethodContext,
+  ): Result<z.output<Value>, Refusal> | Promise<Result<z.output<Value>, Refusal>>;
 };
 
 /** A method whose types the server need not know. */
@@ -56,7 +59,9 @@ export type AnyMethod = {
 };
 
 /** Declares a method; only ties its types together. */
-export function method<Params extends z.ZodObject, Value extends z.ZodType>(declared: Method<Params, Value>): Method<Params, Value> {
+export function method<Params extends z.ZodObject, Value extends z.ZodType>(
+  declared: Method<Params, Value>,
+): Method<Params, Value> {
   return declared;
 }
 
@@ -99,7 +104,11 @@ export type ReadOptions = { readonly height?: Height | undefined; readonly ancho
 type Proven = { readonly height: Height; readonly proof: Uint8Array; readonly anchor?: Anchor };
 
 /** One state row, or its absence, with the proof. */
-export function proveKey(key: Uint8Array, read: ReadOptions, context: MethodContext): Result<Proven & { readonly value: Uint8Array | undefined }, Refusal> {
+export function proveKey(
+  key: Uint8Array,
+  read: ReadOptions,
+  context: MethodContext,
+): Result<Proven & { readonly value: Uint8Array | undefined }, Refusal> {
   const height = readStateHeight(read.height, context);
   if (!height.ok) return height;
   const { ledger } = context.backend;

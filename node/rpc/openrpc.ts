@@ -28,7 +28,11 @@ function describe(declared: AnyMethod): JsonObject {
     name: declared.name,
     summary: declared.summary,
     paramStructure: "either",
-    params: Object.entries(declared.params.shape).map(([name, schema]) => ({ name, required: !schema.safeParse(undefined).success, schema: jsonSchema(schema) })),
+    params: Object.entries(declared.params.shape).map(([name, schema]) => ({
+      name,
+      required: !schema.safeParse(undefined).success,
+      schema: jsonSchema(schema),
+    })),
     result: { name: "result", schema: jsonSchema(declared.result) },
     errors: declared.errors.map((code) => ({ code: RPC_ERROR.coded, message: RPC_CODES[code], data: { code } })),
   };

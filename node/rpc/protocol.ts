@@ -80,14 +80,18 @@ export type AnswerOptions = { readonly limits: Limits; readonly dispatch: Dispat
 async function answerOne(value: unknown, sizeMax: number, { limits, dispatch }: AnswerOptions): Promise<string | undefined> {
   const request = parseRequest(value, limits);
   if (!request.ok) {
-    return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "request_invalid", { field: request.error.field }), request.error.id));
+    return JSON.stringify(
+      errorAnswer(rpcError(RPC_ERROR.invalidRequest, "request_invalid", { field: request.error.field }), request.error.id),
+    );
   }
   const outcome = await dispatch(request.value);
   const { id } = request.value;
   if (id === undefined) return undefined;
   const text = JSON.stringify({ jsonrpc: "2.0", id, ...outcome } satisfies Answer);
   if (text.length <= sizeMax) return text;
-  return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.coded, "answer_size", { answerSizeBytesMax: limits.answerSizeBytesMax }), id));
+  return JSON.stringify(
+    errorAnswer(rpcError(RPC_ERROR.coded, "answer_size", { answerSizeBytesMax: limits.answerSizeBytesMax }), id),
+  );
 }
 
 function parseMessage(bytes: Uint8Array, limits: Limits): Result<unknown, { readonly code: "json_invalid" | "json_depth" }> {
@@ -122,7 +126,10 @@ export function jsonDepth(text: string): number {
 }
 
 /** Checks the shape of one request (section 4). `id` of the refusal is the request's own where it could be read. */
-export function parseRequest(value: unknown, limits: Limits): Result<Request, { readonly code: "request_invalid"; readonly field: string; readonly id: RequestId }> {
+export function parseRequest(
+  value: unknown,
+  limits: Limits,
+): Result<Request, { readonly code: "request_invalid"; readonly field: string; readonly id: RequestId }> {
   const refuse = (field: string, id: RequestId) => fail({ code: "request_invalid", field, id });
   if (typeof value !== "object" || value === null || Array.isArray(value)) return refuse("request", null);
   const { jsonrpc, method, params, id } = value as { readonly [member: string]: unknown };

@@ -18,7 +18,14 @@ const DECIMAL = /^(?:0|[1-9][0-9]{0,38})$/;
 
 /** A byte string of at most `sizeBytesMax`. */
 export function bytesSchema(sizeBytesMax: number): z.ZodCodec<z.ZodString, z.ZodType<Uint8Array>> {
-  return z.codec(z.string().max(sizeBytesMax * 2).regex(HEX), BYTES, { decode: (text) => fromHex(text), encode: (bytes) => toHex(bytes) });
+  return z.codec(
+    z
+      .string()
+      .max(sizeBytesMax * 2)
+      .regex(HEX),
+    BYTES,
+    { decode: (text) => fromHex(text), encode: (bytes) => toHex(bytes) },
+  );
 }
 
 const BYTES = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
@@ -29,7 +36,14 @@ const AMOUNT = z.bigint().min(0n);
 
 /** A hash: 64 hex digits. */
 export const hashSchema = z
-  .codec(z.string().length(HASH_SIZE_BYTES * 2).regex(HEX), HASH, { decode: (text) => hashOf(fromHex(text)), encode: (hash) => toHex(hash) })
+  .codec(
+    z
+      .string()
+      .length(HASH_SIZE_BYTES * 2)
+      .regex(HEX),
+    HASH,
+    { decode: (text) => hashOf(fromHex(text)), encode: (hash) => toHex(hash) },
+  )
   .describe("Hash: 32 bytes in lower-case hex.");
 
 /** A non-negative integer of any size. */
@@ -52,15 +66,22 @@ export const heightSchema = z
 
 /** An address. */
 export const addressSchema = z
-  .codec(z.string().max(ADDRESS_TEXT_LENGTH).regex(/^[a-z0-9]*$/), ADDRESS, {
-    decode: (text, context) => {
-      const parsed = parseAddress(text);
-      if (parsed.ok) return parsed.value;
-      context.issues.push({ code: "custom", message: parsed.error.code, input: text });
-      return z.NEVER;
+  .codec(
+    z
+      .string()
+      .max(ADDRESS_TEXT_LENGTH)
+      .regex(/^[a-z0-9]*$/),
+    ADDRESS,
+    {
+      decode: (text, context) => {
+        const parsed = parseAddress(text);
+        if (parsed.ok) return parsed.value;
+        context.issues.push({ code: "custom", message: parsed.error.code, input: text });
+        return z.NEVER;
+      },
+      encode: (address) => formatAddress(address),
     },
-    encode: (address) => formatAddress(address),
-  })
+  )
   .describe("Address of an account or a validator: bech32m, prefix pyra.");
 
 /** Bytes of an encoding or a proof; the answer as a whole is bounded, so this is only a roof. */
@@ -78,7 +99,10 @@ export const anchorSchema = z
   .describe("What ties the answer to the validator set: check the certificate, then the proof against the header.");
 
 /** Codes and fields are ASCII; a lone surrogate, say, has no encoding that a proof could be checked against. */
-const RESULT_TEXT = z.string().max(RESULT_TEXT_SIZE_BYTES_MAX).regex(/^[\x20-\x7e]*$/);
+const RESULT_TEXT = z
+  .string()
+  .max(RESULT_TEXT_SIZE_BYTES_MAX)
+  .regex(/^[\x20-\x7e]*$/);
 
 /** What a transaction did. */
 export const resultSchema = z.discriminatedUnion("kind", [

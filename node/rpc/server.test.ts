@@ -6,7 +6,7 @@ import { connect } from "node:net";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
-import { assert, present } from "../../crypto/base/assert.ts";
+import { present } from "../../crypto/base/assert.ts";
 import { toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
@@ -29,7 +29,10 @@ async function serve(test: Test, options: Partial<RpcServerOptions> = {}): Promi
   const lines: string[] = [];
   const net = await DevNet.open();
   const log = await openLog({ level: "warn", destination: { write: (line) => lines.push(line) } });
-  const server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [], ...options }, { backend: net.backend, log, metrics: openMetrics() });
+  const server = await RpcServer.open(
+    { host: "127.0.0.1", port: 0, cors: [], ...options },
+    { backend: net.backend, log, metrics: openMetrics() },
+  );
   test.teardown(async () => {
     await server[Symbol.asyncDispose]();
     await net[Symbol.asyncDispose]();
@@ -37,10 +40,17 @@ async function serve(test: Test, options: Partial<RpcServerOptions> = {}): Promi
   return { net, server, lines };
 }
 
-type Reply = { readonly status: number; readonly headers: Readonly<Record<string, string | string[] | undefined>>; readonly body: string };
+type Reply = {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+  readonly body: string;
+};
 
 /** One HTTP exchange, with headers that `fetch` would not let us choose. */
-async function exchange(port: number, options: { method?: string; path?: string; headers?: Record<string, string>; body?: string | Uint8Array }): Promise<Reply> {
+async function exchange(
+  port: number,
+  options: { method?: string; path?: string; headers?: Record<string, string>; body?: string | Uint8Array },
+): Promise<Reply> {
   const { method = "POST", path = "/", headers = { "Content-Type": "application/json" }, body } = options;
   const request = httpRequest({ host: "127.0.0.1", port, method, path, headers });
   request.end(body);
@@ -95,7 +105,10 @@ const ALICE = keyPairAt(100);
 const alice = addressOfKey(ALICE.publicKey);
 
 function signed({ net }: Served, nonce: bigint, calls: readonly Call[]): Transaction {
-  return signTransaction({ chainId: net.network.chainId, sender: alice, nonce, fee: 100_000n, expiry: heightOf(1000n), calls }, ALICE);
+  return signTransaction(
+    { chainId: net.network.chainId, sender: alice, nonce, fee: 100_000n, expiry: heightOf(1000n), calls },
+    ALICE,
+  );
 }
 
 const PUT: Call = { kind: "tablePut", namespace: "shop", table: "stock", key: utf8("apple"), value: encodeValue(3) };
@@ -124,7 +137,9 @@ t.test("an id that cannot be echoed as it is makes the request invalid", async (
 t.test("a notification gets no answer, not even when it fails", async (t) => {
   const served = await serve(t);
   for (const method of ["chain.head", "no.such", "chain.block"]) {
-    const { status, body } = await exchange(served.server.port, { body: JSON.stringify({ jsonrpc: "2.0", method, params: { x: 1 } }) });
+    const { status, body } = await exchange(served.server.port, {
+      body: JSON.stringify({ jsonrpc: "2.0", method, params: { x: 1 } }),
+    });
     t.equal(status, 204);
     t.equal(body, "");
   }
@@ -146,11 +161,19 @@ t.test("errors have the codes of the specification", async (t) => {
   t.same(await code('{"jsonrpc": "2.0", "method": 1, "id": 5}'), [-32600, 5], "invalid request whose id can be read");
   t.same(await code('{"jsonrpc": "1.0", "method": "chain.head", "id": 1}'), [-32600, 1], "another version");
   t.same(await code('{"method": "chain.head", "id": 1}'), [-32600, 1], "no version");
-  t.same(await code('{"jsonrpc": "2.0", "method": "chain.head", "id": 1, "params": null}'), [-32600, 1], "params that are no structure");
+  t.same(
+    await code('{"jsonrpc": "2.0", "method": "chain.head", "id": 1, "params": null}'),
+    [-32600, 1],
+    "params that are no structure",
+  );
   t.same(await code('{"jsonrpc": "2.0", "method": "chain.head", "id": 1, "params": "x"}'), [-32600, 1]);
   t.same(await code('{"jsonrpc": "2.0", "method": "foobar", "id": "1"}'), [-32601, "1"], "unknown method");
   t.same(await code('{"jsonrpc": "2.0", "method": "toString", "id": "1"}'), [-32601, "1"], "not a method of an object");
-  t.same(await code('{"jsonrpc": "2.0", "method": "chain.header", "id": 1, "params": {"height": 1}}'), [-32602, 1], "a number where a string stands");
+  t.same(
+    await code('{"jsonrpc": "2.0", "method": "chain.header", "id": 1, "params": {"height": 1}}'),
+    [-32602, 1],
+    "a number where a string stands",
+  );
   t.same(await code("3"), [-32600, null]);
   t.same(await code("null"), [-32600, null]);
 });
@@ -159,7 +182,14 @@ t.test("a batch is answered in order without its notifications; an empty one is 
   const served = await serve(t);
   t.equal((await post(served, "[]")).error?.code, -32600);
   const three = await postBatch(served, "[1,2,3]");
-  t.same(three.map((answer) => [answer.error?.code, answer.id]), [[-32600, null], [-32600, null], [-32600, null]]);
+  t.same(
+    three.map((answer) => [answer.error?.code, answer.id]),
+    [
+      [-32600, null],
+      [-32600, null],
+      [-32600, null],
+    ],
+  );
   const mixed = await postBatch(
     served,
     JSON.stringify([
@@ -170,7 +200,15 @@ t.test("a batch is answered in order without its notifications; an empty one is 
       { jsonrpc: "2.0", method: "node.status", id: "9" },
     ]),
   );
-  t.same(mixed.map((answer) => [answer.id, answer.error?.code]), [["1", undefined], [null, -32600], ["5", -32601], ["9", undefined]]);
+  t.same(
+    mixed.map((answer) => [answer.id, answer.error?.code]),
+    [
+      ["1", undefined],
+      [null, -32600],
+      ["5", -32601],
+      ["9", undefined],
+    ],
+  );
 });
 
 t.test("parameters are taken by name or by position, and unknown, missing or surplus ones are named", async (t) => {
@@ -178,7 +216,8 @@ t.test("parameters are taken by name or by position, and unknown, missing or sur
   await served.net.commit();
   const byPosition = await post(served, '{"jsonrpc":"2.0","id":1,"method":"chain.header","params":["1"]}');
   t.same(byPosition.result, (await call(served, "chain.header", { height: "1" })).result);
-  const issues = async (method: string, params: object): Promise<unknown> => (await call(served, method, params)).error?.data.issues?.map(({ field }) => field);
+  const issues = async (method: string, params: object): Promise<unknown> =>
+    (await call(served, method, params)).error?.data.issues?.map(({ field }) => field);
   t.same(await issues("chain.header", { hight: "1" }), ["hight"]);
   t.same(await issues("account.get", {}), ["address"]);
   t.same(await issues("chain.header", ["1", "2"]), ["1"]);
@@ -195,7 +234,10 @@ t.test("what a method refuses has a code and the field at fault; a fault of ours
   t.match(early.error, { code: -32000, message: RPC_CODES.height_none, data: { code: "height_none" } });
   await served.net.commit();
   t.match((await call(served, "chain.header", { height: "2" })).error?.data, { code: "height_future", field: "height" });
-  t.match((await call(served, "transaction.submit", { transaction: "00" })).error?.data, { code: /^encoding_/, field: "transaction" });
+  t.match((await call(served, "transaction.submit", { transaction: "00" })).error?.data, {
+    code: /^encoding_/,
+    field: "transaction",
+  });
   t.match((await call(served, "transaction.proof", { id: "00".repeat(32) })).error?.data, { code: "transaction_unknown" });
   await served.net.ledger[Symbol.asyncDispose]();
   const broken = await call(served, "chain.block", {});
@@ -216,12 +258,18 @@ t.test("a transaction goes in, waits, and is told apart from one that was refuse
   const again = await call(served, "transaction.submit", { transaction: toHex(good.bytes) });
   t.match(again.error, { code: -32000, data: { code: "nonce_used", field: "nonce" } });
   t.ok((again.error?.message.length ?? 0) > 10, "says what the chain's code means");
-  t.same((await call(served, "transaction.wait", { id: "00".repeat(32), timeoutMs: 10 })).result, { kind: "unknown" }, "waiting ends");
+  t.same(
+    (await call(served, "transaction.wait", { id: "00".repeat(32), timeoutMs: 10 })).result,
+    { kind: "unknown" },
+    "waiting ends",
+  );
 });
 
 t.test("every read answers at a height with its proof, and with header and certificate unless told not to", async (t) => {
   const served = await serve(t);
-  await served.net.commit([signed(served, 0n, [CREATE, PUT, { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("one"), utf8("two")] }])]);
+  await served.net.commit([
+    signed(served, 0n, [CREATE, PUT, { kind: "logAppend", stream: "orders", partition: 0, records: [utf8("one"), utf8("two")] }]),
+  ]);
   const reads: readonly [string, object][] = [
     ["account.get", { address: formatAddress(alice) }],
     ["table.get", { namespace: "shop", table: "stock" }],
@@ -249,7 +297,7 @@ t.test("blocks are listed newest first, page by page, to the beginning", async (
   const served = await serve(t, { limits: { blocksMax: 3 } });
   await served.net.commitUntil(8n);
   const heights: string[] = [];
-  for (let before: string | undefined; ; ) {
+  for (let before: string | undefined; ;) {
     const page: Outcome = await result(served, "chain.blocks", before === undefined ? {} : { before });
     heights.push(...page.blocks.map((block) => block.height));
     before = page.continueBefore;
@@ -260,23 +308,41 @@ t.test("blocks are listed newest first, page by page, to the beginning", async (
 
 type Document = {
   readonly openrpc: string;
-  readonly methods: readonly { readonly name: string; readonly summary: string; readonly params: readonly Param[]; readonly result: { readonly schema: object } }[];
+  readonly methods: readonly {
+    readonly name: string;
+    readonly summary: string;
+    readonly params: readonly Param[];
+    readonly result: { readonly schema: object };
+  }[];
 };
 type Param = { readonly name: string; readonly required: boolean; readonly schema: object };
 
 t.test("the OpenRPC document describes exactly the methods that are served", async (t) => {
   const served = await serve(t);
-  const document: Document = JSON.parse((await exchange(served.server.port, { method: "GET", path: "/openrpc.json", headers: {} })).body);
+  const document: Document = JSON.parse(
+    (await exchange(served.server.port, { method: "GET", path: "/openrpc.json", headers: {} })).body,
+  );
   t.same((await call(served, "rpc.discover")).result, document);
   t.equal(document.openrpc, "1.3.2");
-  t.same(document.methods.map((described) => described.name), METHODS.map(({ name }) => name));
+  t.same(
+    document.methods.map((described) => described.name),
+    METHODS.map(({ name }) => name),
+  );
   t.equal(new Set(METHODS.map(({ name }) => name)).size, METHODS.length, "names are distinct");
   for (const [index, declared] of METHODS.entries()) {
     const described = present(document.methods[index], declared.name);
-    t.same(described.params.map((param) => param.name), Object.keys(declared.params.shape), declared.name);
+    t.same(
+      described.params.map((param) => param.name),
+      Object.keys(declared.params.shape),
+      declared.name,
+    );
     t.ok(described.summary.length > 10 && described.result.schema !== undefined, declared.name);
     for (const param of described.params) {
-      t.equal(param.required, !present(declared.params.shape[param.name], param.name).safeParse(undefined).success, `${declared.name} ${param.name}`);
+      t.equal(
+        param.required,
+        !present(declared.params.shape[param.name], param.name).safeParse(undefined).success,
+        `${declared.name} ${param.name}`,
+      );
       t.ok(Object.keys(param.schema).length > 0, `${declared.name} ${param.name} has a schema`);
     }
     const answer = await call(served, declared.name, { zzz: 1 });
@@ -310,12 +376,21 @@ t.test("a web page may call from an allowed origin only, and a foreign host name
   t.equal((await exchange(server.port, { body, headers: { ...json, Origin: "https://evil.example" } })).status, 403);
   t.equal((await exchange(server.port, { body, headers: { ...json, Host: "evil.example" } })).status, 403);
   t.equal((await exchange(server.port, { body, headers: { ...json, Host: `localhost:${server.port}` } })).status, 200);
-  t.equal((await exchange(server.port, { body, headers: { "Content-Type": "text/plain" } })).status, 415, "a form cannot post to us");
+  t.equal(
+    (await exchange(server.port, { body, headers: { "Content-Type": "text/plain" } })).status,
+    415,
+    "a form cannot post to us",
+  );
   const preflight = await exchange(server.port, { method: "OPTIONS", headers: { Origin: "https://app.example" } });
   t.equal(preflight.status, 204);
   t.equal(preflight.headers["access-control-allow-headers"], "Content-Type");
   const open = await serve(t, { cors: ["*"] });
-  t.equal((await exchange(open.server.port, { body, headers: { ...json, Origin: "https://any.example" } })).headers["access-control-allow-origin"], "*");
+  t.equal(
+    (await exchange(open.server.port, { body, headers: { ...json, Origin: "https://any.example" } })).headers[
+      "access-control-allow-origin"
+    ],
+    "*",
+  );
   const socket = new WebSocket(`ws://127.0.0.1:${server.port}/`, { origin: "https://evil.example" });
   const [error] = await once(socket, "error");
   t.match(error.message, /403/, "WebSocket too");
@@ -328,11 +403,17 @@ t.test("what is over a limit is refused with the code of that limit", async (t) 
   t.equal((await postBatch(served, JSON.stringify([head, head, head]))).length, 3);
   t.match((await post(served, JSON.stringify([head, head, head, head]))).error, { code: -32600, data: { code: "batch_size" } });
   t.match((await post(served, JSON.stringify({ ...head, params: { a: [[[1]]] } }))).error?.code, -32602, "five deep");
-  t.match((await post(served, JSON.stringify({ ...head, params: { a: [[[[1]]]] } }))).error, { code: -32700, data: { code: "json_depth" } });
+  t.match((await post(served, JSON.stringify({ ...head, params: { a: [[[[1]]]] } }))).error, {
+    code: -32700,
+    data: { code: "json_depth" },
+  });
   const large = await exchange(served.server.port, { body: JSON.stringify({ ...head, params: { a: "x".repeat(2000) } }) });
   t.equal(large.status, 413);
   t.match(JSON.parse(large.body).error?.data, { code: "request_size" });
-  const chunked = await exchange(served.server.port, { body: "x".repeat(3000), headers: { "Content-Type": "application/json", "Transfer-Encoding": "chunked" } });
+  const chunked = await exchange(served.server.port, {
+    body: "x".repeat(3000),
+    headers: { "Content-Type": "application/json", "Transfer-Encoding": "chunked" },
+  });
   t.equal(chunked.status, 413, "also when the length is not announced");
   t.match((await call(served, "rpc.discover")).error, { code: -32000, data: { code: "answer_size" } });
 });
@@ -341,7 +422,10 @@ t.test("each address may ask so often, and a batch counts each of its requests",
   const served = await serve(t, { limits: { requestsPerSecondMax: 1, requestsBurstMax: 5 } });
   const head = { jsonrpc: "2.0", id: 1, method: "chain.head" };
   const answers = await postBatch(served, JSON.stringify(Array.from({ length: 7 }, () => head)));
-  t.same(answers.map((answer) => answer.error?.data.code), [undefined, undefined, undefined, undefined, undefined, "rate_limited", "rate_limited"]);
+  t.same(
+    answers.map((answer) => answer.error?.data.code),
+    [undefined, undefined, undefined, undefined, undefined, "rate_limited", "rate_limited"],
+  );
   t.equal(answers[6]?.error?.data.retryAfterMs, 1000);
   t.equal((await call(served, "chain.head")).error?.data.code, "rate_limited", "on a new connection of the same address too");
 });
@@ -354,8 +438,8 @@ class Ear {
 
   constructor(port: number) {
     this.socket = new WebSocket(`ws://127.0.0.1:${port}/`);
-    this.socket.on("message", (data) => {
-      this.heard.push(JSON.parse(data.toString()));
+    this.socket.on("message", (data: Buffer) => {
+      this.heard.push(JSON.parse(data.toString("utf8")));
       for (const wake of this.#waiting.splice(0)) wake();
     });
     this.socket.on("error", () => undefined);
@@ -396,7 +480,9 @@ t.test("a WebSocket speaks the same protocol, and delivers what was subscribed t
   const blocks = (await ear.ask(1, "subscribe", { topic: { kind: "blocks" } })).result;
   t.same(blocks, { subscription: "1", height: "1" });
   await ear.ask(2, "subscribe", { topic: { kind: "transactions", sender: formatAddress(alice) } });
-  await ear.ask(3, "subscribe", { topic: { kind: "transactions", sender: formatAddress(addressOfKey(keyPairAt(101).publicKey)) } });
+  await ear.ask(3, "subscribe", {
+    topic: { kind: "transactions", sender: formatAddress(addressOfKey(keyPairAt(101).publicKey)) },
+  });
   await ear.ask(4, "subscribe", { topic: { kind: "keys", namespace: "shop", table: "stock" } });
   await ear.ask(5, "subscribe", { topic: { kind: "keys", namespace: "shop", table: "stoc" } });
   const transaction = signed(served, 0n, [CREATE, PUT]);
@@ -408,12 +494,20 @@ t.test("a WebSocket speaks the same protocol, and delivers what was subscribed t
   const events = ear.heard.filter((message) => message.method === "subscription").map(({ params }) => params);
   t.match(events, [
     { subscription: "1", topic: "blocks", event: { height: "2", transactionsCount: 1 } },
-    { subscription: "2", topic: "transactions", event: { height: "2", index: 0, id: toHex(transaction.id), result: { kind: "applied" } } },
+    {
+      subscription: "2",
+      topic: "transactions",
+      event: { height: "2", index: 0, id: toHex(transaction.id), result: { kind: "applied" } },
+    },
     { subscription: "4", topic: "keys", event: { height: "2", keys: [toHex(utf8("apple"))], more: false } },
   ]);
   t.equal(events.length, 3, "nothing for the other sender, the other table, or after unsubscribing");
   t.match((await ear.ask(8, "unsubscribe", { subscription: "1" })).error?.data, { code: "subscription_unknown" });
-  t.match((await call(served, "subscribe", { topic: { kind: "blocks" } })).error?.data, { code: "subscription_transport" }, "not over HTTP");
+  t.match(
+    (await call(served, "subscribe", { topic: { kind: "blocks" } })).error?.data,
+    { code: "subscription_transport" },
+    "not over HTTP",
+  );
 });
 
 t.test("subscriptions and unanswered requests of a connection are bounded", async (t) => {
@@ -422,27 +516,31 @@ t.test("subscriptions and unanswered requests of a connection are bounded", asyn
   t.teardown(() => ear.socket.terminate());
   for (const id of [1, 2]) t.ok((await ear.ask(id, "subscribe", { topic: { kind: "blocks" } })).result);
   t.match((await ear.ask(3, "subscribe", { topic: { kind: "blocks" } })).error?.data, { code: "subscription_limit" });
-  for (const id of [4, 5]) ear.say({ jsonrpc: "2.0", id, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 300 } });
+  for (const id of [4, 5])
+    ear.say({ jsonrpc: "2.0", id, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 300 } });
   t.match((await ear.ask(6, "chain.head")).error?.data, { code: "in_flight" });
   await ear.hear((message) => message.id === 5);
   t.ok((await ear.ask(7, "chain.head")).result, "and free again once answered");
 });
 
-t.test("binary frames, frames that are too large and broken JSON on a WebSocket are answered or closed with a reason", async (t) => {
-  const { server } = await serve(t, { limits: { requestSizeBytesMax: 1000 } });
-  const closeCode = async (frame: string | Uint8Array): Promise<number> => {
+t.test(
+  "binary frames, frames that are too large and broken JSON on a WebSocket are answered or closed with a reason",
+  async (t) => {
+    const { server } = await serve(t, { limits: { requestSizeBytesMax: 1000 } });
+    const closeCode = async (frame: string | Uint8Array): Promise<number> => {
+      const ear = await new Ear(server.port).open();
+      ear.socket.send(frame);
+      const [code] = await once(ear.socket, "close");
+      return code;
+    };
+    t.equal(await closeCode(Uint8Array.of(1, 2, 3)), 1003);
+    t.equal(await closeCode("x".repeat(1001)), 1009);
     const ear = await new Ear(server.port).open();
-    ear.socket.send(frame);
-    const [code] = await once(ear.socket, "close");
-    return code;
-  };
-  t.equal(await closeCode(Uint8Array.of(1, 2, 3)), 1003);
-  t.equal(await closeCode("x".repeat(1001)), 1009);
-  const ear = await new Ear(server.port).open();
-  t.teardown(() => ear.socket.terminate());
-  ear.say("{");
-  t.equal((await ear.hear(() => true)).error?.code, -32700);
-});
+    t.teardown(() => ear.socket.terminate());
+    ear.say("{");
+    t.equal((await ear.hear(() => true)).error?.code, -32700);
+  },
+);
 
 t.test("a subscriber that does not read is dropped with a code, and the others are served", async (t) => {
   const { server, net } = await serve(t, { limits: { bufferedBytesMax: 50_000, closeGraceMs: 200 } });
@@ -491,7 +589,9 @@ t.test("closing tells every connection, ends what waits and leaves no listener b
   t.equal(code, 1001);
   t.ok(performance.now() - startedAt < 3000, "does not wait for the minute to pass");
   await t.rejects(exchange(port, { method: "GET", headers: {} }));
-  await t.rejects(RpcServer.open({ host: "203.0.113.1", port: 1, cors: [] }, { backend: net.backend, log }), { code: "rpc_listen" });
+  await t.rejects(RpcServer.open({ host: "203.0.113.1", port: 1, cors: [] }, { backend: net.backend, log }), {
+    code: "rpc_listen",
+  });
   await net[Symbol.asyncDispose]();
 });
 
@@ -499,10 +599,20 @@ t.test("any bytes at all get an answer of the right shape, or none", async (t) =
   const limits = limitsWith({ depthMax: 8, batchMax: 4 });
   const dispatch = async (): Promise<{ result: unknown }> => ({ result: 1 });
   const request = fc.record(
-    { jsonrpc: fc.constantFrom<unknown>("2.0", "1.0", 2), method: fc.oneof(fc.string(), fc.jsonValue()), params: fc.jsonValue(), id: fc.oneof(fc.jsonValue(), fc.double()) },
+    {
+      jsonrpc: fc.constantFrom<unknown>("2.0", "1.0", 2),
+      method: fc.oneof(fc.string(), fc.jsonValue()),
+      params: fc.jsonValue(),
+      id: fc.oneof(fc.jsonValue(), fc.double()),
+    },
     { requiredKeys: [] },
   );
-  const message = fc.oneof(fc.json(), fc.string(), request.map((value) => JSON.stringify(value)), fc.array(request, { maxLength: 6 }).map((value) => JSON.stringify(value)));
+  const message = fc.oneof(
+    fc.json(),
+    fc.string(),
+    request.map((value) => JSON.stringify(value)),
+    fc.array(request, { maxLength: 6 }).map((value) => JSON.stringify(value)),
+  );
   const seed = Number(process.env["SEED"] ?? 20_260_101);
   await fc.assert(
     fc.asyncProperty(message, async (text) => {

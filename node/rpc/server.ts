@@ -24,7 +24,7 @@ import type { Metrics } from "../metrics/metrics.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
 import type { NodeBackend } from "./backend.ts";
 import { type Caller, Dispatcher } from "./dispatcher.ts";
-import { CLOSE, RPC_ERROR, type RpcCode } from "./errors.ts";
+import { CLOSE, RPC_ERROR, SERVER_CODES, type RpcCode } from "./errors.ts";
 import { type Limits, limitsWith } from "./limits.ts";
 import { METHODS } from "./methods/index.ts";
 import { openRpcDocument } from "./openrpc.ts";
@@ -75,8 +75,17 @@ export class RpcServer implements AsyncDisposable {
     this.#dispatcher = new Dispatcher({ methods: METHODS, backend, limits: this.limits, rates, log, metrics });
     this.#hub = new SubscriptionHub(this.limits);
     this.#openRpc = JSON.stringify(openRpcDocument(METHODS));
-    this.#webSockets = new WebSocketServer({ noServer: true, maxPayload: this.limits.requestSizeBytesMax, perMessageDeflate: false, clientTracking: true });
-    this.#http = createServer({ requestTimeout: this.limits.requestTimeoutMs, headersTimeout: this.limits.requestTimeoutMs, noDelay: true });
+    this.#webSockets = new WebSocketServer({
+      noServer: true,
+      maxPayload: this.limits.requestSizeBytesMax,
+      perMessageDeflate: false,
+      clientTracking: true,
+    });
+    this.#http = createServer({
+      requestTimeout: this.limits.requestTimeoutMs,
+      headersTimeout: this.limits.requestTimeoutMs,
+      noDelay: true,
+    });
     this.#http.maxConnections = this.limits.connectionsMax;
     this.#http.on("connection", (socket: Socket) => this.#onConnection(socket));
     this.#http.on("request", (request, response) => this.#own(this.#onRequest(request, response)));
@@ -95,7 +104,11 @@ export class RpcServer implements AsyncDisposable {
       await listening.promise;
     } catch (cause) {
       server.#commits[Symbol.dispose]();
-      throw new CodedError("rpc_listen", { host: options.host, port: options.port, reason: codeOf(cause) }, { cause });
+      throw new CodedError(
+        "rpc_listen",
+        { message: SERVER_CODES.rpc_listen, host: options.host, port: options.port, reason: codeOf(cause) },
+        { cause },
+      );
     }
     return server;
   }
@@ -148,7 +161,12 @@ export class RpcServer implements AsyncDisposable {
     }
     this.#perAddress.set(address, count);
     const gone = new AbortController();
-    this.#callers.set(socket, { address, signal: AbortSignal.any([gone.signal, this.#closing.signal]), subscriptions: undefined, inFlight: 0 });
+    this.#callers.set(socket, {
+      address,
+      signal: AbortSignal.any([gone.signal, this.#closing.signal]),
+      subscriptions: undefined,
+      inFlight: 0,
+    });
     socket.once("close", () => {
       gone.abort();
       const left = (this.#perAddress.get(address) ?? 1) - 1;
@@ -174,16 +192,25 @@ export class RpcServer implements AsyncDisposable {
     this.#allowOrigin(request, response);
     const path = (request.url ?? "/").split("?", 1)[0];
     if (request.method === "OPTIONS") return end(response, 204, "", { Allow: "GET, HEAD, POST, OPTIONS" });
-    if (request.method === "POST") return path === "/" ? await this.#onPost(request, response) : plain(response, 404, "not found");
-    if (request.method !== "GET" && request.method !== "HEAD") return end(response, 405, "", { Allow: "GET, HEAD, POST, OPTIONS" });
+    if (request.method === "POST")
+      return path === "/" ? await this.#onPost(request, response) : plain(response, 404, "not found");
+    if (request.method !== "GET" && request.method !== "HEAD")
+      return end(response, 405, "", { Allow: "GET, HEAD, POST, OPTIONS" });
     switch (path) {
       case "/":
-        return plain(response, 200, `Pyralog node, network ${this.#parts.backend.networkFile.chainId}. POST JSON-RPC 2.0 here; GET /openrpc.json lists the methods.`);
+        return plain(
+          response,
+          200,
+          `Pyralog node, network ${this.#parts.backend.networkFile.chainId}. POST JSON-RPC 2.0 here; GET /openrpc.json lists the methods.`,
+        );
       case "/openrpc.json":
         return end(response, 200, this.#openRpc, { "Content-Type": JSON_TYPE });
       case "/health": {
         const { syncing } = this.#parts.backend.status();
-        const text = JSON.stringify({ status: syncing ? "syncing" : "following", height: `${this.#parts.backend.ledger.head().height}` });
+        const text = JSON.stringify({
+          status: syncing ? "syncing" : "following",
+          height: `${this.#parts.backend.ledger.head().height}`,
+        });
         return end(response, syncing ? 503 : 200, text, { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" });
       }
       case "/metrics": {
@@ -205,7 +232,10 @@ export class RpcServer implements AsyncDisposable {
     const caller = this.#callers.get(request.socket);
     // The client is gone: nobody is there to answer.
     if (body === "aborted" || caller === undefined) return;
-    const answer = await answerMessage(body, { limits: this.limits, dispatch: (asked) => this.#dispatcher.dispatch(asked, caller) });
+    const answer = await answerMessage(body, {
+      limits: this.limits,
+      dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
+    });
     if (answer === undefined) return end(response, 204, "", {});
     end(response, 200, answer, { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" });
   }
@@ -238,7 +268,9 @@ export class RpcServer implements AsyncDisposable {
     const caller = this.#callers.get(socket);
     if (refused !== undefined || caller === undefined || this.#closing.signal.aborted) {
       socket.on("error", () => socket.destroy());
-      socket.end(`HTTP/1.1 ${refused === "not_found" ? "404 Not Found" : "403 Forbidden"}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+      socket.end(
+        `HTTP/1.1 ${refused === "not_found" ? "404 Not Found" : "403 Forbidden"}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+      );
       return;
     }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => this.#onWebSocket(webSocket, caller));
@@ -270,7 +302,10 @@ export class RpcServer implements AsyncDisposable {
   }
 
   async #answer(data: Uint8Array, caller: Caller, onAnswered: () => void, send: (text: string) => void): Promise<void> {
-    const answer = await answerMessage(data, { limits: this.limits, dispatch: (asked) => this.#dispatcher.dispatch(asked, caller) });
+    const answer = await answerMessage(data, {
+      limits: this.limits,
+      dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
+    });
     if (answer !== undefined) send(answer);
     onAnswered();
   }

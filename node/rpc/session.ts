@@ -6,15 +6,17 @@ import { encodeValue } from "../../crypto/codec/value.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
-import type { TransactionResult } from "../../chain/block/block.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
 import { type Call, signTransaction, type Transaction, type TransactionBody } from "../../chain/block/transaction.ts";
-import type { PyralogClient, Verified } from "./client.ts";
-import { type CallOptions, TRANSPORT_CODES } from "./transport.ts";
+import type { PyralogClient } from "./client.ts";
+import { CLIENT_CODES } from "./errors.ts";
+import type { ProvenTransaction } from "../light/statement.ts";
+import type { CallOptions } from "./transport.ts";
+import type { Verified } from "./verified.ts";
 
 /** A transaction that is final, and what it did. */
-export type Done = Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }>;
+export type Done = Verified<ProvenTransaction>;
 
 /** What may be said of one transaction. */
 export type SendOptions = CallOptions & {
@@ -123,7 +125,7 @@ export class AccountSession {
       return id;
     } catch (error) {
       // A refused transaction did not use its nonce up. Of one that may have arrived nothing is known: count anew.
-      this.#nonce = error instanceof CodedError && !Object.hasOwn(TRANSPORT_CODES, error.code) ? nonce : undefined;
+      this.#nonce = error instanceof CodedError && !Object.hasOwn(CLIENT_CODES, error.code) ? nonce : undefined;
       throw error;
     }
   }

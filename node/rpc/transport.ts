@@ -2,18 +2,8 @@
 
 import * as z from "zod";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
+import { CLIENT_CODES } from "./errors.ts";
 import { parseUtf8 } from "../../crypto/base/bytes.ts";
-
-/**
- * What each code means and what the caller should do about it. A refusal by the node is thrown with the node's own code,
- * such as `height_pruned` or `nonce_used`.
- */
-export const TRANSPORT_CODES = {
-  rpc_unreachable: "The node could not be reached. Check its address, or try another one.",
-  rpc_timeout: "The node did not answer in time. Try again, or another one.",
-  rpc_answer: "What answered does not speak JSON-RPC 2.0. Check the address.",
-  rpc_answer_size: "The answer is larger than is allowed. Ask for less, or raise the limit.",
-} as const satisfies Record<string, string>;
 
 /** Where a node is, and what is expected of it. */
 export type TransportOptions = {
@@ -31,7 +21,10 @@ export type CallOptions = { readonly signal?: AbortSignal | undefined; readonly 
 export const errorSchema = z.object({
   code: z.int(),
   message: z.string().max(4096),
-  data: z.object({ code: z.string().max(128), field: z.string().max(256).optional() }).loose().optional(),
+  data: z
+    .object({ code: z.string().max(128), field: z.string().max(256).optional() })
+    .loose()
+    .optional(),
 });
 
 const answerSchema = z.union([
@@ -57,9 +50,13 @@ export class HttpTransport {
   /**
    * Calls a method and gives the result as JSON.
    *
-   * @throws CodedError of `TRANSPORT_CODES`, or the node's refusal; the reason of `signal` when that aborts
+   * @throws CodedError of `CLIENT_CODES`, or the node's refusal; the reason of `signal` when that aborts
    */
-  async call(method: string, params: unknown, { signal, timeoutMs = this.#options.timeoutMs }: CallOptions = {}): Promise<unknown> {
+  async call(
+    method: string,
+    params: unknown,
+    { signal, timeoutMs = this.#options.timeoutMs }: CallOptions = {},
+  ): Promise<unknown> {
     signal?.throwIfAborted();
     this.#count += 1;
     const id = this.#count;
@@ -71,12 +68,17 @@ export class HttpTransport {
     } catch (cause) {
       signal?.throwIfAborted();
       if (cause instanceof CodedError) throw cause;
-      if (timeout.aborted) throw new CodedError("rpc_timeout", { message: TRANSPORT_CODES.rpc_timeout, method, timeoutMs }, { cause });
-      throw new CodedError("rpc_unreachable", { message: TRANSPORT_CODES.rpc_unreachable, url: this.#options.url, reason: codeOf(cause) }, { cause });
+      if (timeout.aborted)
+        throw new CodedError("rpc_timeout", { message: CLIENT_CODES.rpc_timeout, method, timeoutMs }, { cause });
+      throw new CodedError(
+        "rpc_unreachable",
+        { message: CLIENT_CODES.rpc_unreachable, url: this.#options.url, reason: codeOf(cause) },
+        { cause },
+      );
     }
     const answer = parseAnswer(bytes);
     if (answer === undefined || (answer.id !== id && !("error" in answer && answer.id === null))) {
-      throw new CodedError("rpc_answer", { message: TRANSPORT_CODES.rpc_answer, url: this.#options.url });
+      throw new CodedError("rpc_answer", { message: CLIENT_CODES.rpc_answer, url: this.#options.url });
     }
     if ("error" in answer) throw refusedByNode(method, answer.error);
     return answer.result;
@@ -85,7 +87,13 @@ export class HttpTransport {
   async #post(body: string, signal: AbortSignal): Promise<Uint8Array> {
     const { url, answerSizeBytesMax } = this.#options;
     const send = this.#options.fetch ?? globalThis.fetch;
-    const response = await send(url, { method: "POST", headers: { "Content-Type": "application/json" }, body, signal, redirect: "error" });
+    const response = await send(url, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body,
+      signal,
+      redirect: "error",
+    });
     if (response.body === null) return new Uint8Array(0);
     const chunks: Uint8Array[] = [];
     let size = 0;
@@ -96,7 +104,7 @@ export class HttpTransport {
       size += value.length;
       if (size > answerSizeBytesMax) {
         await reader.cancel();
-        throw new CodedError("rpc_answer_size", { message: TRANSPORT_CODES.rpc_answer_size, answerSizeBytesMax });
+        throw new CodedError("rpc_answer_size", { message: CLIENT_CODES.rpc_answer_size, answerSizeBytesMax });
       }
       chunks.push(value);
     }

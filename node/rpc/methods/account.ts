@@ -9,9 +9,14 @@ import { addressSchema, amountSchema, readParams, readResult } from "../schema.t
 
 export const accountGet = method({
   name: "account.get",
-  summary: "Balance and nonce of an account, with a proof. An address that was never funded has neither: zero, and proven absent.",
+  summary:
+    "Balance and nonce of an account, with a proof. An address that was never funded has neither: zero, and proven absent.",
   params: z.strictObject({ address: addressSchema, ...readParams }),
-  result: z.strictObject({ balance: amountSchema, nonce: amountSchema.describe("Transactions of this sender that were included."), ...readResult }),
+  result: z.strictObject({
+    balance: amountSchema,
+    nonce: amountSchema.describe("Transactions of this sender that were included."),
+    ...readResult,
+  }),
   errors: ["height_none", "height_future", "height_pruned"],
   handle({ address, ...read }, context) {
     const found = proveKey(accountKey(address), read, context);

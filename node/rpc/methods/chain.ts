@@ -53,7 +53,9 @@ export const chainCertificate = method({
     const height = readHeight(params.height, context);
     if (!height.ok) return height;
     const certificate = context.backend.ledger.certificateBytes(height.value);
-    return certificate === undefined ? fail({ code: "block_unknown", field: "height" }) : ok({ height: height.value, certificate });
+    return certificate === undefined
+      ? fail({ code: "block_unknown", field: "height" })
+      : ok({ height: height.value, certificate });
   },
 });
 
@@ -78,7 +80,11 @@ export const chainBlock = method({
   },
 });
 
-type BlockSummary = Pick<Header, "height" | "timeMs" | "proposer"> & { readonly hash: Hash; readonly transactionsCount: number; readonly anchor: Anchor };
+type BlockSummary = Pick<Header, "height" | "timeMs" | "proposer"> & {
+  readonly hash: Hash;
+  readonly transactionsCount: number;
+  readonly anchor: Anchor;
+};
 
 export const chainBlocks = method({
   name: "chain.blocks",

@@ -18,7 +18,11 @@ export const stateProve = method({
     limit: z.int().min(1).default(100).describe("At most so many rows; the node may give fewer."),
     ...readParams,
   }),
-  result: z.strictObject({ count: z.int().min(0).describe("Rows in the proof."), continueFrom: keySchema.optional(), ...readResult }),
+  result: z.strictObject({
+    count: z.int().min(0).describe("Rows in the proof."),
+    continueFrom: keySchema.optional(),
+    ...readResult,
+  }),
   errors: ["height_none", "height_future", "height_pruned", "range_invalid"],
   handle({ from, to, limit, height, anchor }, context) {
     if (to !== undefined && compareBytes(from, to) > 0) return fail({ code: "range_invalid", field: "to" });

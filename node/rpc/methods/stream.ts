@@ -7,7 +7,17 @@ import { frontierRoot, LOG_HASHER } from "../../../chain/merkle/log.ts";
 import { partitionKey } from "../../../chain/state/keys.ts";
 import { ownRow, parsePartitionHead } from "../../../chain/state/rows.ts";
 import { method, proveKey } from "../method.ts";
-import { addressSchema, amountSchema, blobSchema, hashSchema, nameSchema, partitionSchema, readParams, readResult, siblingsSchema } from "../schema.ts";
+import {
+  addressSchema,
+  amountSchema,
+  blobSchema,
+  hashSchema,
+  nameSchema,
+  partitionSchema,
+  readParams,
+  readResult,
+  siblingsSchema,
+} from "../schema.ts";
 
 const READ_ERRORS = ["height_none", "height_future", "height_pruned"] as const;
 const place = { stream: nameSchema, partition: partitionSchema };
@@ -36,7 +46,8 @@ export const streamHead = method({
 
 export const streamRecords = method({
   name: "stream.records",
-  summary: "Consecutive records of a partition, each with its path to the partition's root, which `proof` proves. None past the end, which the proof shows too.",
+  summary:
+    "Consecutive records of a partition, each with its path to the partition's root, which `proof` proves. None past the end, which the proof shows too.",
   params: z.strictObject({
     ...place,
     from: amountSchema.describe("Index of the first record."),

@@ -19,7 +19,10 @@ export const subscribe = method({
   name: "subscribe",
   summary: "Subscribes this WebSocket connection to a topic. Events arrive as notifications named `subscription`.",
   params: z.strictObject({ topic: topicSchema }),
-  result: z.strictObject({ subscription: z.string().max(64), height: heightSchema.describe("Events are of heights above this.") }),
+  result: z.strictObject({
+    subscription: z.string().max(64),
+    height: heightSchema.describe("Events are of heights above this."),
+  }),
   errors: ["subscription_transport", "subscription_limit"],
   handle({ topic }, { backend, subscriptions }) {
     if (subscriptions === undefined) return fail({ code: "subscription_transport" });

@@ -9,7 +9,8 @@ import { anchorSchema, blobSchema, bytesSchema, hashSchema, heightSchema, result
 
 export const transactionSubmit = method({
   name: "transaction.submit",
-  summary: "Hands in a signed transaction. Accepted means: waiting, not final. A refusal has the chain's code and the field at fault.",
+  summary:
+    "Hands in a signed transaction. Accepted means: waiting, not final. A refusal has the chain's code and the field at fault.",
   params: z.strictObject({ transaction: bytesSchema(TRANSACTION_SIZE_BYTES_MAX).describe("The encoded transaction.") }),
   result: z.strictObject({ id: hashSchema }),
   errors: [],
@@ -28,7 +29,8 @@ const statusSchema = z.discriminatedUnion("kind", [
 
 export const transactionStatus = method({
   name: "transaction.status",
-  summary: "Where a transaction stands and why: pending, final with its result, refused with code and field, or unknown here. Not proven.",
+  summary:
+    "Where a transaction stands and why: pending, final with its result, refused with code and field, or unknown here. Not proven.",
   params: z.strictObject({ id: hashSchema }),
   result: statusSchema,
   errors: [],
@@ -47,7 +49,11 @@ export const transactionWait = method({
 /** A pool drops transactions at commits for the most part; this catches the rest. */
 const POLL_INTERVAL_MS = 250;
 
-async function settled(id: Parameters<MethodContext["backend"]["transactionStatus"]>[0], timeoutMs: number, context: MethodContext): Promise<TransactionStatus> {
+async function settled(
+  id: Parameters<MethodContext["backend"]["transactionStatus"]>[0],
+  timeoutMs: number,
+  context: MethodContext,
+): Promise<TransactionStatus> {
   const { backend, signal } = context;
   const done = Promise.withResolvers<TransactionStatus>();
   const look = (): void => {
@@ -92,6 +98,15 @@ export const transactionProof = method({
     const proof = ledger.proveTransaction(height, index);
     if (proof === undefined) return fail({ code: "block_unknown", field: "id", height: `${height}` });
     const { bytes: transaction, siblings, result, resultSiblings, count } = proof;
-    return ok({ height, index, count, transaction, siblings: [...siblings], result, resultSiblings: [...resultSiblings], ...anchorField(anchor, height, context) });
+    return ok({
+      height,
+      index,
+      count,
+      transaction,
+      siblings: [...siblings],
+      result,
+      resultSiblings: [...resultSiblings],
+      ...anchorField(anchor, height, context),
+    });
   },
 });

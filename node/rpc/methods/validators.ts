@@ -23,7 +23,10 @@ export const validatorsAt = method({
 export const validatorsChanges = method({
   name: "validators.changes",
   summary: "The heights from `from` on whose header names another set for the next height, oldest first.",
-  params: z.strictObject({ from: heightSchema, limit: z.int().min(1).default(32).describe("At most so many; the node may give fewer.") }),
+  params: z.strictObject({
+    from: heightSchema,
+    limit: z.int().min(1).default(32).describe("At most so many; the node may give fewer."),
+  }),
   result: z.strictObject({
     changes: z.array(
       z.strictObject({

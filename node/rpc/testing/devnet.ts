@@ -48,7 +48,9 @@ export class DevNet implements AsyncDisposable {
   }
 
   /** Validators 0 to n - 1 with these powers; accounts 100, 101, ... with a million million each. */
-  static async open(options: { readonly powers?: readonly bigint[]; readonly accounts?: number; readonly network?: NetworkFile } = {}): Promise<DevNet> {
+  static async open(
+    options: { readonly powers?: readonly bigint[]; readonly accounts?: number; readonly network?: NetworkFile } = {},
+  ): Promise<DevNet> {
     const { powers = [1n], accounts = 2 } = options;
     const amounts = Array.from({ length: accounts }, () => 1_000_000_000_000n);
     const network = options.network ?? networkOf({ powers, amounts, parameters: { dev: true } });
@@ -78,12 +80,25 @@ export class DevNet implements AsyncDisposable {
     const set = present(this.ledger.validators(height), "validators");
     const proposer = present(set.validators[0], "validator").address;
     const waiting = this.#pool.splice(0);
-    const { block, dropped } = this.ledger.build({ proposer, timeMs: head.timeMs + 1000n, transactions: [...waiting, ...transactions], evidence: [] });
-    for (const { transaction, refusal } of dropped) this.#refused.set(toHex(transaction.id), { kind: "refused", code: refusal.code, field: refusal.field ?? "" });
+    const { block, dropped } = this.ledger.build({
+      proposer,
+      timeMs: head.timeMs + 1000n,
+      transactions: [...waiting, ...transactions],
+      evidence: [],
+    });
+    for (const { transaction, refusal } of dropped)
+      this.#refused.set(toHex(transaction.id), { kind: "refused", code: refusal.code, field: refusal.field ?? "" });
     const signers = Array.from({ length: KEYS_MAX }, (_, index) => index);
     const signatures = set.validators.map(({ address }) => {
-      const signer = present(signers.find((index) => toHex(addressOfKey(keyPairAt(index).publicKey)) === toHex(address)), "key of a validator");
-      const { validator, signature } = voteOf(signer, { step: "precommit", height, round: 0, blockHash: block.hash }, this.network.chainId);
+      const signer = present(
+        signers.find((index) => toHex(addressOfKey(keyPairAt(index).publicKey)) === toHex(address)),
+        "key of a validator",
+      );
+      const { validator, signature } = voteOf(
+        signer,
+        { step: "precommit", height, round: 0, blockHash: block.hash },
+        this.network.chainId,
+      );
       return { validator, signature };
     });
     const certificate = { height, round: 0, blockHash: block.hash, signatures };
@@ -106,7 +121,8 @@ export class DevNet implements AsyncDisposable {
 
   #status(id: Hash): TransactionStatus {
     const location = this.ledger.findTransaction(id);
-    if (location !== undefined) return { kind: "final", ...location, result: present(this.ledger.results(location.height)?.[location.index], "result") };
+    if (location !== undefined)
+      return { kind: "final", ...location, result: present(this.ledger.results(location.height)?.[location.index], "result") };
     if (this.#pool.some((transaction) => toHex(transaction.id) === toHex(id))) return { kind: "pending" };
     return this.#refused.get(toHex(id)) ?? { kind: "unknown" };
   }
