@@ -40,6 +40,7 @@ import type { Home } from "./home/home.ts";
 import { Intake } from "./intake/intake.ts";
 import type { Log } from "./log/log.ts";
 import { type Metrics, openMetrics } from "./metrics/metrics.ts";
+import { LIMITS } from "./network/limits.ts";
 import { Network } from "./network/network.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
 import type { NodeBackend, NodeStatus, TransactionStatus } from "./rpc/backend.ts";
@@ -62,6 +63,8 @@ export type NodeOptions = {
 
 /** How long a lone start waits between looks at its peers. */
 const LOOK_INTERVAL_MS = 100;
+/** What a proposal message takes beside its block: a hybrid signature and some numbers. */
+const PROPOSAL_SIZE_BYTES_MAX = 8 * 1024;
 /** State versions are pruned once in so many heights. */
 const PRUNE_INTERVAL_HEIGHTS = 100n;
 
@@ -94,7 +97,7 @@ export class Node implements AsyncDisposable {
    */
   static async open(options: NodeOptions): Promise<Node> {
     const { home, config, network: file, key, log } = options;
-    requireEngine(file);
+    requireSupported(file);
     await using stack = new AsyncDisposableStack();
     const closing = new AbortController();
     const signal = AbortSignal.any([options.signal, closing.signal]);
@@ -224,7 +227,12 @@ export class Node implements AsyncDisposable {
   }
 }
 
-function requireEngine(file: NetworkFile): void {
+/** What this version can run: a network may ask for less than its bounds, never for more. */
+function requireSupported(file: NetworkFile): void {
+  const { blockSizeBytesMax } = file.parameters;
+  if (blockSizeBytesMax > LIMITS.gossipConsensusBytesMax - PROPOSAL_SIZE_BYTES_MAX) {
+    throw new CodedError("block_size_unsupported", { blockSizeBytesMax, message: `this version gossips proposals of at most ${LIMITS.gossipConsensusBytesMax} bytes` });
+  }
   if (file.engine === "tendermint") return;
   throw new CodedError("engine_unsupported", { engine: file.engine, message: `this version runs tendermint, not ${file.engine}` });
 }

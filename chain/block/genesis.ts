@@ -103,7 +103,7 @@ export type NetworkError = {
 
 /** What a public network starts from; a local one shortens the timeouts. */
 export const PARAMETERS_DEFAULT: Parameters = {
-  blockSizeBytesMax: 4 * 1024 * 1024,
+  blockSizeBytesMax: 2 * 1024 * 1024,
   transactionSizeBytesMax: 256 * 1024,
   transactionsMax: 10_000,
   evidenceAgeMax: 100_000,

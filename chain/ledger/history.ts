@@ -44,6 +44,23 @@ export class HistoryLog {
     this.#frontier = this.#append(headerHash, () => undefined);
   }
 
+  /** The store operations that take out the nodes which header `height` completed. */
+  undoOperations(height: Height): StoreOperation[] {
+    const operations: StoreOperation[] = [];
+    // Leaf `height - 1` completes one node a trailing 1 of its index, and itself.
+    let index = height - 1n;
+    for (let level = 0; ; level += 1) {
+      operations.push(this.#rows.historyNodeDeletion(level, index));
+      if ((index & 1n) === 0n) return operations;
+      index >>= 1n;
+    }
+  }
+
+  /** Headers beyond `head` are gone from the store. */
+  rollback(head: Height): void {
+    this.#frontier = frontierAt(head, (level, index) => this.#rows.historyNode(level, index));
+  }
+
   /** Siblings for header `of` under the root in header `at`, `1 <= of < at <= head + 1`. */
   prove(of: Height, at: Height): readonly Hash[] {
     assert(of >= 1n && of < at && at <= this.#frontier.size + 1n, `history of ${of} at ${at} with ${this.#frontier.size} headers`);

@@ -33,13 +33,13 @@ import {
 } from "../block/block.ts";
 import { type Evidence, verifyEvidence } from "../block/evidence.ts";
 import { type NetworkFile, networkHash } from "../block/genesis.ts";
-import { GENESIS_HEIGHT, type Height, nextHeight } from "../block/height.ts";
+import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/height.ts";
 import type { Transaction } from "../block/transaction.ts";
-import { type ValidatorSet, validatorsHash } from "../block/validators.ts";
+import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
 import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
 import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
-import { appendOperations, partitionConsistency, readRecords, recordProof } from "../segment/partition.ts";
-import type { BlockContext, Execution, Executor, StateView } from "../state/executor.ts";
+import { appendOperations, partitionConsistency, readRecords, recordProof, undoOperations } from "../segment/partition.ts";
+import type { BlockContext, Execution, Executor, Selection, StateView } from "../state/executor.ts";
 import { type Staged, StateTree } from "../state/tree.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { HistoryLog } from "./history.ts";
@@ -146,6 +146,8 @@ export class Ledger implements AsyncDisposable {
       throw new CodedError("ledger_network", { message: "this store belongs to another network", stored: toHex(known), given: toHex(hash) });
     }
     const height = rows.headHeight();
+    // A rollback that was cut short has moved the head and not yet the state.
+    if ((tree.latest() ?? height) > height) await tree.rollback(height);
     const history = HistoryLog.open(rows, height);
     const changes = await rows.validatorChanges();
     return new Ledger({ store, network, executor, tree, rows, history, changes, head: headAt({ rows, tree, network, hash, height }) });
@@ -313,21 +315,12 @@ export class Ledger implements AsyncDisposable {
   }
 
   /** Builds the next block. Transactions that may not be included are left out, with the refusal. */
-  build(candidate: Candidate): { readonly block: Block; readonly dropped: readonly { readonly transaction: Transaction; readonly refusal: BlockRefusal }[] } {
-    const transactions = [...candidate.transactions];
+  build(candidate: Candidate): { readonly block: Block; readonly dropped: Selection["dropped"] } {
     const evidence = candidate.evidence.filter((piece) => this.admitEvidence(piece).ok);
-    const dropped: { transaction: Transaction; refusal: BlockRefusal }[] = [];
-    for (;;) {
-      const executed = this.#executor.execute(this.#headView(), transactions, evidence, this.#context(candidate));
-      if (executed.ok) {
-        const outcome = this.#stage({ ...candidate, transactions, evidence }, executed.value, this.certificate(this.#head.height));
-        return { block: outcome.block, dropped };
-      }
-      const index = executed.error.transactionIndex;
-      assert(index !== undefined && index < transactions.length, `refused: ${executed.error.code} at ${executed.error.field}`);
-      const [transaction] = transactions.splice(index, 1);
-      dropped.push({ transaction: present(transaction, "refused transaction"), refusal: executed.error });
-    }
+    const selected = this.#executor.select(this.#headView(), candidate.transactions, evidence, this.#context(candidate));
+    const parts = { ...candidate, transactions: selected.transactions, evidence: selected.evidence };
+    const { block } = this.#stage(parts, selected.execution, this.certificate(this.#head.height));
+    return { block, dropped: selected.dropped };
   }
 
   /**
@@ -387,6 +380,31 @@ export class Ledger implements AsyncDisposable {
     return commit;
   }
 
+  /**
+   * Goes back to an earlier height whose state is kept: for an operator, while nothing else uses the ledger. Each height
+   * goes in one durable batch, newest first, so it may be interrupted anywhere and done again.
+   *
+   * What its key has signed is remembered elsewhere, and stays: a validator never votes twice on what it decides again.
+   *
+   * @throws CodedError `rollback_height`: ahead of the head, or its state is pruned
+   */
+  async rollback(to: Height, onProgress: (height: Height) => void = () => undefined): Promise<void> {
+    const from = this.#head.height;
+    if (to > from || this.#tree.rootAt(to) === undefined) {
+      throw new CodedError("rollback_height", { message: `can go back to heights ${this.oldestState()} to ${from}`, height: to });
+    }
+    for (let height = from; height > to; height = heightOf(height - 1n)) {
+      const block = present(this.block(height), "block to undo");
+      await this.#store.write([...this.#rows.undoOperations(block), ...this.#undoAppends(block), ...this.#history.undoOperations(height)], { sync: true });
+      onProgress(heightOf(height - 1n));
+    }
+    await this.#tree.rollback(to);
+    this.#history.rollback(to);
+    this.#outcomes.clear();
+    while ((this.#changes.at(-1) ?? 0n) > to) this.#changes.pop();
+    this.#head = headAt({ rows: this.#rows, tree: this.#tree, network: this.network, hash: this.networkHash, height: to });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#store[Symbol.asyncDispose]();
   }
@@ -419,6 +437,8 @@ export class Ledger implements AsyncDisposable {
     if (encodeBlock(block).length > parameters.blockSizeBytesMax) return refuse("block_size", "transactions");
     if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot)) return refuse("block_root", "header.transactionsRoot");
     if (!bytesEqual(evidenceRoot(block.evidence), header.evidenceRoot)) return refuse("block_root", "header.evidenceRoot");
+    const set = present(this.validators(header.height), "validators of the next height");
+    if (findValidator(set, header.proposer) === undefined) return refuse("block_proposer", "header.proposer");
     const previous = block.previousCertificate;
     if ((previous === undefined) !== (header.height === 1n)) return refuse("block_certificate", "previousCertificate");
     if (previous !== undefined && (previous.height !== this.#head.height || !bytesEqual(previous.blockHash, this.#head.hash))) {
@@ -478,6 +498,16 @@ export class Ledger implements AsyncDisposable {
     }
     this.#outcomes.set(toHex(block.hash), outcome);
     return outcome;
+  }
+
+  /** Deletes the records that a block appended: all that a partition has beyond its size before. */
+  #undoAppends(block: Block): StoreOperation[] {
+    const before = present(this.state(heightOf(block.header.height - 1n)), "state before the block");
+    const partitions = new Map<string, { readonly stream: string; readonly partition: number }>();
+    for (const call of block.transactions.flatMap(({ body }) => body.calls)) {
+      if (call.kind === "logAppend") partitions.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
+    }
+    return [...partitions.values()].flatMap((id) => undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n));
   }
 
   #operations({ block, execution, staged }: Outcome, certificate: Certificate): StoreOperation[] {

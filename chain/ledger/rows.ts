@@ -127,6 +127,21 @@ export class LedgerRows {
     return { kind: "put", key: historyNodeKey(level, index), value: hash };
   }
 
+  /** Takes the newest block out again: what `blockOperations` put, and the head that came with it. */
+  undoOperations(block: Block): StoreOperation[] {
+    const { height } = block.header;
+    const kinds = ["header", "block", "results", "certificate", "validatorChange"] as const;
+    return [
+      ...kinds.map((kind): StoreOperation => ({ kind: "delete", key: heightKey(kind, height) })),
+      ...block.transactions.map(({ id }): StoreOperation => ({ kind: "delete", key: transactionKey(id) })),
+      this.headOperation(heightOf(height - 1n)),
+    ];
+  }
+
+  historyNodeDeletion(level: number, index: bigint): StoreOperation {
+    return { kind: "delete", key: historyNodeKey(level, index) };
+  }
+
   validatorChangeOperations(header: Header): StoreOperation[] {
     if (bytesEqual(header.validatorsHash, header.nextValidatorsHash)) return [];
     return [{ kind: "put", key: heightKey("validatorChange", header.height), value: EMPTY }];

@@ -70,6 +70,15 @@ export function partitionFrontier(reader: StoreReader, id: PartitionId, size: bi
   return frontierAt(size, nodesOf(reader, id));
 }
 
+/** The operations that take records `size` and on out again. Cost: one read a record. */
+export function undoOperations(reader: StoreReader, id: PartitionId, size: bigint): StoreOperation[] {
+  const operations: StoreOperation[] = [];
+  for (let index = size; reader.get(recordKey(id, index)) !== undefined; index += 1n) {
+    operations.push({ kind: "delete", key: recordKey(id, index) }, { kind: "delete", key: recordNodeKey(id, index) });
+  }
+  return operations;
+}
+
 /** Records from index `from` on, without gaps: at most `count`, at most `RECORDS_READ_MAX`, and no more than there are. */
 export function readRecords(reader: StoreReader, id: PartitionId, from: bigint, count: number): StoredRecord[] {
   assert(from >= 0n && Number.isSafeInteger(count) && count >= 0, `records ${from} and ${count} more`);

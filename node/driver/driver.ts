@@ -24,6 +24,7 @@ import type { KeyPair } from "../../crypto/sign/key.ts";
 import { verifySignatureAsync } from "../../crypto/sign/key.ts";
 import type { Block } from "../../chain/block/block.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
+import { BLOCK_FRAME_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { type Height, nextHeight } from "../../chain/block/height.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
 import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
@@ -329,10 +330,13 @@ export class ConsensusDriver implements AsyncDisposable {
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a proposer"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
-      transactions: this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: blockBudget(parameters.blockSizeBytesMax) }),
+      transactions: this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX }),
       evidence: this.#parts.evidence(),
     });
-    for (const { transaction, refusal } of dropped) this.#parts.onDropped(transaction, refusal);
+    for (const { transaction, refusal } of dropped) {
+      // One that is only early stays where it waits.
+      if (refusal.code !== "nonce_ahead") this.#parts.onDropped(transaction, refusal);
+    }
     queueMicrotask(() => {
       this.#answer(engine, { kind: "propose", height, round, block, atMs: this.#now() });
     });
@@ -417,11 +421,6 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#atMs = Math.max(this.#atMs, Math.floor(monotonicMs()));
     return this.#atMs;
   }
-}
-
-/** Bytes left for transactions once header, certificate and evidence have theirs. */
-function blockBudget(sizeBytesMax: number): number {
-  return Math.floor(sizeBytesMax * 0.75);
 }
 
 function monotonicMs(): number {
