@@ -38,6 +38,8 @@ const STATE_PAGE_ROWS = 100;
 const RECORDS_PAGE = 50;
 /** Old headers proven against the newest: all of a short chain, evenly spaced ones of a long one. */
 const HISTORY_PROOFS_MAX = 512n;
+/** Kept states of which every hash is recomputed: all of a short chain, evenly spaced ones of a long one. */
+const STATE_AUDITS_MAX = 32n;
 /** Past versions of the replica's state go once in so many heights, so that a long audit stays small. */
 const PRUNE_INTERVAL_HEIGHTS = 256n;
 
@@ -114,6 +116,7 @@ class Audit {
     }
     if (head > GENESIS_HEIGHT) {
       await this.#auditState(head);
+      this.#auditVersions(head);
       await this.#auditRecords(head);
       await this.#auditHistory(head);
     }
@@ -176,6 +179,22 @@ class Audit {
     for (const [index, { id }] of block.transactions.entries()) {
       const found = this.#read(height, () => indexes.find(id));
       if (found?.height !== height || found.index !== index) throw new Fault({ code: "audit_index", height, field: `transactions[${index}]`, reason: toHex(id) });
+    }
+    const stateRoot = this.#read(height, () => indexes.stateRoot(height));
+    if (stateRoot !== undefined && !bytesEqual(stateRoot, block.header.stateRoot)) throw new Fault({ code: "audit_state", height, field: "stateRoot" });
+  }
+
+  /** What a data directory keeps of states, newest first: pages that no proof of the newest state goes through as well. */
+  #auditVersions(head: Height): void {
+    const { indexes } = this.#source;
+    if (indexes === undefined) return;
+    const step = head / STATE_AUDITS_MAX + 1n;
+    for (let version = head as bigint; version >= 0n; version -= step) {
+      this.#signal.throwIfAborted();
+      const height = heightOf(version);
+      if (this.#read(height, () => indexes.stateRoot(height)) === undefined) return;
+      const key = this.#read(height, () => indexes.stateFault(height));
+      if (key !== undefined) throw new Fault({ code: "audit_state", height, field: toHex(key), reason: "state_hash_mismatch" });
     }
   }
 
@@ -241,7 +260,16 @@ class Audit {
       const proven = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(hash), index: height - 1n, size, siblings: siblings ?? [], root });
       if (!proven.ok) throw new Fault({ code: "audit_history", height: of, field: "historyRoot", reason: proven.error.code });
       this.#counts.historyProofs += 1;
+      if (this.#source.indexes !== undefined) await this.#auditHistoryAhead(of, head);
     }
+  }
+
+  /** The next header will commit to the newest one as well: its leaf is in no header yet, and in the replica. */
+  async #auditHistoryAhead(of: Height, head: Height): Promise<void> {
+    const siblings = await this.#ask(of, () => this.#source.history(of, nextHeight(head)));
+    const expected = this.#replica.proveHistory(of, nextHeight(head));
+    const isSame = siblings?.length === expected.length && siblings.every((sibling, index) => bytesEqual(sibling, present(expected[index], "sibling")));
+    if (!isSame) throw new Fault({ code: "audit_history", height: of, field: "next historyRoot" });
   }
 
   /** A source that cannot answer is a finding of its own, at the height in question. */

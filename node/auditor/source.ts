@@ -23,7 +23,7 @@ export interface AuditSource {
   /** The newest final height. */
   head(): Promise<Height>;
   height(height: Height): Promise<EncodedHeight | undefined>;
-  /** Siblings of header `of` under the history root in header `at`. */
+  /** Siblings of header `of` under the history root in header `at`; with indexes, also in the header after the newest. */
   history(of: Height, at: Height): Promise<readonly Hash[] | undefined>;
   /** A proof of a page of the state after `height`, from key `from` on. */
   state(height: Height, from: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
@@ -35,6 +35,10 @@ export interface AuditSource {
     results(height: Height): readonly TransactionResult[] | undefined;
     validators(height: Height): Uint8Array | undefined;
     find(id: Hash): { readonly height: Height; readonly index: number } | undefined;
+    /** The root of the state that is kept for a height; `undefined` when it was pruned. */
+    stateRoot(height: Height): Hash | undefined;
+    /** Recomputes every hash of a kept state; the key at fault, or `undefined`. */
+    stateFault(height: Height): Uint8Array | undefined;
   };
 }
 
@@ -60,6 +64,8 @@ export function ledgerSource(ledger: Ledger, name: string): AuditSource {
         return set === undefined ? undefined : encodeMembers(set);
       },
       find: (id) => ledger.findTransaction(id),
+      stateRoot: (height) => ledger.tree.rootAt(height),
+      stateFault: (height) => ledger.tree.audit(height)?.key,
     },
   };
 }
