@@ -25,6 +25,7 @@ import {
 } from "./limits.ts";
 import { type ConsensusMessage, encodeMessage, parseMessage, type ProposalMessage } from "./message.ts";
 import { encodeRecord, parseRecord, type WalRecord } from "./record.ts";
+import { initialRoundState, onRoundEvent } from "./rounds.ts";
 import { VoteKeeper } from "./votes.ts";
 
 const SEED = 20261122;
@@ -319,6 +320,27 @@ t.test("earlier rounds are forgotten, but for a window and those that are pinned
   t.same(keeper.rounds(), [3, ...Array.from({ length: PAST_ROUNDS_MAX + 1 }, (_, index) => 40 - PAST_ROUNDS_MAX + index)]);
   t.notOk(keeper.wants(vote("v2", { round: 4 })));
   t.ok(keeper.wants(vote("v2", { round: 3 })), "a pinned round takes votes still");
+  t.end();
+});
+
+t.test("the votes of a forgotten round are taken again when a proposal names it as its proof", (t) => {
+  const engine = started("v4");
+  for (const name of ["v2", "v3"]) accepts(engine, { kind: "vote", vote: vote(name, { round: 20, blockHash: undefined }) });
+  t.equal(engine.status()?.round, 20);
+  t.notOk(hears(engine, { kind: "vote", vote: vote("v1", { round: 1 }) }), "round 1 is long past");
+  accepts(engine, proposal("v1", { round: 20, validRound: 1 }));
+  t.equal(engine.status()?.step, "propose", "there is no proof yet");
+  for (const name of ["v1", "v2", "v3"]) accepts(engine, { kind: "vote", vote: vote(name, { round: 1 }) });
+  t.equal(engine.status()?.step, "prevote", "there is");
+  t.end();
+});
+
+t.test("a proof of lock of this round or a later one is none", (t) => {
+  const { state } = onRoundEvent(initialRoundState(HEIGHT), { kind: "newRound", round: 2, isProposer: false });
+  for (const validRound of [-1, 2, 3]) {
+    t.same(onRoundEvent(state, { kind: "proposalAndPolka", value: "A", validRound, valid: true }), { state, outputs: [] });
+  }
+  t.equal(onRoundEvent(state, { kind: "proposalAndPolka", value: "A", validRound: 1, valid: true }).state.step, "prevote");
   t.end();
 });
 
