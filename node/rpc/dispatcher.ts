@@ -29,6 +29,8 @@ export type DispatcherParts = {
   readonly rates: Rates;
   readonly log: Log;
   readonly metrics: Metrics | undefined;
+  /** Whether so many answers wait to be sent that no more may be made. */
+  readonly isBusy: () => boolean;
 };
 
 type Outcome = { readonly result: unknown } | { readonly error: ErrorObject };
@@ -75,6 +77,7 @@ export class Dispatcher {
     // A batch must not keep the thread from the chain: each request begins in a turn of its own.
     await nextTurn();
     if (caller.signal.aborted) return { error: refusalError({ code: "shutting_down" }) };
+    if (this.#parts.isBusy()) return { error: refusalError({ code: "busy" }) };
     const declared = this.#methods.get(request.method);
     if (declared === undefined) return { error: rpcError(RPC_ERROR.methodNotFound, "method_unknown") };
     const params = decodeParams(declared.params, request.params);

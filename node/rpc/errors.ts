@@ -27,6 +27,7 @@ export const RPC_CODES = {
   params_invalid: "A parameter is missing, unknown or malformed; see `issues`.",
   rate_limited: "Too many requests from this address. Wait `retryAfterMs`.",
   in_flight: "Too many unanswered requests on this connection. Wait for answers.",
+  busy: "Too many answers wait to be read by their callers. Try again later, or another node.",
   answer_size: "The answer would be too large. Ask for less at once.",
   internal: "The node failed. Try another one, and tell its operator.",
   shutting_down: "The node is closing. Try another one.",

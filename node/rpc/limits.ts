@@ -44,17 +44,31 @@ export const LIMIT_TABLE = {
   },
   connectionsMax: { value: 512, atBound: "refuse", reason: "file descriptors and buffers" },
   connectionsPerAddressMax: {
-    value: 256,
+    value: 512,
     atBound: "refuse",
-    reason: "one machine must not take all places; local tools open many",
+    reason: "lower it where strangers connect: local tools keep hundreds of requests waiting",
   },
   subscriptionsMax: { value: 64, atBound: "refuse", reason: "per connection; each is asked at every block" },
   bufferedBytesMax: {
-    value: 8 * MIB,
+    value: 2 * MIB,
     atBound: "close",
     reason: "what waits for a subscriber that reads too slowly; it comes back and catches up",
   },
-  answerSizeBytesMax: { value: 16 * MIB, atBound: "refuse", reason: "one answer; ask for less" },
+  answerSizeBytesMax: {
+    value: 40 * MIB,
+    atBound: "refuse",
+    reason: "the largest block in hex, with its certificate; a whole batch shares it",
+  },
+  pendingBytesMax: {
+    value: 256 * MIB,
+    atBound: "refuse",
+    reason: "answers of all connections that are not sent yet; slow readers must not fill the memory",
+  },
+  idleTimeoutMs: {
+    value: 90_000,
+    atBound: "close",
+    reason: "an HTTP connection on which nothing moves; longer than transaction.wait holds an answer",
+  },
   rangeRowsMax: { value: 1_000, atBound: "slow", reason: "rows in one page of a range, which says where the next begins" },
   rangeBytesMax: {
     value: 2 * MIB,
@@ -84,6 +98,7 @@ export function limitsWith(replaced: Partial<Limits> = {}): Limits {
   // Every name of the table is set above; replacements can only be names of the table.
   const limits = { ...values, ...burstOf(replaced), ...replaced } as Limits;
   assert(limits.requestsBurstMax >= 1, "a caller must be able to ask once");
+  assert(limits.idleTimeoutMs > limits.waitMsMax, "a wait must not be cut off as idle");
   assert(limits.batchMax >= 1, "a batch holds at least one request");
   return limits;
 }

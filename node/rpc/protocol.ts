@@ -58,7 +58,11 @@ export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): 
   const { limits } = options;
   const parsed = parseMessage(bytes, limits);
   if (!parsed.ok) return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.parse, parsed.error.code, { depthMax: limits.depthMax })));
-  if (!Array.isArray(parsed.value)) return await answerOne(parsed.value, limits.answerSizeBytesMax, options);
+  if (!Array.isArray(parsed.value)) {
+    const answer = await answerOne(parsed.value, limits.answerSizeBytesMax, options);
+    if (answer !== undefined) options.hold(answer.length);
+    return answer;
+  }
   if (parsed.value.length === 0) return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "batch_empty")));
   if (parsed.value.length > limits.batchMax) {
     return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.invalidRequest, "batch_size", { batchMax: limits.batchMax })));
@@ -69,13 +73,19 @@ export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): 
     const answer = await answerOne(item, left, options);
     if (answer === undefined) continue;
     answers.push(answer);
+    options.hold(answer.length);
     left -= answer.length;
   }
   return answers.length === 0 ? undefined : `[${answers.join(",")}]`;
 }
 
 /** What answering needs. */
-export type AnswerOptions = { readonly limits: Limits; readonly dispatch: Dispatch };
+export type AnswerOptions = {
+  readonly limits: Limits;
+  readonly dispatch: Dispatch;
+  /** Hears the size of each answer as it is made, so that whoever sends them knows what is held in memory. */
+  readonly hold: (size: number) => void;
+};
 
 async function answerOne(value: unknown, sizeMax: number, { limits, dispatch }: AnswerOptions): Promise<string | undefined> {
   const request = parseRequest(value, limits);

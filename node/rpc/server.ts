@@ -30,7 +30,7 @@ import { METHODS } from "./methods/index.ts";
 import { openRpcDocument } from "./openrpc.ts";
 import { answerMessage, errorAnswer, rpcError } from "./protocol.ts";
 import { Rates } from "./rates.ts";
-import { SubscriptionHub } from "./subscriptions.ts";
+import { type ConnectionSubscriptions, SubscriptionHub } from "./subscriptions.ts";
 
 /** Where and for whom to serve. */
 export type RpcServerOptions = {
@@ -63,6 +63,8 @@ export class RpcServer implements AsyncDisposable {
   readonly #callers = new WeakMap<Duplex, Caller>();
   readonly #perAddress = new Map<string, number>();
   readonly #pending = new Set<Promise<void>>();
+  /** Bytes of answers that are made and not yet sent, of all connections. */
+  #heldBytes = 0;
   readonly #openRpc: string;
   readonly #commits: Disposable;
 
@@ -72,7 +74,15 @@ export class RpcServer implements AsyncDisposable {
     this.limits = limitsWith(options.limits);
     const { backend, log, metrics } = parts;
     const rates = new Rates(this.limits, () => performance.now());
-    this.#dispatcher = new Dispatcher({ methods: METHODS, backend, limits: this.limits, rates, log, metrics });
+    this.#dispatcher = new Dispatcher({
+      methods: METHODS,
+      backend,
+      limits: this.limits,
+      rates,
+      log,
+      metrics,
+      isBusy: () => this.#heldBytes > this.limits.pendingBytesMax,
+    });
     this.#hub = new SubscriptionHub(this.limits);
     this.#openRpc = JSON.stringify(openRpcDocument(METHODS));
     this.#webSockets = new WebSocketServer({
@@ -87,6 +97,7 @@ export class RpcServer implements AsyncDisposable {
       noDelay: true,
     });
     this.#http.maxConnections = this.limits.connectionsMax;
+    this.#http.timeout = this.limits.idleTimeoutMs;
     this.#http.on("connection", (socket: Socket) => this.#onConnection(socket));
     this.#http.on("request", (request, response) => this.#own(this.#onRequest(request, response)));
     this.#http.on("upgrade", (request, socket, head) => this.#onUpgrade(request, socket, head));
@@ -232,12 +243,32 @@ export class RpcServer implements AsyncDisposable {
     const caller = this.#callers.get(request.socket);
     // The client is gone: nobody is there to answer.
     if (body === "aborted" || caller === undefined) return;
+    const held = this.#holder();
+    response.once("close", held.release);
     const answer = await answerMessage(body, {
       limits: this.limits,
+      hold: held.hold,
       dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
     });
+    // Gone before its answer was made: nothing is sent, and `close` has been.
+    if (response.destroyed) return held.release();
     if (answer === undefined) return end(response, 204, "", {});
     end(response, 200, answer, { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" });
+  }
+
+  /** Counts what one message's answers hold in memory, until they are sent. */
+  #holder(): { readonly hold: (size: number) => void; readonly release: () => void } {
+    let size = 0;
+    return {
+      hold: (more) => {
+        size += more;
+        this.#heldBytes += more;
+      },
+      release: () => {
+        this.#heldBytes -= size;
+        size = 0;
+      },
+    };
   }
 
   /** Why a request may not be answered at all, or `undefined`. */
@@ -277,8 +308,7 @@ export class RpcServer implements AsyncDisposable {
   }
 
   #onWebSocket(socket: WebSocket, { address, signal }: Caller): void {
-    const send = (text: string): void => this.#send(socket, text);
-    const subscriptions = this.#hub.open(send);
+    const subscriptions = this.#hub.open((text) => void this.#send(socket, text));
     const caller: Caller = { address, signal, subscriptions, inFlight: 0 };
     let isAlive = true;
     const pinger = setInterval(() => {
@@ -297,23 +327,37 @@ export class RpcServer implements AsyncDisposable {
       isAlive = true;
       if (isBinary) return this.#close(socket, CLOSE.binary);
       assert(Buffer.isBuffer(data), "ws gives one buffer a message");
-      this.#own(this.#answer(data, caller, () => subscriptions.release(), send));
+      this.#own(this.#answer(data, caller, socket, subscriptions));
     });
   }
 
-  async #answer(data: Uint8Array, caller: Caller, onAnswered: () => void, send: (text: string) => void): Promise<void> {
-    const answer = await answerMessage(data, {
-      limits: this.limits,
-      dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
-    });
-    if (answer !== undefined) send(answer);
-    onAnswered();
+  async #answer(data: Uint8Array, caller: Caller, socket: WebSocket, subscriptions: ConnectionSubscriptions): Promise<void> {
+    const { hold, release } = this.#holder();
+    try {
+      const answer = await answerMessage(data, {
+        limits: this.limits,
+        hold,
+        dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
+      });
+      const sent = answer === undefined ? undefined : this.#send(socket, answer);
+      subscriptions.release();
+      await sent;
+    } finally {
+      release();
+    }
   }
 
-  #send(socket: WebSocket, text: string): void {
-    if (socket.readyState !== socket.OPEN) return;
-    if (socket.bufferedAmount > this.limits.bufferedBytesMax) return this.#close(socket, CLOSE.tooSlow);
-    socket.send(text, { binary: false });
+  /** Resolves when the text has left this process, or never will. */
+  #send(socket: WebSocket, text: string): Promise<void> {
+    if (socket.readyState !== socket.OPEN) return Promise.resolve();
+    if (socket.bufferedAmount > this.limits.bufferedBytesMax) {
+      this.#close(socket, CLOSE.tooSlow);
+      return Promise.resolve();
+    }
+    const done = Promise.withResolvers<void>();
+    // A failed write ends the connection, which hears of it by itself.
+    socket.send(text, { binary: false }, () => done.resolve());
+    return done.promise;
   }
 
   /** Says why, and cuts the connection when the other side does not answer in time. */

@@ -1,8 +1,12 @@
 /** Handing transactions in, and what became of them. */
 
 import * as z from "zod";
+import { present } from "../../../crypto/base/assert.ts";
+import { toHex } from "../../../crypto/base/bytes.ts";
 import { fail, ok } from "../../../crypto/base/result.ts";
+import type { Hash } from "../../../crypto/hash/hash.ts";
 import { TRANSACTION_SIZE_BYTES_MAX } from "../../../chain/block/limits.ts";
+import type { Commit } from "../../../chain/ledger/ledger.ts";
 import type { TransactionStatus } from "../backend.ts";
 import { anchorField, method, type MethodContext } from "../method.ts";
 import { anchorSchema, blobSchema, bytesSchema, hashSchema, heightSchema, resultSchema, siblingsSchema } from "../schema.ts";
@@ -46,22 +50,21 @@ export const transactionWait = method({
   handle: async ({ id, timeoutMs }, context) => ok(await settled(id, Math.min(timeoutMs, context.limits.waitMsMax), context)),
 });
 
-/** A pool drops transactions at commits for the most part; this catches the rest. */
+/** How often the pool is asked: it may drop a transaction at any time, and says so to nobody. */
 const POLL_INTERVAL_MS = 250;
 
-async function settled(
-  id: Parameters<MethodContext["backend"]["transactionStatus"]>[0],
-  timeoutMs: number,
-  context: MethodContext,
-): Promise<TransactionStatus> {
-  const { backend, signal } = context;
+async function settled(id: Hash, timeoutMs: number, { backend, signal }: MethodContext): Promise<TransactionStatus> {
   const done = Promise.withResolvers<TransactionStatus>();
   const look = (): void => {
     const status = backend.transactionStatus(id);
     if (status.kind === "final" || status.kind === "refused") done.resolve(status);
   };
+  const name = toHex(id);
   const onAbort = (): void => done.reject(signal.reason);
-  using _ = backend.onCommit(look);
+  using _ = backend.onCommit((commit) => {
+    const status = finalIn(commit).get(name);
+    if (status !== undefined) done.resolve(status);
+  });
   const timeout = setTimeout(() => done.resolve(backend.transactionStatus(id)), timeoutMs);
   const poll = setInterval(look, POLL_INTERVAL_MS);
   signal.addEventListener("abort", onAbort, { once: true });
@@ -73,6 +76,26 @@ async function settled(
     clearInterval(poll);
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** What became final with a commit, by hex id: made once, however many wait for it. */
+const finalByCommit = new WeakMap<Commit, ReadonlyMap<string, TransactionStatus>>();
+
+function finalIn(commit: Commit): ReadonlyMap<string, TransactionStatus> {
+  const known = finalByCommit.get(commit);
+  if (known !== undefined) return known;
+  const { height } = commit.block.header;
+  const made = new Map<string, TransactionStatus>();
+  for (const [index, { id }] of commit.block.transactions.entries()) {
+    made.set(toHex(id), {
+      kind: "final",
+      height,
+      index,
+      result: present(commit.results[index], "result of a committed transaction"),
+    });
+  }
+  finalByCommit.set(commit, made);
+  return made;
 }
 
 export const transactionProof = method({
