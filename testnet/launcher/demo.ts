@@ -90,6 +90,7 @@ async function demo(options: Options, signal: AbortSignal): Promise<Report> {
   const joined = true;
   options.say(`${fifth.name} has joined`);
 
+  await alignNodes(network, signal);
   const proofsVerified = await work.prove();
   options.say(`${proofsVerified} proofs verified`);
   const sameStateRoot = await holdsSameState(network, work.accounts, signal);
@@ -252,10 +253,16 @@ function clientAt(network: LocalNetwork, index: number): PyralogClient {
   return network.node(index % network.nodes.length).client;
 }
 
-/** Every node proves the same rows against the same root at one height. */
-async function holdsSameState(network: LocalNetwork, accounts: readonly Account[], signal: AbortSignal): Promise<boolean> {
+/** Waits until every node is where the newest is; which height that was. */
+async function alignNodes(network: LocalNetwork, signal: AbortSignal): Promise<bigint> {
   const height = await network.highest();
   await Promise.all(network.nodes.map((node) => node.waitForHeight(height, { timeoutMs: CATCH_UP_TIMEOUT_MS, signal })));
+  return height;
+}
+
+/** Every node proves the same rows against the same root at one height. */
+async function holdsSameState(network: LocalNetwork, accounts: readonly Account[], signal: AbortSignal): Promise<boolean> {
+  const height = await alignNodes(network, signal);
   const { address } = present(accounts[0], "account");
   const held = await Promise.all(
     network.nodes.map(async ({ client }) => {
