@@ -35,7 +35,12 @@ async function openChain(t: Test): Promise<DevNet> {
   t.teardown(() => net[Symbol.asyncDispose]());
   const table = { namespace: "shop", table: "orders" };
   const put = (index: number): Call => ({ kind: "tablePut", ...table, key: utf8(`o-${index}`), value: encodeValue({ index }) });
-  const append = (partition: number, index: number): Call => ({ kind: "logAppend", stream: "events", partition, records: [utf8(`a ${index}`), utf8(`b ${index}`)] });
+  const append = (partition: number, index: number): Call => ({
+    kind: "logAppend",
+    stream: "events",
+    partition,
+    records: [utf8(`a ${index}`), utf8(`b ${index}`)],
+  });
   const plan: (readonly Call[])[][] = [
     [[{ kind: "tableCreate", ...table }], [put(1)], [put(2), append(0, 1)]],
     [[append(0, 2)], [append(1, 3)], [{ kind: "tableDelete", ...table, key: utf8("o-1") }]],
@@ -53,7 +58,10 @@ async function openChain(t: Test): Promise<DevNet> {
 function transactionOf(net: DevNet, nonce: bigint, calls: readonly Call[]): Transaction {
   const keyPair = keyPairAt(SENDER);
   const fee = feeOf(net.network.parameters, 2000);
-  return signTransaction({ chainId: net.network.chainId, sender: addressOfKey(keyPair.publicKey), nonce, fee, expiry: heightOf(1000n), calls }, keyPair);
+  return signTransaction(
+    { chainId: net.network.chainId, sender: addressOfKey(keyPair.publicKey), nonce, fee, expiry: heightOf(1000n), calls },
+    keyPair,
+  );
 }
 
 function run(net: DevNet, source: AuditSource): ReturnType<typeof audit> {
@@ -64,8 +72,27 @@ t.test("an honest chain passes, and the report says how much was checked", async
   const net = await openChain(t);
   const seen: bigint[] = [];
   const source = ledgerSource(net.ledger, "memory");
-  const audited = await audit({ source, network: net.network, executor: EXECUTOR, store: openMemoryStore(), signal: SIGNAL, onProgress: ({ height }) => seen.push(height) });
-  t.match(audited, { ok: true, value: { source: "memory", height: 7n, headers: 7, certificates: 7, transactions: 10, results: 10, records: 6, historyProofs: 6 } });
+  const audited = await audit({
+    source,
+    network: net.network,
+    executor: EXECUTOR,
+    store: openMemoryStore(),
+    signal: SIGNAL,
+    onProgress: ({ height }) => seen.push(height),
+  });
+  t.match(audited, {
+    ok: true,
+    value: {
+      source: "memory",
+      height: 7n,
+      headers: 7,
+      certificates: 7,
+      transactions: 10,
+      results: 10,
+      records: 6,
+      historyProofs: 6,
+    },
+  });
   t.strictSame(seen, [1n, 2n, 3n, 4n, 5n, 6n, 7n]);
   if (audited.ok) t.equal(toHex(audited.value.stateRoot), toHex(net.ledger.head().stateRoot));
 });
@@ -78,16 +105,26 @@ t.test("a chain without a block passes as well", async (t) => {
 t.test("a running node is audited over its RPC, and a proof too many is not believed", async (t) => {
   const net = await openChain(t);
   await using log = await openLog({ level: "silent", destination: "stderr" });
-  await using server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [] }, { backend: net.backend, log, metrics: openMetrics({ process: false }) });
+  await using server = await RpcServer.open(
+    { host: "127.0.0.1", port: 0, cors: [] },
+    { backend: net.backend, log, metrics: openMetrics({ process: false }) },
+  );
   const client = new PyralogClient({ url: server.url, network: net.network });
   const source = rpcSource(client, SIGNAL);
   t.match(await run(net, source), { ok: true, value: { height: 7n, transactions: 10, records: 6 } });
-  t.match(await run(net, { ...source, height: async (height) => (height === 4n ? undefined : source.height(height)) }), { ok: false, error: { code: "audit_missing", height: 4n } });
+  t.match(await run(net, { ...source, height: async (height) => (height === 4n ? undefined : source.height(height)) }), {
+    ok: false,
+    error: { code: "audit_missing", height: 4n },
+  });
   await server[Symbol.asyncDispose]();
   t.match(await run(net, source), { ok: false, error: { code: "audit_unreadable", height: 0n, reason: "rpc_unreachable" } });
 });
 
-type Lie = { readonly name: string; readonly expected: object; readonly tell: (source: AuditSource, net: DevNet) => Partial<AuditSource> };
+type Lie = {
+  readonly name: string;
+  readonly expected: object;
+  readonly tell: (source: AuditSource, net: DevNet) => Partial<AuditSource>;
+};
 
 /** Answers another way at one height. */
 function at<T>(height: bigint, honest: (height: Height) => Promise<T>, lie: (truth: T) => T): (height: Height) => Promise<T> {
@@ -120,7 +157,9 @@ const LIES: readonly Lie[] = [
   {
     name: "a changed signature of a certificate",
     expected: { code: "audit_certificate", height: 2n, reason: "certificate_signature" },
-    tell: (source) => ({ height: at(2n, source.height, (truth) => truth && { ...truth, certificate: flipped(truth.certificate, -1) }) }),
+    tell: (source) => ({
+      height: at(2n, source.height, (truth) => truth && { ...truth, certificate: flipped(truth.certificate, -1) }),
+    }),
   },
   {
     name: "the certificate of another height",
@@ -128,7 +167,9 @@ const LIES: readonly Lie[] = [
     tell: (source) => ({
       height: async (height) => {
         const truth = present(await source.height(height), "height");
-        return height === 2n ? { ...truth, certificate: present(await source.height(heightOf(1n)), "height").certificate } : truth;
+        return height === 2n
+          ? { ...truth, certificate: present(await source.height(heightOf(1n)), "height").certificate }
+          : truth;
       },
     }),
   },
@@ -136,7 +177,20 @@ const LIES: readonly Lie[] = [
     name: "a certificate without the power it takes",
     expected: { code: "audit_certificate", height: 1n, reason: "certificate_power" },
     tell: (source, net) => ({
-      height: at(1n, source.height, (truth) => truth && { ...truth, certificate: encodeCertificate(certificateOf(setOf([3n, 1n]), [1], { height: heightOf(1n), blockHash: present(net.ledger.block(heightOf(1n)), "block").hash })) }),
+      height: at(
+        1n,
+        source.height,
+        (truth) =>
+          truth && {
+            ...truth,
+            certificate: encodeCertificate(
+              certificateOf(setOf([3n, 1n]), [1], {
+                height: heightOf(1n),
+                blockHash: present(net.ledger.block(heightOf(1n)), "block").hash,
+              }),
+            ),
+          },
+      ),
     }),
   },
   {
@@ -153,18 +207,25 @@ const LIES: readonly Lie[] = [
     name: "a record that was never written",
     expected: { code: "audit_records", height: 7n, field: "events/0[2]", reason: "root_mismatch" },
     tell: (source) => ({
-      records: async (...question) => (await source.records(...question)).map((record) => (record.index === 2n ? { ...record, bytes: flipped(record.bytes, -1) } : record)),
+      records: async (...question) =>
+        (await source.records(...question)).map((record) =>
+          record.index === 2n ? { ...record, bytes: flipped(record.bytes, -1) } : record,
+        ),
     }),
   },
   {
     name: "records of which one is left out",
     expected: { code: "audit_records", height: 7n, field: "events/0[1]" },
-    tell: (source) => ({ records: async (...question) => (await source.records(...question)).filter(({ index }) => index !== 1n) }),
+    tell: (source) => ({
+      records: async (...question) => (await source.records(...question)).filter(({ index }) => index !== 1n),
+    }),
   },
   {
     name: "a path of an old header that leads elsewhere",
     expected: { code: "audit_history", height: 2n },
-    tell: (source) => ({ history: async (of, head) => (of === 2n ? [hashAt(1), hashAt(2), hashAt(3)] : source.history(of, head)) }),
+    tell: (source) => ({
+      history: async (of, head) => (of === 2n ? [hashAt(1), hashAt(2), hashAt(3)] : source.history(of, head)),
+    }),
   },
   {
     name: "a source that fails",
@@ -181,7 +242,8 @@ const LIES: readonly Lie[] = [
 t.test("each lie is named with its height", async (t) => {
   const net = await openChain(t);
   const honest = ledgerSource(net.ledger, "memory");
-  for (const { name, expected, tell } of LIES) t.match(await run(net, { ...honest, ...tell(honest, net) }), { ok: false, error: expected }, name);
+  for (const { name, expected, tell } of LIES)
+    t.match(await run(net, { ...honest, ...tell(honest, net) }), { ok: false, error: expected }, name);
 });
 
 /** A block that the validators really signed, and that is wrong all the same. */
@@ -209,7 +271,11 @@ t.test("a block that every validator signed is found out when executing it gives
     [{ timeMs: net.network.genesisTimeMs }, { code: "audit_header", field: "header.timeMs" }],
   ];
   for (const [change, expected] of changes) {
-    t.match(await run(net, await certifyWrong(net, change)), { ok: false, error: { height: 2n, ...expected } }, Object.keys(change).join());
+    t.match(
+      await run(net, await certifyWrong(net, change)),
+      { ok: false, error: { height: 2n, ...expected } },
+      Object.keys(change).join(),
+    );
   }
 });
 
@@ -231,7 +297,10 @@ t.test("a changed byte in any stored row is found, but for rows that only say wh
     const isCounted = prefix === KEYSPACE.stateRoot || toHex(key) === toHex(metadataKey("head"));
     for (const place of isCounted ? [value.length >> 1] : [value.length >> 1, value.length - 1]) {
       const store = openMemoryStore();
-      await store.write([...rows.map((row) => ({ kind: "put", ...row }) as const), { kind: "put", key, value: flipped(value, place) }], { sync: true });
+      await store.write(
+        [...rows.map((row) => ({ kind: "put", ...row }) as const), { kind: "put", key, value: flipped(value, place) }],
+        { sync: true },
+      );
       if (!(await isFaulty(net, store))) unnoticed.add(`${toHex(key)} at ${place} of ${value.length}`);
     }
   }
@@ -239,7 +308,10 @@ t.test("a changed byte in any stored row is found, but for rows that only say wh
   // The node over a whole partition is in no proof until the partition grows; its hash is in the partition's state row.
   const isWholePartition = (name: string): boolean => name.startsWith(KEYSPACE.recordNode.toString(16));
   t.ok([...unnoticed].filter(isWholePartition).length <= 4);
-  t.strictSame([...unnoticed].filter((name) => !isWholePartition(name)), []);
+  t.strictSame(
+    [...unnoticed].filter((name) => !isWholePartition(name)),
+    [],
+  );
 });
 
 async function rowsOf(store: Store): Promise<{ readonly key: Uint8Array; readonly value: Uint8Array }[]> {

@@ -97,7 +97,16 @@ class Audit {
   readonly #replica: Ledger;
   readonly #signal: AbortSignal;
   readonly #onProgress: NonNullable<AuditOptions["onProgress"]>;
-  readonly #counts: Counts = { headers: 0, certificates: 0, signatures: 0, transactions: 0, results: 0, stateRows: 0, records: 0, historyProofs: 0 };
+  readonly #counts: Counts = {
+    headers: 0,
+    certificates: 0,
+    signatures: 0,
+    transactions: 0,
+    results: 0,
+    stateRows: 0,
+    records: 0,
+    historyProofs: 0,
+  };
 
   constructor(options: AuditOptions, replica: Ledger) {
     this.#source = options.source;
@@ -147,7 +156,8 @@ class Audit {
     const certificate = parseCertificate(bytes);
     if (!certificate.ok) throw new Fault({ code: "audit_certificate", height, reason: certificate.error.code });
     const checked = await this.#replica.checkCertificate(block, certificate.value);
-    if (!checked.ok) throw new Fault({ code: "audit_certificate", height, reason: checked.error.code, ...fieldOf(checked.error) });
+    if (!checked.ok)
+      throw new Fault({ code: "audit_certificate", height, reason: checked.error.code, ...fieldOf(checked.error) });
     this.#counts.certificates += 1;
     this.#counts.signatures += certificate.value.signatures.length;
     return certificate.value;
@@ -156,12 +166,19 @@ class Audit {
   /** Everything that the header commits to, by execution. */
   async #auditBlock(height: Height, block: Block): Promise<void> {
     const set = present(this.#replica.validators(height), "validators of the next height");
-    if (findValidator(set, block.header.proposer) === undefined) throw new Fault({ code: "audit_proposer", height, field: "header.proposer" });
+    if (findValidator(set, block.header.proposer) === undefined)
+      throw new Fault({ code: "audit_proposer", height, field: "header.proposer" });
     const judged = await this.#replica.judge(block);
     if (judged.ok) return;
     const { code, field, transactionIndex } = judged.error;
-    if (transactionIndex === undefined) throw new Fault({ code: "audit_header", height, reason: code, ...(field === undefined ? {} : { field }) });
-    throw new Fault({ code: "audit_transaction", height, reason: code, field: `transactions[${transactionIndex}]${field === undefined ? "" : `.${field}`}` });
+    if (transactionIndex === undefined)
+      throw new Fault({ code: "audit_header", height, reason: code, ...(field === undefined ? {} : { field }) });
+    throw new Fault({
+      code: "audit_transaction",
+      height,
+      reason: code,
+      field: `transactions[${transactionIndex}]${field === undefined ? "" : `.${field}`}`,
+    });
   }
 
   /** What a data directory keeps beside the blocks, each found by its own key. */
@@ -169,19 +186,23 @@ class Audit {
     const { indexes } = this.#source;
     if (indexes === undefined) return;
     const header = this.#read(height, () => indexes.header(height));
-    if (header === undefined || !bytesEqual(header, encodeHeader(block.header))) throw new Fault({ code: "audit_header", height, field: "header" });
+    if (header === undefined || !bytesEqual(header, encodeHeader(block.header)))
+      throw new Fault({ code: "audit_header", height, field: "header" });
     const stored = this.#read(height, () => indexes.results(height));
     const wrong = results.findIndex((result, index) => !sameResult(stored?.[index], result));
-    if (wrong >= 0 || stored?.length !== results.length) throw new Fault({ code: "audit_results", height, field: `results[${Math.max(wrong, 0)}]` });
+    if (wrong >= 0 || stored?.length !== results.length)
+      throw new Fault({ code: "audit_results", height, field: `results[${Math.max(wrong, 0)}]` });
     const validators = this.#read(height, () => indexes.validators(height));
     const expected = encodeMembers(present(this.#replica.validators(nextHeight(height)), "validators of the next height"));
     if (validators === undefined || !bytesEqual(validators, expected)) throw new Fault({ code: "audit_validators", height });
     for (const [index, { id }] of block.transactions.entries()) {
       const found = this.#read(height, () => indexes.find(id));
-      if (found?.height !== height || found.index !== index) throw new Fault({ code: "audit_index", height, field: `transactions[${index}]`, reason: toHex(id) });
+      if (found?.height !== height || found.index !== index)
+        throw new Fault({ code: "audit_index", height, field: `transactions[${index}]`, reason: toHex(id) });
     }
     const stateRoot = this.#read(height, () => indexes.stateRoot(height));
-    if (stateRoot !== undefined && !bytesEqual(stateRoot, block.header.stateRoot)) throw new Fault({ code: "audit_state", height, field: "stateRoot" });
+    if (stateRoot !== undefined && !bytesEqual(stateRoot, block.header.stateRoot))
+      throw new Fault({ code: "audit_state", height, field: "stateRoot" });
   }
 
   /** What a data directory keeps of states, newest first: pages that no proof of the newest state goes through as well. */
@@ -212,7 +233,8 @@ class Audit {
       this.#counts.stateRows += page.value.rows.length;
       const next: Uint8Array | undefined = page.value.continueFrom;
       // A page that shows nothing and promises more would go on for ever.
-      if (next !== undefined && compareBytes(next, at) <= 0) throw new Fault({ code: "audit_state", height, field: `from ${toHex(at)}`, reason: "no progress" });
+      if (next !== undefined && compareBytes(next, at) <= 0)
+        throw new Fault({ code: "audit_state", height, field: `from ${toHex(at)}`, reason: "no progress" });
       from = next;
     }
   }
@@ -221,16 +243,21 @@ class Audit {
   async #auditRecords(height: Height): Promise<void> {
     for (const { key, value } of this.#replica.stateEntries(height, partitionRange())) {
       const name = parseStateKey(key);
-      if (name?.kind !== "partition") throw new CodedError("audit_replica", { message: "a partition row under another key", key: toHex(key) });
+      if (name?.kind !== "partition")
+        throw new CodedError("audit_replica", { message: "a partition row under another key", key: toHex(key) });
       const { frontier } = ownRow(parsePartitionHead(value), "partition");
       await this.#auditPartition(height, name, { size: frontier.size, root: frontierRoot(LOG_HASHER, frontier) });
     }
   }
 
-  async #auditPartition(height: Height, name: { readonly stream: string; readonly partition: number }, head: { readonly size: bigint; readonly root: Hash }): Promise<void> {
+  async #auditPartition(
+    height: Height,
+    name: { readonly stream: string; readonly partition: number },
+    head: { readonly size: bigint; readonly root: Hash },
+  ): Promise<void> {
     const { stream, partition } = name;
     const place = `${stream}/${partition}`;
-    for (let from = 0n; from < head.size; ) {
+    for (let from = 0n; from < head.size;) {
       this.#signal.throwIfAborted();
       const start = from;
       const records = await this.#ask(height, () => this.#source.records(height, stream, partition, start, RECORDS_PAGE));
@@ -257,7 +284,13 @@ class Audit {
       const of = heightOf(height);
       const siblings = await this.#ask(of, () => this.#source.history(of, head));
       const hash = present(this.#replica.block(of), "block of the replica").hash;
-      const proven = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(hash), index: height - 1n, size, siblings: siblings ?? [], root });
+      const proven = verifyInclusion(LOG_HASHER, {
+        leafHash: LOG_HASHER.leaf(hash),
+        index: height - 1n,
+        size,
+        siblings: siblings ?? [],
+        root,
+      });
       if (!proven.ok) throw new Fault({ code: "audit_history", height: of, field: "historyRoot", reason: proven.error.code });
       this.#counts.historyProofs += 1;
       if (this.#source.indexes !== undefined) await this.#auditHistoryAhead(of, head);
@@ -268,7 +301,9 @@ class Audit {
   async #auditHistoryAhead(of: Height, head: Height): Promise<void> {
     const siblings = await this.#ask(of, () => this.#source.history(of, nextHeight(head)));
     const expected = this.#replica.proveHistory(of, nextHeight(head));
-    const isSame = siblings?.length === expected.length && siblings.every((sibling, index) => bytesEqual(sibling, present(expected[index], "sibling")));
+    const isSame =
+      siblings?.length === expected.length &&
+      siblings.every((sibling, index) => bytesEqual(sibling, present(expected[index], "sibling")));
     if (!isSame) throw new Fault({ code: "audit_history", height: of, field: "next historyRoot" });
   }
 
@@ -292,7 +327,12 @@ class Audit {
   #unreadable(height: Height, error: unknown): unknown {
     if (!(error instanceof CodedError) || this.#signal.aborted) return error;
     const { message } = error.detail;
-    return new Fault({ code: "audit_unreadable", height, reason: codeOf(error), ...(typeof message === "string" ? { field: message } : {}) });
+    return new Fault({
+      code: "audit_unreadable",
+      height,
+      reason: codeOf(error),
+      ...(typeof message === "string" ? { field: message } : {}),
+    });
   }
 }
 

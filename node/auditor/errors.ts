@@ -28,7 +28,7 @@ export const AUDIT_CODES = {
   audit_history: "an old header cannot be proven from the newest one",
   audit_state: "a row of the state cannot be proven against the root in the header",
   audit_records: "a record of a partition is missing, differs, or cannot be proven",
-  audit_head: "the source claims a head that it does not hold, or went backwards during the audit",
+  audit_replica: "the replica itself does not hold: a fault of this program, report it",
 } as const satisfies Record<string, string>;
 
 /** One of `AUDIT_CODES`. */

@@ -22,10 +22,14 @@ export function rpcSource(client: PyralogClient, signal: AbortSignal): AuditSour
         const { block, certificate } = await client.ask(chainBlock, { height }, { signal });
         return { block, certificate };
       }),
-    history: (of: Height, at: Height) => present(async () => (await client.ask(chainHistoryProof, { of, at }, { signal })).siblings),
-    state: (height, from, limit) => present(async () => (await client.ask(stateProve, { from, limit, height, anchor: false }, { signal })).proof),
+    history: (of: Height, at: Height) =>
+      present(async () => (await client.ask(chainHistoryProof, { of, at }, { signal })).siblings),
+    state: (height, from, limit) =>
+      present(async () => (await client.ask(stateProve, { from, limit, height, anchor: false }, { signal })).proof),
     records: async (height, stream, partition, from, count) => {
-      const answer = await present(() => client.ask(streamRecords, { stream, partition, from, limit: count, height, anchor: false }, { signal }));
+      const answer = await present(() =>
+        client.ask(streamRecords, { stream, partition, from, limit: count, height, anchor: false }, { signal }),
+      );
       return (answer?.records ?? []).map(({ index, record, siblings }) => ({ index, bytes: record, siblings }));
     },
   };

@@ -14,21 +14,31 @@ import type { Hash } from "../../crypto/hash/hash.ts";
 export type EncodedHeight = { readonly block: Uint8Array; readonly certificate: Uint8Array };
 
 /** A record and its path to the root of its partition. */
-export type EncodedRecord = { readonly index: bigint; readonly bytes: Uint8Array; readonly siblings: readonly Hash[] | undefined };
+export type EncodedRecord = {
+  readonly index: bigint;
+  readonly bytes: Uint8Array;
+  readonly siblings: readonly Hash[] | undefined;
+};
 
 /** What an audit asks. Absence is `undefined`; a source that fails throws `CodedError`. */
 export interface AuditSource {
   /** For people: a path or a URL. */
   readonly name: string;
   /** The newest final height. */
-  head(): Promise<Height>;
-  height(height: Height): Promise<EncodedHeight | undefined>;
+  readonly head: () => Promise<Height>;
+  readonly height: (height: Height) => Promise<EncodedHeight | undefined>;
   /** Siblings of header `of` under the history root in header `at`; with indexes, also in the header after the newest. */
-  history(of: Height, at: Height): Promise<readonly Hash[] | undefined>;
+  readonly history: (of: Height, at: Height) => Promise<readonly Hash[] | undefined>;
   /** A proof of a page of the state after `height`, from key `from` on. */
-  state(height: Height, from: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
+  readonly state: (height: Height, from: Uint8Array, limit: number) => Promise<Uint8Array | undefined>;
   /** Records of a partition, each proven against its head in the state after `height`. */
-  records(height: Height, stream: string, partition: number, from: bigint, count: number): Promise<readonly EncodedRecord[]>;
+  readonly records: (
+    height: Height,
+    stream: string,
+    partition: number,
+    from: bigint,
+    count: number,
+  ) => Promise<readonly EncodedRecord[]>;
   /** What only a data directory has. */
   readonly indexes?: {
     header(height: Height): Uint8Array | undefined;
@@ -55,7 +65,9 @@ export function ledgerSource(ledger: Ledger, name: string): AuditSource {
     history: async (of, at) => ledger.proveHistory(of, at),
     state: async (height, from, limit) => ledger.proveState(height, { from, limit }),
     records: async (height, stream, partition, from, count) =>
-      ledger.records(stream, partition, from, count).map(({ index, bytes }) => ({ index, bytes, siblings: ledger.proveRecord(height, stream, partition, index) })),
+      ledger
+        .records(stream, partition, from, count)
+        .map(({ index, bytes }) => ({ index, bytes, siblings: ledger.proveRecord(height, stream, partition, index) })),
     indexes: {
       header: (height) => ledger.headerBytes(height),
       results: (height) => ledger.results(height),

@@ -36,7 +36,10 @@ export function parseArguments(root: Command, argv: readonly string[]): ParsedAr
 }
 
 /** Walks down the verbs. Global options may stand before, between and after them. */
-function findCommand(root: Command, argv: readonly string[]): { readonly path: readonly Command[]; readonly rest: readonly string[] } {
+function findCommand(
+  root: Command,
+  argv: readonly string[],
+): { readonly path: readonly Command[]; readonly rest: readonly string[] } {
   const path = [root];
   const rest: string[] = [];
   let index = 0;
@@ -49,7 +52,8 @@ function findCommand(root: Command, argv: readonly string[]): { readonly path: r
     }
     const names = command.subcommands.map((each) => each.name);
     const found = command.subcommands.find((each) => each.name === token);
-    if (found === undefined) throw unknown("usage_unknown_verb", `${token} is not a verb of ${titleOf(path)}`, nearestName(token, names), token);
+    if (found === undefined)
+      throw unknown("usage_unknown_verb", `${token} is not a verb of ${titleOf(path)}`, nearestName(token, names), token);
     path.push(found);
     command = found;
   }
@@ -65,8 +69,16 @@ export function titleOf(path: readonly Command[]): string {
   return path.map((command) => command.name).join(" ");
 }
 
-function parseOptions(table: OptionTable, argv: readonly string[]): { readonly values: OptionValues; readonly positionals: readonly string[] } {
-  const options = Object.fromEntries(Object.entries(table).map(([name, spec]) => [name, { type: spec.kind === "flag" ? ("boolean" as const) : ("string" as const) }]));
+function parseOptions(
+  table: OptionTable,
+  argv: readonly string[],
+): { readonly values: OptionValues; readonly positionals: readonly string[] } {
+  const options = Object.fromEntries(
+    Object.entries(table).map(([name, spec]) => [
+      name,
+      { type: spec.kind === "flag" ? ("boolean" as const) : ("string" as const) },
+    ]),
+  );
   const { tokens } = parseArgs({ args: [...argv], options, strict: false, allowPositionals: true, tokens: true });
   const values = Object.create(null) as { [name: string]: true | string | readonly string[] };
   const positionals: string[] = [];
@@ -74,17 +86,29 @@ function parseOptions(table: OptionTable, argv: readonly string[]): { readonly v
     if (token.kind === "positional") positionals.push(token.value);
     if (token.kind !== "option") continue;
     const spec = Object.hasOwn(table, token.name) ? table[token.name] : undefined;
-    if (spec === undefined) throw unknown("usage_unknown_option", `there is no option ${token.rawName}`, nearestOption(token.name, table), token.rawName);
+    if (spec === undefined)
+      throw unknown(
+        "usage_unknown_option",
+        `there is no option ${token.rawName}`,
+        nearestOption(token.name, table),
+        token.rawName,
+      );
     const value = optionValue(token.rawName, spec.kind, token.value, token.inlineValue);
     const before = values[token.name];
     if (spec.kind === "texts") values[token.name] = [...((before as readonly string[] | undefined) ?? []), value as string];
-    else if (before !== undefined && spec.kind === "text") throw usageError("usage_option_repeated", `${token.rawName} is given twice`, { field: token.rawName });
+    else if (before !== undefined && spec.kind === "text")
+      throw usageError("usage_option_repeated", `${token.rawName} is given twice`, { field: token.rawName });
     else values[token.name] = value;
   }
   return { values, positionals };
 }
 
-function optionValue(name: string, kind: "flag" | "text" | "texts", value: string | undefined, inline: boolean | undefined): true | string {
+function optionValue(
+  name: string,
+  kind: "flag" | "text" | "texts",
+  value: string | undefined,
+  inline: boolean | undefined,
+): true | string {
   if (kind === "flag") {
     if (value !== undefined) throw usageError("usage_option_value", `${name} takes no value`, { field: name });
     return true;
@@ -103,7 +127,9 @@ function checkPositionals(command: Command, positionals: readonly string[]): voi
   if (missing !== undefined) throw usageError("usage_missing_argument", `${missing} is missing`, { field: missing });
   const open = wanted.at(-1)?.includes("...") === true;
   if (!open && positionals.length > wanted.length) {
-    throw usageError("usage_extra_argument", `${positionals[wanted.length]} is one argument too many`, { field: positionals[wanted.length] });
+    throw usageError("usage_extra_argument", `${positionals[wanted.length]} is one argument too many`, {
+      field: positionals[wanted.length],
+    });
   }
 }
 
@@ -112,7 +138,12 @@ function nearestOption(name: string, table: OptionTable): string | undefined {
   return nearest === undefined ? undefined : `--${nearest}`;
 }
 
-function unknown(code: "usage_unknown_verb" | "usage_unknown_option", message: string, nearest: string | undefined, field: string): CodedError {
+function unknown(
+  code: "usage_unknown_verb" | "usage_unknown_option",
+  message: string,
+  nearest: string | undefined,
+  field: string,
+): CodedError {
   if (nearest === undefined) return usageError(code, message, { field });
   return usageError(code, `${message}; did you mean ${nearest}?`, { field, nearest });
 }

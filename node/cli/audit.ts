@@ -22,8 +22,15 @@ export const AUDIT_COMMAND: Command = {
   summary: "execute the whole chain again and check everything against it",
   detail:
     "Audits the node that --node names or that runs in the home; when none runs, the home's data directory.\nChecks every header, certificate, transaction, result and root by doing it again from the network file on, then every\nrow of the newest state, every record, and old headers. Believes nothing of what it audits.",
-  options: { data: { kind: "flag", description: "audit the data directory of the home, whose node must be stopped" }, ...NODE_OPTIONS },
-  examples: ["pyralog audit", "pyralog audit --node http://127.0.0.1:26681 --network ./network.json --json", "pyralog audit --data --home ./testnet/validator-0"],
+  options: {
+    data: { kind: "flag", description: "audit the data directory of the home, whose node must be stopped" },
+    ...NODE_OPTIONS,
+  },
+  examples: [
+    "pyralog audit",
+    "pyralog audit --node http://127.0.0.1:26681 --network ./network.json --json",
+    "pyralog audit --data --home ./testnet/validator-0",
+  ],
   run: async (invocation) => {
     const { home } = invocation;
     const isRunning = (await home.runState()).kind === "running";
@@ -41,7 +48,7 @@ async function auditData(invocation: Invocation): Promise<Answer> {
   await using store = await openLevelStore({ path: home.storePath });
   // Opening reads enough to notice gross damage; that is a finding as well.
   const ledger = await Ledger.open({ store, network, executor: EXECUTOR });
-  return answerOf(invocation, ledgerSource(ledger, home.storePath));
+  return await answerOf(invocation, ledgerSource(ledger, home.storePath));
 }
 
 async function answerOf(invocation: Invocation, source: AuditSource): Promise<Answer> {
@@ -68,11 +75,27 @@ async function answerOf(invocation: Invocation, source: AuditSource): Promise<An
 function faultError(fault: AuditFault, source: string): CodedError {
   const { code, height, field, reason } = fault;
   const where = `height ${height}${field === undefined ? "" : `, ${field}`}`;
-  return new CodedError(code, { ...fault, field: field ?? `height ${height}`, message: `${source} does not hold at ${where}${reason === undefined ? "" : ` (${reason})`}: ${AUDIT_CODES[code]}` });
+  return new CodedError(code, {
+    ...fault,
+    field: field ?? `height ${height}`,
+    message: `${source} does not hold at ${where}${reason === undefined ? "" : ` (${reason})`}: ${AUDIT_CODES[code]}`,
+  });
 }
 
 function reportAnswer(report: AuditReport): Answer {
-  const { source, height, stateRoot, headers, certificates, signatures, transactions, results, stateRows, records, historyProofs } = report;
+  const {
+    source,
+    height,
+    stateRoot,
+    headers,
+    certificates,
+    signatures,
+    transactions,
+    results,
+    stateRows,
+    records,
+    historyProofs,
+  } = report;
   return {
     json: { valid: true, ...report },
     text: [

@@ -13,7 +13,11 @@ import { encodeJsonText, jsonOf } from "./value.ts";
 /** An address from its text. */
 export function requireAddress(text: string, field: string): Address {
   const parsed = parseAddress(text);
-  if (!parsed.ok) throw new CodedError(parsed.error.code, { field, message: `${text.slice(0, 80)} is not an address: ${ADDRESS_MESSAGES[parsed.error.code]}` });
+  if (!parsed.ok)
+    throw new CodedError(parsed.error.code, {
+      field,
+      message: `${text.slice(0, 80)} is not an address: ${ADDRESS_MESSAGES[parsed.error.code]}`,
+    });
   return parsed.value;
 }
 
@@ -40,7 +44,12 @@ const CALL_SCHEMA = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("tableCreate"), namespace: NAME, table: NAME }),
   z.strictObject({ kind: z.literal("tablePut"), namespace: NAME, table: NAME, key: BYTES, value: z.unknown() }),
   z.strictObject({ kind: z.literal("tableDelete"), namespace: NAME, table: NAME, key: BYTES }),
-  z.strictObject({ kind: z.literal("logAppend"), stream: NAME, partition: z.int().min(0), records: z.array(BYTES).min(1).max(1024) }),
+  z.strictObject({
+    kind: z.literal("logAppend"),
+    stream: NAME,
+    partition: z.int().min(0),
+    records: z.array(BYTES).min(1).max(1024),
+  }),
   z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: z.string().regex(/^\d{1,20}$/) }),
 ]);
 
@@ -74,7 +83,11 @@ function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
     case "tableCreate":
       return call;
     case "tablePut":
-      return { ...call, key: given(call.key, `${field}.key`), value: encodeJsonText(JSON.stringify(call.value), `${field}.value`) };
+      return {
+        ...call,
+        key: given(call.key, `${field}.key`),
+        value: encodeJsonText(JSON.stringify(call.value), `${field}.value`),
+      };
     case "tableDelete":
       return { ...call, key: given(call.key, `${field}.key`) };
     case "logAppend":
@@ -99,7 +112,13 @@ export function callJson(call: Call): Json {
     case "tableCreate":
       return { kind: call.kind, namespace: call.namespace, table: call.table };
     case "tablePut":
-      return { kind: call.kind, namespace: call.namespace, table: call.table, key: bytesJson(call.key), value: rowValueJson(call.value) };
+      return {
+        kind: call.kind,
+        namespace: call.namespace,
+        table: call.table,
+        key: bytesJson(call.key),
+        value: rowValueJson(call.value),
+      };
     case "tableDelete":
       return { kind: call.kind, namespace: call.namespace, table: call.table, key: bytesJson(call.key) };
     case "logAppend":

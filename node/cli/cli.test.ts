@@ -25,7 +25,10 @@ function run(argv: readonly string[], environment: Readonly<Record<string, strin
   });
 }
 
-async function json(argv: readonly string[], environment: Readonly<Record<string, string>> = {}): Promise<{ readonly code: number; readonly value: Record<string, unknown> }> {
+async function json(
+  argv: readonly string[],
+  environment: Readonly<Record<string, string>> = {},
+): Promise<{ readonly code: number; readonly value: Record<string, unknown> }> {
   const { code, stdout } = await run([...argv, "--json"], environment);
   return { code, value: JSON.parse(stdout) as Record<string, unknown> };
 }
@@ -51,7 +54,14 @@ t.test("every verb has a summary, examples that parse, and described options", a
       const [line] = example.split(/ [>|&] | && /) as [string];
       const words = line.replace(/^([A-Z_]+=\S+ )*/, "").match(/'[^']*'|"[^"]*"|\S+/g) ?? [];
       t.equal(words[0], "pyralog", example);
-      t.doesNotThrow(() => parseArguments(ROOT, words.slice(1).map((word) => word.replaceAll(/^['"]|['"]$/g, ""))), example);
+      t.doesNotThrow(
+        () =>
+          parseArguments(
+            ROOT,
+            words.slice(1).map((word) => word.replaceAll(/^['"]|['"]$/g, "")),
+          ),
+        example,
+      );
     }
     for (const spec of Object.values(command.options ?? {})) t.ok(spec.description.length > 5);
     t.match(helpText(path), /Examples:/);
@@ -78,14 +88,21 @@ t.test("wrong usage exits with 2 and names the nearest right one", async (t) => 
   ] as const;
   for (const [argv, code, nearest] of cases) {
     const { code: exit, value } = await json(argv);
-    t.match({ exit, ...(value["error"] as object) }, { exit: 2, code, ...(nearest === undefined ? {} : { nearest }) }, argv.join(" "));
+    t.match(
+      { exit, ...(value["error"] as object) },
+      { exit: 2, code, ...(nearest === undefined ? {} : { nearest }) },
+      argv.join(" "),
+    );
   }
   t.match(await run(["confg"]), { code: 2, stdout: "", stderr: /did you mean config\?/ });
 });
 
 t.test("a refusal exits with 1, and says its code on standard error or as JSON", async (t) => {
   const home = await temporary(t);
-  t.match(await json(["keys", "list", "--home", join(home, "none")]), { code: 1, value: { error: { code: "home_missing", message: /pyralog init/ } } });
+  t.match(await json(["keys", "list", "--home", join(home, "none")]), {
+    code: 1,
+    value: { error: { code: "home_missing", message: /pyralog init/ } },
+  });
   t.match(await run(["keys", "list", "--home", join(home, "none")]), { code: 1, stdout: "", stderr: /^home_missing: / });
   t.match(await json(["init", "--home", home]), { code: 1, value: { error: { code: "passphrase_missing" } } });
   t.match(await json(["network", "show", "--home", home]), { code: 1, value: { error: { code: "network_missing" } } });
@@ -103,10 +120,39 @@ t.test("init makes a home, keys live in it, and a second init changes nothing", 
   t.match(await json(["keys", "show", "alice", "--home", home]), { code: 0, value: alice.value });
   const file = join(home, "node.pub");
   await writeFile(file, (await run(["keys", "export-public", "node", "--home", home])).stdout);
-  const board = await json(["keys", "multisig", "new", "board", "--threshold", "2", "--key", "alice", "--key", file, "--home", home]);
+  const board = await json([
+    "keys",
+    "multisig",
+    "new",
+    "board",
+    "--threshold",
+    "2",
+    "--key",
+    "alice",
+    "--key",
+    file,
+    "--home",
+    home,
+  ]);
   t.match(board, { code: 0, value: { threshold: 2, address: /^pyra1/ } });
-  t.match(await json(["keys", "list", "--home", home]), { code: 0, value: { keys: [{ name: "alice" }, { name: "node" }], policies: [{ name: "board" }] } });
-  const repeated = await json(["keys", "multisig", "new", "other", "--threshold", "1", "--key", "alice", "--key", "alice", "--home", home]);
+  t.match(await json(["keys", "list", "--home", home]), {
+    code: 0,
+    value: { keys: [{ name: "alice" }, { name: "node" }], policies: [{ name: "board" }] },
+  });
+  const repeated = await json([
+    "keys",
+    "multisig",
+    "new",
+    "other",
+    "--threshold",
+    "1",
+    "--key",
+    "alice",
+    "--key",
+    "alice",
+    "--home",
+    home,
+  ]);
   t.match(repeated, { code: 1, value: { error: { code: "policy_key_repeated", field: "--key" } } });
 });
 
@@ -118,7 +164,10 @@ t.test("the configuration is checked, shown and documented", async (t) => {
   const home = await temporary(t);
   const file = join(home, "config.toml");
   await writeFile(file, "[rpc]\nprot = 1\n");
-  t.match(await json(["config", "check", file]), { code: 1, value: { error: { code: "config_unknown_key", field: "rpc.prot", nearest: "rpc.port" } } });
+  t.match(await json(["config", "check", file]), {
+    code: 1,
+    value: { error: { code: "config_unknown_key", field: "rpc.prot", nearest: "rpc.port" } },
+  });
   await writeFile(file, (await run(["config", "default"])).stdout);
   t.match(await json(["config", "check", file]), { code: 0, value: { valid: true } });
   t.match(await json(["config", "show", "--home", home], { PYRALOG_RPC_PORT: "77" }), { code: 0, value: { rpc: { port: 77 } } });

@@ -18,7 +18,15 @@ export type OptionSpec = {
 export type OptionTable = { readonly [name: string]: OptionSpec };
 
 /** Anything that goes to standard output under `--json`: bigints become decimal strings, bytes become hex. */
-export type Json = null | boolean | number | string | bigint | Uint8Array | readonly Json[] | { readonly [key: string]: Json | undefined };
+export type Json =
+  | null
+  | boolean
+  | number
+  | string
+  | bigint
+  | Uint8Array
+  | readonly Json[]
+  | { readonly [key: string]: Json | undefined };
 
 /** What a verb found, for programs and for people. */
 export type Answer = { readonly json: Json; readonly text: string };
@@ -42,18 +50,34 @@ export type Command = {
 
 /** Options that every verb has. */
 export const GLOBAL_OPTIONS: OptionTable = {
-  home: { kind: "text", value: "DIR", description: "directory of keys, configuration and data (default: $PYRALOG_HOME, else ~/.pyralog)" },
+  home: {
+    kind: "text",
+    value: "DIR",
+    description: "directory of keys, configuration and data (default: $PYRALOG_HOME, else ~/.pyralog)",
+  },
   json: { kind: "flag", description: "print one JSON value on standard output" },
   help: { kind: "flag", description: "show this help" },
 };
 
 /** Options of verbs that talk to a node. */
 export const NODE_OPTIONS: OptionTable = {
-  node: { kind: "text", value: "URL", description: "node to ask (default: the one running in the home, else http://127.0.0.1:26680)" },
-  network: { kind: "text", value: "FILE", description: "network file to verify answers against (default: the home's network.json)" },
+  node: {
+    kind: "text",
+    value: "URL",
+    description: "node to ask (default: the one running in the home, else http://127.0.0.1:26680)",
+  },
+  network: {
+    kind: "text",
+    value: "FILE",
+    description: "network file to verify answers against (default: the home's network.json)",
+  },
 };
 
 /** Options of verbs that open a sealed key. */
 export const PASSPHRASE_OPTIONS: OptionTable = {
-  "passphrase-file": { kind: "text", value: "FILE", description: "file with the passphrase (default: $PYRALOG_PASSPHRASE, keys.passphraseFile, or asked)" },
+  "passphrase-file": {
+    kind: "text",
+    value: "FILE",
+    description: "file with the passphrase (default: $PYRALOG_PASSPHRASE, keys.passphraseFile, or asked)",
+  },
 };

@@ -41,7 +41,15 @@ export const CONFIG_COMMAND: Command = {
       summary: "every key, its default, its bounds and its environment variable",
       examples: ["pyralog config reference > CONFIG.md"],
       run: async () => ({
-        json: KEYS.map(({ section, key, kind, defaultValue, allowed, environment, description }) => ({ section, key, kind, default: defaultValue as string, allowed, environment, description })),
+        json: KEYS.map(({ section, key, kind, defaultValue, allowed, environment, description }) => ({
+          section,
+          key,
+          kind,
+          default: defaultValue as string,
+          allowed,
+          environment,
+          description,
+        })),
         text: configReference().trimEnd(),
       }),
     },

@@ -8,19 +8,36 @@
  */
 
 import { z } from "zod";
-import { assembleTransaction, encodeTransactionBody, parseTransactionBody, type Transaction, type TransactionBody, transactionId } from "../../chain/block/transaction.ts";
+import {
+  assembleTransaction,
+  encodeTransactionBody,
+  parseTransactionBody,
+  type Transaction,
+  type TransactionBody,
+  transactionId,
+} from "../../chain/block/transaction.ts";
 import { bytesEqual, parseHex, parseUtf8, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { addressOfKey, addressOfPolicy } from "../../crypto/identity/address.ts";
 import { gatherAuthorisation, type MultisigPolicy } from "../../crypto/identity/authorisation.ts";
-import { encodePublicKey, type KeyPair, parsePublicKey, type PublicKey, publicKeysEqual, verifySignature } from "../../crypto/sign/key.ts";
+import {
+  encodePublicKey,
+  type KeyPair,
+  parsePublicKey,
+  type PublicKey,
+  publicKeysEqual,
+  verifySignature,
+} from "../../crypto/sign/key.ts";
 
 /** A body is at most 1 MiB, sixteen hybrid signatures 90 KB; in hex twice that. */
 export const DRAFT_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 
 /** A body, and the signatures that it has so far; all of them valid, no key twice. */
-export type Draft = { readonly body: TransactionBody; readonly signatures: readonly { readonly key: PublicKey; readonly signature: Uint8Array }[] };
+export type Draft = {
+  readonly body: TransactionBody;
+  readonly signatures: readonly { readonly key: PublicKey; readonly signature: Uint8Array }[];
+};
 
 /** Why bytes are not a draft: `draft_syntax` no such document, `draft_signature` a signature that is not valid, or a code of the body. */
 export type DraftError = { readonly code: string; readonly field: string };
@@ -32,7 +49,10 @@ const DRAFT_SCHEMA = z.strictObject({
 
 /** The text of a draft. */
 export function encodeDraft(draft: Draft): string {
-  const signatures = draft.signatures.map(({ key, signature }) => ({ key: toHex(encodePublicKey(key)), signature: toHex(signature) }));
+  const signatures = draft.signatures.map(({ key, signature }) => ({
+    key: toHex(encodePublicKey(key)),
+    signature: toHex(signature),
+  }));
   return `${JSON.stringify({ body: toHex(encodeTransactionBody(draft.body)), signatures }, undefined, 2)}\n`;
 }
 
@@ -52,7 +72,8 @@ export function parseDraft(bytes: Uint8Array): Result<Draft, DraftError> {
     const keyBytes = parseHex(each.key);
     const key = keyBytes.ok ? parsePublicKey(keyBytes.value) : keyBytes;
     const signature = parseHex(each.signature);
-    if (!key.ok || !signature.ok || !verifySignature(key.value, id, signature.value)) return fail({ code: "draft_signature", field });
+    if (!key.ok || !signature.ok || !verifySignature(key.value, id, signature.value))
+      return fail({ code: "draft_signature", field });
     if (signatures.some((other) => publicKeysEqual(other.key, key.value))) return fail({ code: "draft_signature", field });
     signatures.push({ key: key.value, signature: signature.value });
   }
@@ -72,7 +93,8 @@ export function combineDrafts(drafts: readonly [Draft, ...Draft[]]): Draft {
   const bodyBytes = encodeTransactionBody(first.body);
   const signatures = [...first.signatures];
   for (const other of others) {
-    if (!bytesEqual(encodeTransactionBody(other.body), bodyBytes)) throw new CodedError("draft_mismatch", { field: "body", message: "the drafts are of different transactions" });
+    if (!bytesEqual(encodeTransactionBody(other.body), bodyBytes))
+      throw new CodedError("draft_mismatch", { field: "body", message: "the drafts are of different transactions" });
     for (const each of other.signatures) if (!signatures.some(({ key }) => publicKeysEqual(key, each.key))) signatures.push(each);
   }
   return { body: first.body, signatures };
@@ -90,11 +112,18 @@ export function completeDraft(draft: Draft, policies: readonly MultisigPolicy[])
   if (own !== undefined) return assembleTransaction(body, { kind: "single", ...own });
   const policy = policies.find((each) => bytesEqual(addressOfPolicy(each), body.sender));
   if (policy === undefined) {
-    throw new CodedError("draft_unsigned", { field: "sender", message: "no signature is the sender's, and no policy of the home has the sender's address" });
+    throw new CodedError("draft_unsigned", {
+      field: "sender",
+      message: "no signature is the sender's, and no policy of the home has the sender's address",
+    });
   }
   const holders = signatures.filter(({ key }) => policy.keys.some((holder) => publicKeysEqual(holder, key)));
   const gathered = gatherAuthorisation(policy, transactionId(encodeTransactionBody(body)), holders);
-  if (!gathered.ok) throw new CodedError(gathered.error.code, { field: "signatures", message: `${holders.length} of ${policy.threshold} signatures` });
+  if (!gathered.ok)
+    throw new CodedError(gathered.error.code, {
+      field: "signatures",
+      message: `${holders.length} of ${policy.threshold} signatures`,
+    });
   return assembleTransaction(body, gathered.value);
 }
 

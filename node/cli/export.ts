@@ -18,8 +18,15 @@ import { type Invocation, parseNumber } from "./invocation.ts";
 import { jsonText } from "./json.ts";
 
 const OUT_OPTION: OptionTable = { out: { kind: "text", value: "FILE", description: "file to write" } };
-const HEIGHT_OPTION: OptionTable = { height: { kind: "text", value: "H", description: "of the state after this height (default: the newest)" } };
-const PROOF_OPTIONS: OptionTable = { ...OUT_OPTION, hex: { kind: "flag", description: "keys are given in hex" }, ...HEIGHT_OPTION, ...NODE_OPTIONS };
+const HEIGHT_OPTION: OptionTable = {
+  height: { kind: "text", value: "H", description: "of the state after this height (default: the newest)" },
+};
+const PROOF_OPTIONS: OptionTable = {
+  ...OUT_OPTION,
+  hex: { kind: "flag", description: "keys are given in hex" },
+  ...HEIGHT_OPTION,
+  ...NODE_OPTIONS,
+};
 
 const ROWS_PER_PAGE = 100;
 const INDEX_MAX = (1n << 63n) - 1n;
@@ -28,7 +35,11 @@ const INDEX_MAX = (1n << 63n) - 1n;
 export const EXPORT_COMMAND: Command = {
   name: "export",
   summary: "write verified blocks, state or proofs to files",
-  examples: ["pyralog export proof row shop orders o-1 --out row.proof", "pyralog export state --out state.jsonl", "pyralog export blocks --out blocks.jsonl"],
+  examples: [
+    "pyralog export proof row shop orders o-1 --out row.proof",
+    "pyralog export state --out state.jsonl",
+    "pyralog export blocks --out blocks.jsonl",
+  ],
   subcommands: [
     {
       name: "blocks",
@@ -62,14 +73,23 @@ export const EXPORT_COMMAND: Command = {
           examples: ["pyralog export proof row shop orders o-1 --out row.proof"],
           run: async (invocation) => {
             const key = bytesOf(invocation.positional(2), invocation.flag("hex"), "KEY");
-            return writeProof(invocation, await (await openClient(invocation)).exportRow(invocation.positional(0), invocation.positional(1), key, readOptions(invocation)));
+            return writeProof(
+              invocation,
+              await (
+                await openClient(invocation)
+              ).exportRow(invocation.positional(0), invocation.positional(1), key, readOptions(invocation)),
+            );
           },
         },
         {
           name: "range",
           summary: "all rows of a range of a table",
           positionals: ["NAMESPACE", "TABLE"],
-          options: { from: { kind: "text", value: "KEY", description: "first key" }, to: { kind: "text", value: "KEY", description: "end key" }, ...PROOF_OPTIONS },
+          options: {
+            from: { kind: "text", value: "KEY", description: "first key" },
+            to: { kind: "text", value: "KEY", description: "end key" },
+            ...PROOF_OPTIONS,
+          },
           examples: ["pyralog export proof range shop orders --out orders.proof"],
           run: async (invocation) => {
             const bound = (name: string): Uint8Array | undefined => {
@@ -77,7 +97,10 @@ export const EXPORT_COMMAND: Command = {
               return text === undefined ? undefined : bytesOf(text, invocation.flag("hex"), `--${name}`);
             };
             const options = { ...readOptions(invocation), from: bound("from"), to: bound("to") };
-            return writeProof(invocation, await (await openClient(invocation)).exportRange(invocation.positional(0), invocation.positional(1), options));
+            return writeProof(
+              invocation,
+              await (await openClient(invocation)).exportRange(invocation.positional(0), invocation.positional(1), options),
+            );
           },
         },
         {
@@ -99,7 +122,10 @@ export const EXPORT_COMMAND: Command = {
           examples: ["pyralog export proof transaction 5f0e... --out transaction.proof"],
           run: async (invocation) => {
             const client = await openClient(invocation);
-            return writeProof(invocation, await client.exportTransaction(requireId(invocation.positional(0), "ID"), { signal: invocation.signal }));
+            return writeProof(
+              invocation,
+              await client.exportTransaction(requireId(invocation.positional(0), "ID"), { signal: invocation.signal }),
+            );
           },
         },
         {
@@ -111,7 +137,12 @@ export const EXPORT_COMMAND: Command = {
           run: async (invocation) => {
             const partition = Number(parseNumber(invocation.positional(1), "PARTITION", { min: 0n, max: 65_535n }));
             const index = parseNumber(invocation.positional(2), "INDEX", { min: 0n, max: INDEX_MAX });
-            return writeProof(invocation, await (await openClient(invocation)).exportRecord(invocation.positional(0), partition, index, readOptions(invocation)));
+            return writeProof(
+              invocation,
+              await (
+                await openClient(invocation)
+              ).exportRecord(invocation.positional(0), partition, index, readOptions(invocation)),
+            );
           },
         },
       ],
@@ -122,7 +153,10 @@ export const EXPORT_COMMAND: Command = {
 async function writeProof(invocation: Invocation, proof: Uint8Array): Promise<Answer> {
   const path = invocation.requireText("out");
   await placeFile(path, proof, { mode: 0o644 });
-  return { json: { file: path, sizeBytes: proof.length }, text: `Wrote ${path} (${proof.length} bytes), checked as a stranger would\nSee: pyralog verify ${path}` };
+  return {
+    json: { file: path, sizeBytes: proof.length },
+    text: `Wrote ${path} (${proof.length} bytes), checked as a stranger would\nSee: pyralog verify ${path}`,
+  };
 }
 
 async function exportBlocks(invocation: Invocation): Promise<Answer> {
@@ -133,7 +167,8 @@ async function exportBlocks(invocation: Invocation): Promise<Answer> {
   const head = (await client.head({ signal })).value.height;
   const from = invocation.bigint("from", bounds) ?? 1n;
   const to = invocation.bigint("to", bounds) ?? head;
-  if (from > to || to > head) throw new CodedError("range_invalid", { field: "--to", message: `heights ${from} to ${to} are not within 1 to ${head}` });
+  if (from > to || to > head)
+    throw new CodedError("range_invalid", { field: "--to", message: `heights ${from} to ${to} are not within 1 to ${head}` });
   using progress = invocation.progress("Exporting");
   const lines = await writeLines(path, async (write) => {
     for (let height = from; height <= to; height += 1n) {
@@ -145,7 +180,10 @@ async function exportBlocks(invocation: Invocation): Promise<Answer> {
       progress.update(height - from + 1n, to - from + 1n);
     }
   });
-  return { json: { file: path, from, to, blocks: lines }, text: `Wrote ${lines} verified blocks, heights ${from} to ${to}, to ${path}` };
+  return {
+    json: { file: path, from, to, blocks: lines },
+    text: `Wrote ${lines} verified blocks, heights ${from} to ${to}, to ${path}`,
+  };
 }
 
 async function exportState(invocation: Invocation): Promise<Answer> {
@@ -163,17 +201,30 @@ async function exportState(invocation: Invocation): Promise<Answer> {
     }
   });
   const { height, stateRoot } = header;
-  return { json: { file: path, height, stateRoot, rows: lines }, text: `Wrote all ${lines} rows of the state at height ${height} (root ${toHex(stateRoot)}) to ${path}` };
+  return {
+    json: { file: path, height, stateRoot, rows: lines },
+    text: `Wrote all ${lines} rows of the state at height ${height} (root ${toHex(stateRoot)}) to ${path}`,
+  };
 }
 
 /** Every row of a verified state root, page by page, each page proven complete. */
-async function* stateRows(client: PyralogClient, height: Height, stateRoot: Hash, signal: AbortSignal): AsyncGenerator<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
+async function* stateRows(
+  client: PyralogClient,
+  height: Height,
+  stateRoot: Hash,
+  signal: AbortSignal,
+): AsyncGenerator<{ readonly key: Uint8Array; readonly value: Uint8Array }> {
   let from: Uint8Array | undefined = new Uint8Array(0);
   while (from !== undefined) {
     const at: Uint8Array = from;
     const { proof } = await client.ask(stateProve, { from: at, limit: ROWS_PER_PAGE, height, anchor: false }, { signal });
     const page = verifyRange(stateRoot, { from: at }, proof);
-    if (!page.ok) throw new UnprovenError({ code: page.error.code === "proof_root_mismatch" ? "root_mismatch" : "proof_malformed", field: "proof", height });
+    if (!page.ok)
+      throw new UnprovenError({
+        code: page.error.code === "proof_root_mismatch" ? "root_mismatch" : "proof_malformed",
+        field: "proof",
+        height,
+      });
     yield* page.value.rows;
     const next: Uint8Array | undefined = page.value.continueFrom;
     if (next !== undefined && compareBytes(next, at) <= 0) throw new UnprovenError({ code: "range_incomplete", height });

@@ -15,7 +15,10 @@ export const NEW_HOME_OPTIONS: OptionTable = {
   "key-type": { kind: "text", value: "TYPE", description: "node key: hybrid (default) or ed25519" },
   "p2p-port": { kind: "text", value: "PORT", description: "TCP port for peers, on 127.0.0.1 (default 26600)" },
   "rpc-port": { kind: "text", value: "PORT", description: "TCP port for JSON-RPC, on 127.0.0.1 (default 26680)" },
-  "generate-passphrase": { kind: "flag", description: "make a random passphrase and keep it in the home, for nodes that start unattended" },
+  "generate-passphrase": {
+    kind: "flag",
+    description: "make a random passphrase and keep it in the home, for nodes that start unattended",
+  },
   ...PASSPHRASE_OPTIONS,
 };
 
@@ -24,7 +27,11 @@ export const INIT_COMMAND: Command = {
   name: "init",
   summary: "make a home: a sealed node key and a configuration",
   options: NEW_HOME_OPTIONS,
-  examples: ["pyralog init", "pyralog init --home ./node1 --generate-passphrase", "PYRALOG_PASSPHRASE=... pyralog init --home ./node1 --rpc-port 26690 --json"],
+  examples: [
+    "pyralog init",
+    "pyralog init --home ./node1 --generate-passphrase",
+    "PYRALOG_PASSPHRASE=... pyralog init --home ./node1 --rpc-port 26690 --json",
+  ],
   run: async (invocation) => {
     const { home } = invocation;
     const { nodeKey } = await createHome(invocation, home);
@@ -48,7 +55,8 @@ export async function createHome(invocation: Invocation, home: Home, networkText
 /** A key type by its name. */
 export function parseKeyType(text: string, field: string): KeyType {
   const type = KEY_TYPES.find((each) => each === text);
-  if (type === undefined) throw usageError("usage_option_value", `${field} must be one of ${KEY_TYPES.join(", ")}, not ${text}`, { field });
+  if (type === undefined)
+    throw usageError("usage_option_value", `${field} must be one of ${KEY_TYPES.join(", ")}, not ${text}`, { field });
   return type;
 }
 

@@ -108,7 +108,8 @@ export class Invocation {
     const path = this.text("network");
     if (path === undefined) return this.home.network();
     const found = await readNetworkFile(path);
-    if (found === undefined) throw new CodedError("network_missing", { path, field: "--network", message: `${path} is not there` });
+    if (found === undefined)
+      throw new CodedError("network_missing", { path, field: "--network", message: `${path} is not there` });
     return found;
   }
 
@@ -155,7 +156,9 @@ export class Invocation {
 export function parseNumber(text: string, field: string, bounds: { readonly min: bigint; readonly max: bigint }): bigint {
   const value = /^-?\d{1,30}$/.test(text) ? BigInt(text) : undefined;
   if (value === undefined || value < bounds.min || value > bounds.max) {
-    throw usageError("usage_option_value", `${field} must be a whole number from ${bounds.min} to ${bounds.max}, not ${text}`, { field });
+    throw usageError("usage_option_value", `${field} must be a whole number from ${bounds.min} to ${bounds.max}, not ${text}`, {
+      field,
+    });
   }
   return value;
 }

@@ -5,5 +5,7 @@ import type { Json } from "./command.ts";
 
 /** One JSON text: bigints as decimal strings, bytes as hex. */
 export function jsonText(value: Json): string {
-  return JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? `${each}` : each instanceof Uint8Array ? toHex(each) : each));
+  return JSON.stringify(value, (_, each: unknown) =>
+    typeof each === "bigint" ? `${each}` : each instanceof Uint8Array ? toHex(each) : each,
+  );
 }

@@ -30,13 +30,20 @@ import type { Invocation } from "./invocation.ts";
 export const KEYS_COMMAND: Command = {
   name: "keys",
   summary: "make, list and export keys and multisig policies",
-  examples: ["pyralog keys new alice", "pyralog keys list --json", "pyralog keys multisig new board --threshold 2 --key alice --key bob --key carol"],
+  examples: [
+    "pyralog keys new alice",
+    "pyralog keys list --json",
+    "pyralog keys multisig new board --threshold 2 --key alice --key bob --key carol",
+  ],
   subcommands: [
     {
       name: "new",
       summary: "make a key and seal it in the home",
       positionals: ["NAME"],
-      options: { type: { kind: "text", value: "TYPE", description: "hybrid (default), ed25519 or ml-dsa-65" }, ...PASSPHRASE_OPTIONS },
+      options: {
+        type: { kind: "text", value: "TYPE", description: "hybrid (default), ed25519 or ml-dsa-65" },
+        ...PASSPHRASE_OPTIONS,
+      },
       examples: ["pyralog keys new alice", "pyralog keys new bob --type ed25519 --passphrase-file ./secret --json"],
       run: newKey,
     },
@@ -50,9 +57,16 @@ export const KEYS_COMMAND: Command = {
         const policies = await listPolicies(home);
         const rows = [
           ...keys.map((key) => [key.name, key.publicKey.type, formatAddress(key.address)]),
-          ...policies.map(({ name, policy, address }) => [name, `${policy.threshold} of ${policy.keys.length}`, formatAddress(address)]),
+          ...policies.map(({ name, policy, address }) => [
+            name,
+            `${policy.threshold} of ${policy.keys.length}`,
+            formatAddress(address),
+          ]),
         ];
-        return { json: { keys: keys.map(keyJson), policies: policies.map(policyJson) }, text: tableText(["name", "kind", "address"], rows) };
+        return {
+          json: { keys: keys.map(keyJson), policies: policies.map(policyJson) },
+          text: tableText(["name", "kind", "address"], rows),
+        };
       },
     },
     {
@@ -98,7 +112,8 @@ async function newKey(invocation: Invocation): Promise<Answer> {
   const { home } = invocation;
   const name = invocation.positional(0);
   const type = parseKeyType(invocation.text("type") ?? "hybrid", "--type");
-  if ((await home.keyNames(".policy")).includes(name)) throw new CodedError("key_exists", { field: "NAME", message: `there is a policy called ${name}` });
+  if ((await home.keyNames(".policy")).includes(name))
+    throw new CodedError("key_exists", { field: "NAME", message: `there is a policy called ${name}` });
   const passphrase = await invocation.passphrase(home, { confirm: (await home.keyNames(".key")).length === 0 });
   await home.create();
   const key = await createKey(home, { name, type, passphrase });
@@ -111,11 +126,17 @@ async function showKey(invocation: Invocation): Promise<Answer> {
   const policy = await readPolicy(home, name);
   if (policy !== undefined) {
     const keys = policy.policy.keys.map((key) => `  key      ${formatPublicKey(key)}`).join("\n");
-    return { json: policyJson(policy), text: `${name}: ${policy.policy.threshold} of ${policy.policy.keys.length}\n  address  ${formatAddress(policy.address)}\n${keys}` };
+    return {
+      json: policyJson(policy),
+      text: `${name}: ${policy.policy.threshold} of ${policy.policy.keys.length}\n  address  ${formatAddress(policy.address)}\n${keys}`,
+    };
   }
   const key = await readKey(home, name);
   const peer = name === NODE_KEY_NAME ? `\n  peer id  ${peerIdOf(key.publicKey)}` : "";
-  return { json: keyJson(key), text: `${name}: ${key.publicKey.type}\n  address  ${formatAddress(key.address)}${peer}\n  public   ${formatPublicKey(key.publicKey)}` };
+  return {
+    json: keyJson(key),
+    text: `${name}: ${key.publicKey.type}\n  address  ${formatAddress(key.address)}${peer}\n  public   ${formatPublicKey(key.publicKey)}`,
+  };
 }
 
 async function newPolicy(invocation: Invocation): Promise<Answer> {
@@ -126,10 +147,17 @@ async function newPolicy(invocation: Invocation): Promise<Answer> {
   const keys: PublicKey[] = [];
   for (const text of invocation.texts("key")) keys.push(await findPublicKey(home, text, "--key"));
   const policy = multisigPolicy(threshold, keys);
-  if (!policy.ok) throw new CodedError(policy.error.code, { field: policy.error.code === "policy_threshold" ? "--threshold" : "--key", message: POLICY_MESSAGES[policy.error.code] });
+  if (!policy.ok)
+    throw new CodedError(policy.error.code, {
+      field: policy.error.code === "policy_threshold" ? "--threshold" : "--key",
+      message: POLICY_MESSAGES[policy.error.code],
+    });
   await home.create();
   const created = await createPolicy(home, name, policy.value);
-  return { json: policyJson(created), text: `Made policy ${name} (${threshold} of ${keys.length})\n  address  ${formatAddress(created.address)}` };
+  return {
+    json: policyJson(created),
+    text: `Made policy ${name} (${threshold} of ${keys.length})\n  address  ${formatAddress(created.address)}`,
+  };
 }
 
 const POLICY_MESSAGES = {
@@ -145,7 +173,11 @@ export async function findPublicKey(home: Home, text: string, field: string): Pr
   if (inline.ok) return inline.value;
   const content = parseUtf8((await readPublicKeyFile(text)) ?? new Uint8Array(0));
   const parsed = content.ok ? parsePublicKeyText(content.value) : content;
-  if (!parsed.ok) throw new CodedError("key_text", { field, message: `${text.slice(0, 80)} is no key of the home, no public key in hex and no file with one` });
+  if (!parsed.ok)
+    throw new CodedError("key_text", {
+      field,
+      message: `${text.slice(0, 80)} is no key of the home, no public key in hex and no file with one`,
+    });
   return parsed.value;
 }
 
@@ -161,7 +193,13 @@ async function readPublicKeyFile(path: string): Promise<Uint8Array | undefined> 
 
 function keyJson(key: KeySummary): Json {
   const peerId = key.name === NODE_KEY_NAME ? { peerId: peerIdOf(key.publicKey) } : {};
-  return { name: key.name, type: key.publicKey.type, address: formatAddress(key.address), publicKey: formatPublicKey(key.publicKey), ...peerId };
+  return {
+    name: key.name,
+    type: key.publicKey.type,
+    address: formatAddress(key.address),
+    publicKey: formatPublicKey(key.publicKey),
+    ...peerId,
+  };
 }
 
 function policyJson({ name, policy, address }: PolicySummary): Json {

@@ -16,7 +16,11 @@ export const EXIT = { done: 0, refused: 1, usage: 2 } as const;
 export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 /** Runs the arguments after the program's name. Aborting `signal` asks the verb to stop in order. */
-export async function runCommandLine(argv: readonly string[], surroundings: Surroundings, signal: AbortSignal): Promise<ExitCode> {
+export async function runCommandLine(
+  argv: readonly string[],
+  surroundings: Surroundings,
+  signal: AbortSignal,
+): Promise<ExitCode> {
   // Before parsing has succeeded, whether the caller is a program can only be guessed from the arguments.
   let asJson = argv.includes("--json");
   try {
@@ -28,7 +32,10 @@ export async function runCommandLine(argv: readonly string[], surroundings: Surr
       return EXIT.done;
     }
     if (command.run === undefined) {
-      throw usageError("usage_missing_verb", `${titleOf(path)} needs a verb: ${(command.subcommands ?? []).map((each) => each.name).join(", ")}`);
+      throw usageError(
+        "usage_missing_verb",
+        `${titleOf(path)} needs a verb: ${(command.subcommands ?? []).map((each) => each.name).join(", ")}`,
+      );
     }
     const emit = (answer: Answer): void => print(surroundings, answer, asJson);
     const answer = await command.run(new Invocation({ values, positionals, surroundings, signal, emit }));
@@ -59,7 +66,10 @@ type Refusal = { readonly code: string; readonly message: string; readonly field
 function refusalOf(error: unknown): Refusal {
   if (!(error instanceof CodedError)) {
     if (error instanceof Error && error.name === "AbortError") return { code: "interrupted", message: "interrupted" };
-    return { code: "internal", message: error instanceof AssertionError || error instanceof Error ? error.message : "unknown failure" };
+    return {
+      code: "internal",
+      message: error instanceof AssertionError || error instanceof Error ? error.message : "unknown failure",
+    };
   }
   const { message, field, nearest } = error.detail;
   return {
@@ -72,6 +82,6 @@ function refusalOf(error: unknown): Refusal {
 
 /** A refusal without a sentence of its own still has its facts. */
 function messageOf(error: CodedError): string {
-  const facts = Object.entries(error.detail).map(([key, value]) => `${key} ${typeof value === "object" ? jsonText(value as Json) : String(value)}`);
+  const facts = Object.entries(error.detail).map(([key, value]) => `${key} ${jsonText((value ?? null) as Json)}`);
   return facts.length === 0 ? error.code.replaceAll("_", " ") : facts.join(", ");
 }

@@ -60,11 +60,19 @@ async function networkOf(invocation: Invocation): Promise<NetworkFile> {
 
 function checkBootstrap(address: string, field: string): void {
   try {
-    if (multiaddr(address).getComponents().some(({ name }) => name === "p2p")) return;
+    if (
+      multiaddr(address)
+        .getComponents()
+        .some(({ name }) => name === "p2p")
+    )
+      return;
   } catch (error) {
     throw new CodedError("network_bootstrap", { field, message: `${address} is not a multiaddr` }, { cause: error });
   }
-  throw new CodedError("network_bootstrap", { field, message: `${address} does not name a peer: it must end with /p2p/<peer id>` });
+  throw new CodedError("network_bootstrap", {
+    field,
+    message: `${address} does not name a peer: it must end with /p2p/<peer id>`,
+  });
 }
 
 /** The document itself: what a network file says is JSON already. */
@@ -74,7 +82,9 @@ function networkJson(network: NetworkFile): Json {
 
 function networkText(network: NetworkFile): string {
   const total = network.validators.reduce((sum, { power }) => sum + power, 0n);
-  const validators = network.validators.map(({ key, power }) => `  ${formatAddress(addressOfKey(key))}  ${key.type}  power ${power} of ${total}`);
+  const validators = network.validators.map(
+    ({ key, power }) => `  ${formatAddress(addressOfKey(key))}  ${key.type}  power ${power} of ${total}`,
+  );
   const accounts = network.accounts.map(({ address, amount }) => `  ${formatAddress(address)}  ${amount}`);
   return [
     `chain id   ${network.chainId}`,

@@ -15,7 +15,9 @@ import { jsonText } from "./json.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
 import { transactionAnswer } from "./transaction-text.ts";
 
-const HEIGHT_OPTION: OptionTable = { height: { kind: "text", value: "H", description: "read the state after this height (default: the newest)" } };
+const HEIGHT_OPTION: OptionTable = {
+  height: { kind: "text", value: "H", description: "read the state after this height (default: the newest)" },
+};
 const HEX_OPTION: OptionTable = { hex: { kind: "flag", description: "keys are given in hex" } };
 
 /** Rows and records printed at most when nothing else is asked for. */
@@ -25,8 +27,13 @@ const LIMIT_DEFAULT = 100;
 export const QUERY_COMMAND: Command = {
   name: "query",
   summary: "read accounts, rows, records, blocks and transactions, verified",
-  detail: "Every answer is checked against the validator set of the network file, and says what was checked.\nAn answer that is not proven is refused.",
-  examples: ["pyralog query account alice", "pyralog query row shop orders o-1", "pyralog query range shop orders --from o-1 --limit 10 --json"],
+  detail:
+    "Every answer is checked against the validator set of the network file, and says what was checked.\nAn answer that is not proven is refused.",
+  examples: [
+    "pyralog query account alice",
+    "pyralog query row shop orders o-1",
+    "pyralog query range shop orders --from o-1 --limit 10 --json",
+  ],
   subcommands: [
     {
       name: "account",
@@ -120,7 +127,9 @@ export const QUERY_COMMAND: Command = {
       examples: ["pyralog query transaction 5f0e... --json"],
       run: async (invocation) => {
         const client = await openClient(invocation);
-        return transactionAnswer(await client.transaction(requireId(invocation.positional(0), "ID"), { signal: invocation.signal }));
+        return transactionAnswer(
+          await client.transaction(requireId(invocation.positional(0), "ID"), { signal: invocation.signal }),
+        );
       },
     },
   ],
@@ -130,16 +139,29 @@ async function queryAccount(invocation: Invocation): Promise<Answer> {
   const address = await findAddress(invocation.home, invocation.positional(0), "ADDRESS");
   const { value, verified } = await (await openClient(invocation)).account(address, readOptions(invocation));
   const { balance, nonce } = value;
-  return answer({ address: formatAddress(address), balance, nonce }, `${formatAddress(address)}\n  balance  ${balance}\n  nonce    ${nonce}`, verified);
+  return answer(
+    { address: formatAddress(address), balance, nonce },
+    `${formatAddress(address)}\n  balance  ${balance}\n  nonce    ${nonce}`,
+    verified,
+  );
 }
 
 async function queryRow(invocation: Invocation): Promise<Answer> {
   const { namespace, table } = tableOf(invocation);
   const key = bytesOf(invocation.positional(2), invocation.flag("hex"), "KEY");
   const { value, verified } = await (await openClient(invocation)).row(namespace, table, key, readOptions(invocation));
-  if (value === undefined) return answer({ namespace, table, key: bytesJson(key), present: false }, `${namespace}/${table} ${bytesText(key)}: absent`, verified);
+  if (value === undefined)
+    return answer(
+      { namespace, table, key: bytesJson(key), present: false },
+      `${namespace}/${table} ${bytesText(key)}: absent`,
+      verified,
+    );
   const shown = rowValueJson(value);
-  return answer({ namespace, table, key: bytesJson(key), present: true, value: shown, encoded: value }, `${namespace}/${table} ${bytesText(key)} = ${jsonText(shown)}`, verified);
+  return answer(
+    { namespace, table, key: bytesJson(key), present: true, value: shown, encoded: value },
+    `${namespace}/${table} ${bytesText(key)} = ${jsonText(shown)}`,
+    verified,
+  );
 }
 
 async function queryRange(invocation: Invocation): Promise<Answer> {
@@ -149,18 +171,31 @@ async function queryRange(invocation: Invocation): Promise<Answer> {
     return text === undefined ? undefined : bytesOf(text, invocation.flag("hex"), `--${name}`);
   };
   const limit = limitOf(invocation);
-  const pages = (await openClient(invocation)).range(namespace, table, { ...readOptions(invocation), from: bound("from"), to: bound("to"), limit });
+  const pages = (await openClient(invocation)).range(namespace, table, {
+    ...readOptions(invocation),
+    from: bound("from"),
+    to: bound("to"),
+    limit,
+  });
   const { items: rows, verified } = await gather(pages);
   const isCut = rows.length === limit;
   const note = isCut ? `the first ${limit} rows; there may be more` : "all rows of the range";
-  return answer({ namespace, table, rows: rows.map(rowJson), complete: !isCut }, [...rows.map(rowText), `(${note})`].join("\n"), verified);
+  return answer(
+    { namespace, table, rows: rows.map(rowJson), complete: !isCut },
+    [...rows.map(rowText), `(${note})`].join("\n"),
+    verified,
+  );
 }
 
 async function queryTable(invocation: Invocation): Promise<Answer> {
   const { namespace, table } = tableOf(invocation);
   const { value, verified } = await (await openClient(invocation)).table(namespace, table, readOptions(invocation));
   const owner = value === undefined ? null : formatAddress(value);
-  return answer({ namespace, table, owner }, `${namespace}/${table}: ${owner === null ? "absent" : `owned by ${owner}`}`, verified);
+  return answer(
+    { namespace, table, owner },
+    `${namespace}/${table}: ${owner === null ? "absent" : `owned by ${owner}`}`,
+    verified,
+  );
 }
 
 async function queryStream(invocation: Invocation): Promise<Answer> {
@@ -182,7 +217,11 @@ async function queryRecord(invocation: Invocation): Promise<Answer> {
 async function queryRecords(invocation: Invocation): Promise<Answer> {
   const { stream, partition } = partitionOf(invocation);
   const from = invocation.bigint("from", { min: 0n, max: (1n << 63n) - 1n }) ?? 0n;
-  const pages = (await openClient(invocation)).records(stream, partition, { ...readOptions(invocation), from, limit: limitOf(invocation) });
+  const pages = (await openClient(invocation)).records(stream, partition, {
+    ...readOptions(invocation),
+    from,
+    limit: limitOf(invocation),
+  });
   const { items, verified } = await gather(pages);
   return answer({ stream, partition, records: items.map(recordJson) }, items.map(recordText).join("\n"), verified);
 }
@@ -192,9 +231,19 @@ async function queryBlock(invocation: Invocation): Promise<Answer> {
   const { signal } = invocation;
   const height = heightPositional(invocation) ?? (await client.head({ signal })).value.height;
   const { value: block, verified } = await client.block(height, { signal });
-  const transactions = block.transactions.map(({ id, body }) => ({ id: toHex(id), sender: formatAddress(body.sender), nonce: body.nonce, fee: body.fee, calls: body.calls.map(callJson) }));
+  const transactions = block.transactions.map(({ id, body }) => ({
+    id: toHex(id),
+    sender: formatAddress(body.sender),
+    nonce: body.nonce,
+    fee: body.fee,
+    calls: body.calls.map(callJson),
+  }));
   const lines = block.transactions.map(({ id, body }) => `  ${toHex(id)}  ${body.calls.map(callText).join("; ")}`);
-  return answer({ ...(headerJson(block.header) as object), evidence: block.evidence.length, transactions }, [headerText(block.header), `transactions     ${transactions.length}`, ...lines].join("\n"), verified);
+  return answer(
+    { ...(headerJson(block.header) as object), evidence: block.evidence.length, transactions },
+    [headerText(block.header), `transactions     ${transactions.length}`, ...lines].join("\n"),
+    verified,
+  );
 }
 
 async function queryHeader(invocation: Invocation): Promise<Answer> {
@@ -211,7 +260,9 @@ function answer(json: Json, text: string, verified: Verification | undefined): A
 }
 
 /** All pages as one list; they are of one height, so the first page's verification speaks for all. */
-async function gather<T>(pages: AsyncIterable<Verified<readonly T[]>>): Promise<{ readonly items: readonly T[]; readonly verified: Verification | undefined }> {
+async function gather<T>(
+  pages: AsyncIterable<Verified<readonly T[]>>,
+): Promise<{ readonly items: readonly T[]; readonly verified: Verification | undefined }> {
   const items: T[] = [];
   let verified: Verification | undefined;
   for await (const page of pages) {
@@ -226,7 +277,10 @@ function tableOf(invocation: Invocation): { readonly namespace: string; readonly
 }
 
 function partitionOf(invocation: Invocation): { readonly stream: string; readonly partition: number } {
-  return { stream: invocation.positional(0), partition: Number(parseNumber(invocation.positional(1), "PARTITION", { min: 0n, max: 65_535n })) };
+  return {
+    stream: invocation.positional(0),
+    partition: Number(parseNumber(invocation.positional(1), "PARTITION", { min: 0n, max: 65_535n })),
+  };
 }
 
 function limitOf(invocation: Invocation): number {
@@ -236,7 +290,8 @@ function limitOf(invocation: Invocation): number {
 function heightPositional(invocation: Invocation): ReturnType<typeof heightOf> | undefined {
   const text = invocation.positionals[0];
   if (text === undefined) return undefined;
-  if (!/^\d{1,18}$/.test(text) || text === "0") throw usageError("usage_option_value", `HEIGHT must be 1 or more, not ${text}`, { field: "HEIGHT" });
+  if (!/^\d{1,18}$/.test(text) || text === "0")
+    throw usageError("usage_option_value", `HEIGHT must be 1 or more, not ${text}`, { field: "HEIGHT" });
   return heightOf(BigInt(text));
 }
 
@@ -272,5 +327,10 @@ function headerText(header: Header): string {
     ["next validators", header.nextValidatorsHash],
   ] as const;
   const lines = hashes.map(([name, hash]) => `${name.padEnd(15)}  ${toHex(hash)}`);
-  return [`height           ${header.height}`, `time             ${timeText(header.timeMs)}`, `proposer         ${formatAddress(header.proposer)}`, ...lines].join("\n");
+  return [
+    `height           ${header.height}`,
+    `time             ${timeText(header.timeMs)}`,
+    `proposer         ${formatAddress(header.proposer)}`,
+    ...lines,
+  ].join("\n");
 }

@@ -55,7 +55,16 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   await home.writeRun({ startedAtMs, rpcUrl, peerId: node.peerId, listen: [...node.addresses] });
   const address = formatAddress(key.address);
   invocation.emit({
-    json: { home: home.path, chainId: network.chainId, networkHash: toHex(networkHash(network)), height: node.height, rpcUrl, peerId: node.peerId, listen: node.addresses, address },
+    json: {
+      home: home.path,
+      chainId: network.chainId,
+      networkHash: toHex(networkHash(network)),
+      height: node.height,
+      rpcUrl,
+      peerId: node.peerId,
+      listen: node.addresses,
+      address,
+    },
     text: [
       `Node of ${network.chainId} at height ${node.height}`,
       `  JSON-RPC  ${rpcUrl === "" ? "off" : rpcUrl}`,
@@ -78,7 +87,11 @@ async function ended(failed: Promise<never>, signal: AbortSignal): Promise<void>
     await Promise.race([promise, failed]);
   } catch (error) {
     if (error instanceof CodedError) throw error;
-    throw new CodedError("node_failed", { reason: codeOf(error), message: `the node cannot go on: ${present(error as Error, "error").message}` }, { cause: error });
+    throw new CodedError(
+      "node_failed",
+      { reason: codeOf(error), message: `the node cannot go on: ${present(error as Error, "error").message}` },
+      { cause: error },
+    );
   } finally {
     signal.removeEventListener("abort", onAbort);
   }

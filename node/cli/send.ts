@@ -3,7 +3,13 @@
 import { feeOf, type Parameters } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { AMOUNT_MAX } from "../../chain/block/limits.ts";
-import { type Call, checkTransactionBody, signedSizeBytes, type Transaction, type TransactionBody } from "../../chain/block/transaction.ts";
+import {
+  type Call,
+  checkTransactionBody,
+  signedSizeBytes,
+  type Transaction,
+  type TransactionBody,
+} from "../../chain/block/transaction.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
@@ -37,15 +43,26 @@ export const SUBMIT_OPTIONS: OptionTable = {
 export const SEND_OPTIONS: OptionTable = {
   from: { kind: "text", value: "NAME", description: "key or policy of the home that sends" },
   fee: { kind: "text", value: "AMOUNT", description: "fee in base units (default: the least that the network takes)" },
-  nonce: { kind: "text", value: "N", description: "number of the sender's transactions before this one (default: asked and verified)" },
-  "valid-for": { kind: "text", value: "HEIGHTS", description: `may be included for so many heights (default ${VALID_FOR_HEIGHTS_DEFAULT})` },
+  nonce: {
+    kind: "text",
+    value: "N",
+    description: "number of the sender's transactions before this one (default: asked and verified)",
+  },
+  "valid-for": {
+    kind: "text",
+    value: "HEIGHTS",
+    description: `may be included for so many heights (default ${VALID_FOR_HEIGHTS_DEFAULT})`,
+  },
   unsigned: { kind: "text", value: "FILE", description: "write a draft for others to sign instead of sending" },
   ...SUBMIT_OPTIONS,
   ...PASSPHRASE_OPTIONS,
 };
 
 /** Who sends: a key, or a policy. */
-type Sender = { readonly name: string; readonly address: Address } & ({ readonly kind: "key"; readonly publicKey: PublicKey } | { readonly kind: "policy"; readonly policy: MultisigPolicy });
+type Sender = { readonly name: string; readonly address: Address } & (
+  | { readonly kind: "key"; readonly publicKey: PublicKey }
+  | { readonly kind: "policy"; readonly policy: MultisigPolicy }
+);
 
 /** Makes a transaction of these calls, and sends it unless a draft was asked for. */
 export async function sendCalls(invocation: Invocation, calls: readonly Call[]): Promise<Answer> {
@@ -56,7 +73,10 @@ export async function sendCalls(invocation: Invocation, calls: readonly Call[]):
   const file = invocation.text("unsigned");
   if (file !== undefined) {
     await placeFile(file, encodeDraft(draft));
-    return { json: { draft: file, fee: draft.body.fee, nonce: draft.body.nonce }, text: `Wrote ${file}: ${calls.map(callText).join("; ")}\nNext, each holder: pyralog tx sign ${file} --with NAME` };
+    return {
+      json: { draft: file, fee: draft.body.fee, nonce: draft.body.nonce },
+      text: `Wrote ${file}: ${calls.map(callText).join("; ")}\nNext, each holder: pyralog tx sign ${file} --with NAME`,
+    };
   }
   const signed = await signWithHome(invocation, draft, sender);
   const policies = sender.kind === "policy" ? [sender.policy] : [];
@@ -64,10 +84,15 @@ export async function sendCalls(invocation: Invocation, calls: readonly Call[]):
 }
 
 /** Hands a signed transaction in; waits for it, unless told not to, and fails when its calls did. */
-export async function submitTransaction(invocation: Invocation, client: PyralogClient, transaction: Transaction): Promise<Answer> {
+export async function submitTransaction(
+  invocation: Invocation,
+  client: PyralogClient,
+  transaction: Transaction,
+): Promise<Answer> {
   const { signal } = invocation;
   const id = await client.submit(transaction, { signal });
-  if (invocation.flag("no-wait")) return { json: { id, status: "submitted" }, text: `${toHex(id)}\nsubmitted; see: pyralog tx why ${toHex(id)}` };
+  if (invocation.flag("no-wait"))
+    return { json: { id, status: "submitted" }, text: `${toHex(id)}\nsubmitted; see: pyralog tx why ${toHex(id)}` };
   const timeoutMs = (invocation.integer("timeout", { min: 1, max: 86_400 }) ?? WAIT_SECONDS_DEFAULT) * 1000;
   const final = await client.wait(id, { signal, timeoutMs });
   const { result } = final.value;
@@ -92,19 +117,39 @@ async function findSender(home: Home, name: string): Promise<Sender> {
   return { kind: "key", name, address: key.address, publicKey: key.publicKey };
 }
 
-async function draftBody(invocation: Invocation, client: PyralogClient, sender: Sender, calls: readonly Call[]): Promise<TransactionBody> {
+async function draftBody(
+  invocation: Invocation,
+  client: PyralogClient,
+  sender: Sender,
+  calls: readonly Call[],
+): Promise<TransactionBody> {
   const { network } = client;
   const { height, nonce } = await standing(invocation, client, sender.address);
   const validFor = invocation.bigint("valid-for", { min: 1n, max: 1_000_000_000n }) ?? VALID_FOR_HEIGHTS_DEFAULT;
-  const body = { chainId: network.chainId, sender: sender.address, nonce, fee: AMOUNT_MAX, expiry: heightOf(height + validFor), calls };
+  const body = {
+    chainId: network.chainId,
+    sender: sender.address,
+    nonce,
+    fee: AMOUNT_MAX,
+    expiry: heightOf(height + validFor),
+    calls,
+  };
   const checked = checkTransactionBody(body);
-  if (!checked.ok) throw new CodedError(checked.error.code, { field: checked.error.field, message: explain(checked.error.code).meaning ?? checked.error.code });
+  if (!checked.ok)
+    throw new CodedError(checked.error.code, {
+      field: checked.error.field,
+      message: explain(checked.error.code).meaning ?? checked.error.code,
+    });
   const fee = invocation.bigint("fee", { min: 0n, max: AMOUNT_MAX }) ?? leastFee(network.parameters, body, sender);
   return { ...body, fee };
 }
 
 /** The verified height and nonce; before the first block, those of genesis. */
-async function standing(invocation: Invocation, client: PyralogClient, address: Address): Promise<{ readonly height: bigint; readonly nonce: bigint }> {
+async function standing(
+  invocation: Invocation,
+  client: PyralogClient,
+  address: Address,
+): Promise<{ readonly height: bigint; readonly nonce: bigint }> {
   const chosen = invocation.bigint("nonce", { min: 0n, max: AMOUNT_MAX });
   try {
     const { value, verified } = await client.account(address, { signal: invocation.signal });
@@ -125,14 +170,18 @@ function placeholder(sender: Sender): Authorisation {
   if (sender.kind === "key") return { kind: "single", key: sender.publicKey, signature: signatureOf(sender.publicKey) };
   const { policy } = sender;
   // Which holders sign is not known yet; the longest signatures are paid for.
-  const largest = policy.keys.map((key, keyIndex) => ({ keyIndex, signature: signatureOf(key) })).sort((a, b) => b.signature.length - a.signature.length);
+  const largest = policy.keys
+    .map((key, keyIndex) => ({ keyIndex, signature: signatureOf(key) }))
+    .sort((a, b) => b.signature.length - a.signature.length);
   return { kind: "multisig", policy, signatures: largest.slice(0, policy.threshold).sort((a, b) => a.keyIndex - b.keyIndex) };
 }
 
 /** Signs with the sender's key, or with as many of its policy's keys as it takes and the home holds. */
 async function signWithHome(invocation: Invocation, draft: Draft, sender: Sender): Promise<Draft> {
   if (sender.kind === "key") return signWith(invocation, draft, sender.name);
-  const holders = (await listKeys(invocation.home)).filter(({ publicKey }) => sender.policy.keys.some((key) => publicKeysEqual(key, publicKey)));
+  const holders = (await listKeys(invocation.home)).filter(({ publicKey }) =>
+    sender.policy.keys.some((key) => publicKeysEqual(key, publicKey)),
+  );
   if (holders.length < sender.policy.threshold) {
     throw new CodedError("multisig_threshold", {
       field: "--from",
@@ -153,5 +202,9 @@ export async function submitDraft(invocation: Invocation, draft: Draft): Promise
 /** The network that a draft must be for: the home's. @throws CodedError `chain_mismatch` */
 export async function requireChain(invocation: Invocation, draft: Draft): Promise<void> {
   const { chainId } = present(await invocation.network(), "network");
-  if (draft.body.chainId !== chainId) throw new CodedError("chain_mismatch", { field: "chainId", message: `the draft is for ${draft.body.chainId}, and the home has joined ${chainId}` });
+  if (draft.body.chainId !== chainId)
+    throw new CodedError("chain_mismatch", {
+      field: "chainId",
+      message: `the draft is for ${draft.body.chainId}, and the home has joined ${chainId}`,
+    });
 }

@@ -19,7 +19,8 @@ const RUN_OPTIONS: OptionTable = {
 export const START_COMMAND: Command = {
   name: "start",
   summary: "run the node of the home until it is interrupted",
-  detail: "Validates when the home's node key is in the validator set, and follows the network otherwise.\nUnder --json, one value is printed when the node answers.",
+  detail:
+    "Validates when the home's node key is in the validator set, and follows the network otherwise.\nUnder --json, one value is printed when the node answers.",
   options: RUN_OPTIONS,
   examples: ["pyralog start", "pyralog start --home ./testnet/validator-0 --json"],
   run: async (invocation) => runNode(invocation, invocation.home),
@@ -43,11 +44,15 @@ async function join(invocation: Invocation): Promise<Answer | undefined> {
   const { home } = invocation;
   const path = invocation.positional(0);
   const network = await readNetworkFile(path);
-  if (network === undefined) throw new CodedError("network_missing", { path, field: "NETWORK.json", message: `${path} is not there` });
+  if (network === undefined)
+    throw new CodedError("network_missing", { path, field: "NETWORK.json", message: `${path} is not there` });
   const passphrase = await takeIn(invocation, home, network);
   if (!invocation.flag("no-start")) return runNode(invocation, home, passphrase);
   const hash = toHex(networkHash(network));
-  return { json: { home: home.path, chainId: network.chainId, networkHash: hash }, text: `${home.path} has joined ${network.chainId} (${hash})\nNext: pyralog start --home ${home.path}` };
+  return {
+    json: { home: home.path, chainId: network.chainId, networkHash: hash },
+    text: `${home.path} has joined ${network.chainId} (${hash})\nNext: pyralog start --home ${home.path}`,
+  };
 }
 
 /** Makes the home, or gives the network file to the one there is. Returns the passphrase of a home just made. */
@@ -58,7 +63,10 @@ async function takeIn(invocation: Invocation, home: Home, network: NetworkFile):
   if (await home.hasNetwork()) {
     const joined = await home.network();
     if (!bytesEqual(networkHash(joined), networkHash(network))) {
-      throw new CodedError("network_differs", { field: "NETWORK.json", message: `${home.path} has joined ${joined.chainId}; take another home for ${network.chainId}` });
+      throw new CodedError("network_differs", {
+        field: "NETWORK.json",
+        message: `${home.path} has joined ${joined.chainId}; take another home for ${network.chainId}`,
+      });
     }
   }
   // The same network may have new bootstrap addresses.

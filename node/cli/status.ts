@@ -29,12 +29,23 @@ async function showStatus(invocation: Invocation): Promise<Answer> {
   return {
     json: {
       url: client.url,
-      head: head === undefined ? null : { height: head.value.height, stateRoot, timeMs: head.value.timeMs, verified: verificationJson(head.verified) },
-      claimed: { ...claimed, validator, networkHash: toHex(claimed.networkHash), mempool: { ...claimed.mempool }, peers: peers.map((peer) => ({ ...peer })) },
+      head:
+        head === undefined
+          ? null
+          : { height: head.value.height, stateRoot, timeMs: head.value.timeMs, verified: verificationJson(head.verified) },
+      claimed: {
+        ...claimed,
+        validator,
+        networkHash: toHex(claimed.networkHash),
+        mempool: { ...claimed.mempool },
+        peers: peers.map((peer) => ({ ...peer })),
+      },
     },
     text: [
       `${client.url}  ${claimed.chainId}`,
-      head === undefined ? "head      none yet" : `head      ${head.value.height} of ${timeText(head.value.timeMs)}, verified by its certificate`,
+      head === undefined
+        ? "head      none yet"
+        : `head      ${head.value.height} of ${timeText(head.value.timeMs)}, verified by its certificate`,
       ...(head === undefined ? [] : [`state     ${stateRoot}`]),
       "By its own word:",
       `  version   ${claimed.version}`,

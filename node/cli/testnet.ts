@@ -7,7 +7,9 @@ import { createLocalHomes, PORTS_COUNT, readManifest } from "../home/manifest.ts
 import type { Command } from "./command.ts";
 
 /** The manifest taken when none is named. Data beside the code: nothing of `testnet/` is imported. */
-export const MANIFEST_PATH_DEFAULT: string = fileURLToPath(new URL("../../testnet/launcher/networks/local.json", import.meta.url));
+export const MANIFEST_PATH_DEFAULT: string = fileURLToPath(
+  new URL("../../testnet/launcher/networks/local.json", import.meta.url),
+);
 
 /** Where a local network listens when nobody says: its first node then has the default ports. */
 export const BASE_PORT_DEFAULT = 26_600;
@@ -21,14 +23,29 @@ export const TESTNET_COMMAND: Command = {
     {
       name: "init",
       summary: "make keys, configurations and the network file from a manifest",
-      detail: "Makes one home a validator, a home `accounts` with the keys of the paid accounts, and network.json.\nKeys are sealed with a random passphrase kept beside them: this is for trying things.",
+      detail:
+        "Makes one home a validator, a home `accounts` with the keys of the paid accounts, and network.json.\nKeys are sealed with a random passphrase kept beside them: this is for trying things.",
       positionals: ["[MANIFEST]"],
-      options: { "base-port": { kind: "text", value: "PORT", description: `first of ${PORTS_COUNT} ports: peers from here, JSON-RPC 80 above (default ${BASE_PORT_DEFAULT})` } },
-      examples: ["pyralog testnet init --home ./testnet", "pyralog testnet init testnet/launcher/networks/local.json --home ./testnet --base-port 30000 --json"],
+      options: {
+        "base-port": {
+          kind: "text",
+          value: "PORT",
+          description: `first of ${PORTS_COUNT} ports: peers from here, JSON-RPC 80 above (default ${BASE_PORT_DEFAULT})`,
+        },
+      },
+      examples: [
+        "pyralog testnet init --home ./testnet",
+        "pyralog testnet init testnet/launcher/networks/local.json --home ./testnet --base-port 30000 --json",
+      ],
       run: async (invocation) => {
         const manifest = await readManifest(invocation.positionals[0] ?? MANIFEST_PATH_DEFAULT);
         const basePort = invocation.integer("base-port", { min: 1, max: 65_536 - PORTS_COUNT }) ?? BASE_PORT_DEFAULT;
-        const local = await createLocalHomes({ directory: invocation.home.path, manifest, basePort, genesisTimeMs: BigInt(Date.now()) });
+        const local = await createLocalHomes({
+          directory: invocation.home.path,
+          manifest,
+          basePort,
+          genesisTimeMs: BigInt(Date.now()),
+        });
         const hash = toHex(networkHash(local.network));
         const validators = local.validators.map(({ name, home, rpcUrl }) => ({ name, home: home.path, rpcUrl }));
         return {

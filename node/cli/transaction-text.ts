@@ -17,7 +17,12 @@ export type FinalTransaction = Verified<{ readonly transaction: Transaction; rea
 export function transactionAnswer({ value, verified }: FinalTransaction): Answer {
   const { transaction, result } = value;
   return {
-    json: { ...(transactionJson(transaction) as object), height: verified.height, result: resultJson(result), verified: verificationJson(verified) },
+    json: {
+      ...(transactionJson(transaction) as object),
+      height: verified.height,
+      result: resultJson(result),
+      verified: verificationJson(verified),
+    },
     text: `${transactionText(transaction)}\n  result  ${resultText(result)}\n${verificationText(verified)}`,
   };
 }
@@ -25,12 +30,26 @@ export function transactionAnswer({ value, verified }: FinalTransaction): Answer
 /** A transaction as JSON. */
 export function transactionJson({ id, body, bytes, authorisation }: Transaction): Json {
   const { chainId, sender, nonce, fee, expiry, calls } = body;
-  return { id, chainId, sender: formatAddress(sender), nonce, fee, expiry, calls: calls.map(callJson), authorisation: authorisation.kind, sizeBytes: bytes.length };
+  return {
+    id,
+    chainId,
+    sender: formatAddress(sender),
+    nonce,
+    fee,
+    expiry,
+    calls: calls.map(callJson),
+    authorisation: authorisation.kind,
+    sizeBytes: bytes.length,
+  };
 }
 
 /** A transaction in lines. */
 export function transactionText({ id, body }: Transaction): string {
-  return [toHex(id), `  sender  ${formatAddress(body.sender)}  nonce ${body.nonce}  fee ${body.fee}  expires after ${body.expiry}`, ...body.calls.map((call) => `  call    ${callText(call)}`)].join("\n");
+  return [
+    toHex(id),
+    `  sender  ${formatAddress(body.sender)}  nonce ${body.nonce}  fee ${body.fee}  expires after ${body.expiry}`,
+    ...body.calls.map((call) => `  call    ${callText(call)}`),
+  ].join("\n");
 }
 
 /** A result as JSON, a failed one with what it means and what to do. */

@@ -36,7 +36,10 @@ export const TX_COMMAND: Command = {
       summary: "move native tokens",
       positionals: ["TO", "AMOUNT"],
       options: SEND_OPTIONS,
-      examples: ["pyralog tx transfer bob 1000 --from alice", "pyralog tx transfer pyra1... 5 --from board --unsigned draft.json"],
+      examples: [
+        "pyralog tx transfer bob 1000 --from alice",
+        "pyralog tx transfer pyra1... 5 --from board --unsigned draft.json",
+      ],
       run: async (invocation) => {
         const to = await findAddress(invocation.home, invocation.positional(0), "TO");
         const amount = parseNumber(invocation.positional(1), "AMOUNT", { min: 1n, max: AMOUNT_MAX });
@@ -49,20 +52,26 @@ export const TX_COMMAND: Command = {
       positionals: ["NAMESPACE", "TABLE"],
       options: SEND_OPTIONS,
       examples: ["pyralog tx create-table shop orders --from alice"],
-      run: async (invocation) => sendCalls(invocation, [{ kind: "tableCreate", namespace: invocation.positional(0), table: invocation.positional(1) }]),
+      run: async (invocation) =>
+        sendCalls(invocation, [{ kind: "tableCreate", namespace: invocation.positional(0), table: invocation.positional(1) }]),
     },
     {
       name: "put",
       summary: "write a row: the value is JSON, stored as dag-cbor",
       positionals: ["NAMESPACE", "TABLE", "KEY", "VALUE"],
       options: { ...HEX_OPTION, ...SEND_OPTIONS },
-      examples: ["pyralog tx put shop orders o-1 '{\"total\": 12}' --from alice", "pyralog tx put shop orders 0001 f6 --hex --from alice"],
+      examples: [
+        "pyralog tx put shop orders o-1 '{\"total\": 12}' --from alice",
+        "pyralog tx put shop orders 0001 f6 --hex --from alice",
+      ],
       run: async (invocation) => {
         const isHex = invocation.flag("hex");
         const key = bytesOf(invocation.positional(2), isHex, "KEY");
         const text = invocation.positional(3);
         const value = isHex ? bytesOf(text, true, "VALUE") : encodeJsonText(text, "VALUE");
-        return sendCalls(invocation, [{ kind: "tablePut", namespace: invocation.positional(0), table: invocation.positional(1), key, value }]);
+        return sendCalls(invocation, [
+          { kind: "tablePut", namespace: invocation.positional(0), table: invocation.positional(1), key, value },
+        ]);
       },
     },
     {
@@ -73,15 +82,24 @@ export const TX_COMMAND: Command = {
       examples: ["pyralog tx delete shop orders o-1 --from alice"],
       run: async (invocation) => {
         const key = bytesOf(invocation.positional(2), invocation.flag("hex"), "KEY");
-        return sendCalls(invocation, [{ kind: "tableDelete", namespace: invocation.positional(0), table: invocation.positional(1), key }]);
+        return sendCalls(invocation, [
+          { kind: "tableDelete", namespace: invocation.positional(0), table: invocation.positional(1), key },
+        ]);
       },
     },
     {
       name: "append",
       summary: "append records to one partition of a stream",
       positionals: ["STREAM", "RECORD..."],
-      options: { partition: { kind: "text", value: "N", description: "which partition (default 0)" }, ...HEX_OPTION, ...SEND_OPTIONS },
-      examples: ["pyralog tx append events 'door opened' 'door closed' --from alice", "pyralog tx append events 00ff --hex --partition 3 --from alice"],
+      options: {
+        partition: { kind: "text", value: "N", description: "which partition (default 0)" },
+        ...HEX_OPTION,
+        ...SEND_OPTIONS,
+      },
+      examples: [
+        "pyralog tx append events 'door opened' 'door closed' --from alice",
+        "pyralog tx append events 00ff --hex --partition 3 --from alice",
+      ],
       run: async (invocation) => {
         const [stream, ...texts] = invocation.positionals;
         const partition = invocation.integer("partition", { min: 0, max: 65_535 }) ?? 0;
@@ -104,7 +122,8 @@ export const TX_COMMAND: Command = {
     {
       name: "calls",
       summary: "send several calls from a JSON file: all of them happen, or none",
-      detail: 'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend validatorSet.',
+      detail:
+        'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend validatorSet.',
       positionals: ["FILE"],
       options: SEND_OPTIONS,
       examples: ["pyralog tx calls ./calls.json --from alice --json"],
@@ -116,14 +135,18 @@ export const TX_COMMAND: Command = {
       positionals: ["FILE"],
       options: SUBMIT_OPTIONS,
       examples: ["pyralog tx raw ./transaction.bin", "pyralog tx raw ./transaction.hex --no-wait --json"],
-      run: async (invocation) => submitTransaction(invocation, await openClient(invocation), await readTransaction(invocation.positional(0))),
+      run: async (invocation) =>
+        submitTransaction(invocation, await openClient(invocation), await readTransaction(invocation.positional(0))),
     },
     {
       name: "sign",
       summary: "sign a draft with a key of the home",
       positionals: ["DRAFT"],
       options: { with: { kind: "text", value: "NAME", description: "key that signs" }, ...OUT_OPTION, ...PASSPHRASE_OPTIONS },
-      examples: ["pyralog tx sign ./draft.json --with bob", "pyralog tx sign ./draft.json --with carol --out ./carol.json --json"],
+      examples: [
+        "pyralog tx sign ./draft.json --with bob",
+        "pyralog tx sign ./draft.json --with carol --out ./carol.json --json",
+      ],
       run: signCommand,
     },
     {
@@ -183,12 +206,18 @@ async function why(invocation: Invocation): Promise<Answer> {
       const { code, field } = status;
       const { meaning, action } = explain(code);
       const words = meaning === undefined ? "" : `\n  meaning  ${meaning}\n  do       ${action}`;
-      return { json: { id, status: "refused", code, field, ...(meaning === undefined ? {} : { meaning, action }), verified: null }, text: `${toHex(id)}\nrefused by this node (its own word)\n  code     ${code}\n  field    ${field}${words}` };
+      return {
+        json: { id, status: "refused", code, field, ...(meaning === undefined ? {} : { meaning, action }), verified: null },
+        text: `${toHex(id)}\nrefused by this node (its own word)\n  code     ${code}\n  field    ${field}${words}`,
+      };
     }
     case "pending":
       return { json: { id, status: "pending", verified: null }, text: `${toHex(id)}\nwaiting for a block (the node's own word)` };
     case "unknown":
-      return { json: { id, status: "unknown", verified: null }, text: `${toHex(id)}\nunknown to this node: never received, or forgotten after a refusal or a restart` };
+      return {
+        json: { id, status: "unknown", verified: null },
+        text: `${toHex(id)}\nunknown to this node: never received, or forgotten after a refusal or a restart`,
+      };
   }
 }
 
@@ -202,7 +231,10 @@ async function signCommand(invocation: Invocation): Promise<Answer> {
 async function writeDraft(path: string, draft: Draft): Promise<Answer> {
   await placeFile(path, encodeDraft(draft));
   const count = draft.signatures.length;
-  return { json: { draft: path, signatures: count }, text: `Wrote ${path} with ${count} ${count === 1 ? "signature" : "signatures"}\n${draftText(draft)}` };
+  return {
+    json: { draft: path, signatures: count },
+    text: `Wrote ${path} with ${count} ${count === 1 ? "signature" : "signatures"}\n${draftText(draft)}`,
+  };
 }
 
 async function showFile(path: string): Promise<Answer> {
@@ -211,7 +243,16 @@ async function showFile(path: string): Promise<Answer> {
   if (draft.ok) {
     const { chainId, sender, nonce, fee, expiry, calls } = draft.value.body;
     return {
-      json: { kind: "draft", chainId, sender: formatAddress(sender), nonce, fee, expiry, calls: calls.map(callText), signatures: draft.value.signatures.length },
+      json: {
+        kind: "draft",
+        chainId,
+        sender: formatAddress(sender),
+        nonce,
+        fee,
+        expiry,
+        calls: calls.map(callText),
+        signatures: draft.value.signatures.length,
+      },
       text: draftText(draft.value),
     };
   }
@@ -229,7 +270,11 @@ function draftText({ body, signatures }: Draft): string {
 
 async function readDraft(path: string): Promise<Draft> {
   const draft = parseDraft(await readBytes(path));
-  if (!draft.ok) throw new CodedError(draft.error.code, { field: draft.error.field, message: `${path} is not a draft, or one whose ${draft.error.field === "" ? "text" : draft.error.field} is wrong` });
+  if (!draft.ok)
+    throw new CodedError(draft.error.code, {
+      field: draft.error.field,
+      message: `${path} is not a draft, or one whose ${draft.error.field === "" ? "text" : draft.error.field} is wrong`,
+    });
   return draft.value;
 }
 
@@ -244,7 +289,11 @@ function transactionOf(bytes: Uint8Array, path: string): Transaction {
   const text = parseUtf8(bytes);
   const hex = text.ok ? parseHex(text.value.trim()) : text;
   const parsed = parseTransaction(hex.ok ? hex.value : bytes);
-  if (!parsed.ok) throw new CodedError(parsed.error.code, { field: parsed.error.field ?? "transaction", message: `${path} is not a transaction: ${explain(parsed.error.code).meaning ?? parsed.error.code}` });
+  if (!parsed.ok)
+    throw new CodedError(parsed.error.code, {
+      field: parsed.error.field ?? "transaction",
+      message: `${path} is not a transaction: ${explain(parsed.error.code).meaning ?? parsed.error.code}`,
+    });
   return parsed.value;
 }
 

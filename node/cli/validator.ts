@@ -34,9 +34,17 @@ export const VALIDATOR_COMMAND: Command = {
     {
       name: "apply",
       summary: "set this node's power: sent when the home holds the authority's key, else printed for it",
-      detail: "Only the network's authority may change the set. Without --from, prints the call for the authority to send with\n`pyralog tx calls FILE --from authority`. A change decides two heights after the block that holds it.",
-      options: { power: { kind: "text", value: "N", description: "voting power; 0 leaves the set" }, key: { kind: "text", value: "KEY", description: "another key than this node's" }, ...SEND_OPTIONS },
-      examples: ["pyralog validator apply --power 10 --home ./node5 > calls.json", "pyralog validator apply --power 10 --key ./node5.pub --from authority --home ./testnet/accounts"],
+      detail:
+        "Only the network's authority may change the set. Without --from, prints the call for the authority to send with\n`pyralog tx calls FILE --from authority`. A change decides two heights after the block that holds it.",
+      options: {
+        power: { kind: "text", value: "N", description: "voting power; 0 leaves the set" },
+        key: { kind: "text", value: "KEY", description: "another key than this node's" },
+        ...SEND_OPTIONS,
+      },
+      examples: [
+        "pyralog validator apply --power 10 --home ./node5 > calls.json",
+        "pyralog validator apply --power 10 --key ./node5.pub --from authority --home ./testnet/accounts",
+      ],
       run: apply,
     },
     {
@@ -45,8 +53,15 @@ export const VALIDATOR_COMMAND: Command = {
       examples: ["pyralog validator keys --home ./node5 --json"],
       run: async ({ home }) => {
         const key = await readKey(home, NODE_KEY_NAME);
-        const [address, peerId, publicKey] = [formatAddress(key.address), peerIdOf(key.publicKey), formatPublicKey(key.publicKey)];
-        return { json: { address, peerId, type: key.publicKey.type, publicKey }, text: `address  ${address}\npeer id  ${peerId}\ntype     ${key.publicKey.type}\npublic   ${publicKey}` };
+        const [address, peerId, publicKey] = [
+          formatAddress(key.address),
+          peerIdOf(key.publicKey),
+          formatPublicKey(key.publicKey),
+        ];
+        return {
+          json: { address, peerId, type: key.publicKey.type, publicKey },
+          text: `address  ${address}\npeer id  ${peerId}\ntype     ${key.publicKey.type}\npublic   ${publicKey}`,
+        };
       },
     },
   ],
@@ -65,13 +80,34 @@ async function showValidators(invocation: Invocation): Promise<Answer> {
   const signers = certificate.value.signatures.map(({ validator }) => validator);
   const own = (await home.keyNames(".key")).includes(NODE_KEY_NAME) ? (await readKey(home, NODE_KEY_NAME)).address : undefined;
   const isMember = own !== undefined && findValidator(set, own) !== undefined;
-  const rows = set.validators.map(({ address, key, power }) => ({ address: formatAddress(address), type: key.type, power, signed: signers.some((signer) => bytesEqual(signer, address)), self: own !== undefined && bytesEqual(own, address) }));
+  const rows = set.validators.map(({ address, key, power }) => ({
+    address: formatAddress(address),
+    type: key.type,
+    power,
+    signed: signers.some((signer) => bytesEqual(signer, address)),
+    self: own !== undefined && bytesEqual(own, address),
+  }));
   const heading = ["address", "type", "power", "signed", ""];
   return {
-    json: { height: at.header.height, totalPower: set.totalPower, validators: rows, self: own === undefined ? null : { address: formatAddress(own), member: isMember }, how: head.verified.how },
+    json: {
+      height: at.header.height,
+      totalPower: set.totalPower,
+      validators: rows,
+      self: own === undefined ? null : { address: formatAddress(own), member: isMember },
+      how: head.verified.how,
+    },
     text: [
       `Validators at height ${at.header.height}, verified from the network file on; total power ${set.totalPower}`,
-      tableText(heading, rows.map(({ address, type, power, signed, self }) => [address, type, `${power}`, signed ? "yes" : "no", self ? "this node" : ""])),
+      tableText(
+        heading,
+        rows.map(({ address, type, power, signed, self }) => [
+          address,
+          type,
+          `${power}`,
+          signed ? "yes" : "no",
+          self ? "this node" : "",
+        ]),
+      ),
       ...(own === undefined ? [] : [`This home's node (${formatAddress(own)}) is ${isMember ? "a" : "no"} validator.`]),
     ].join("\n"),
   };
@@ -84,7 +120,11 @@ async function apply(invocation: Invocation): Promise<Answer> {
   const chosen = invocation.text("key");
   const key = chosen === undefined ? (await readKey(home, NODE_KEY_NAME)).publicKey : await findPublicKey(home, chosen, "--key");
   const network = await invocation.network();
-  if (network.authority === undefined) throw new CodedError("authority_none", { field: "network.authority", message: `${network.chainId} has no authority: its validator set never changes` });
+  if (network.authority === undefined)
+    throw new CodedError("authority_none", {
+      field: "network.authority",
+      message: `${network.chainId} has no authority: its validator set never changes`,
+    });
   const call = { kind: "validatorSet", key, power } as const;
   if (invocation.text("from") !== undefined) return sendCalls(invocation, [call]);
   return { json: [callJson(call)], text: jsonText([callJson(call)]) };

@@ -20,7 +20,11 @@ export function encodeJsonText(text: string, field: string): Uint8Array {
   try {
     parsed = JSON.parse(text);
   } catch (error) {
-    throw new CodedError("value_json", { field, message: `not JSON: ${text.slice(0, 60)} (a text needs its quotes: '"text"')` }, { cause: error });
+    throw new CodedError(
+      "value_json",
+      { field, message: `not JSON: ${text.slice(0, 60)} (a text needs its quotes: '"text"')` },
+      { cause: error },
+    );
   }
   return encodeValue(valueOf(parsed, field, DEPTH_MAX));
 }
@@ -44,7 +48,10 @@ function valueOf(parsed: unknown, field: string, depthLeft: number): Value {
   }
   if (typeof parsed === "number") {
     if (Number.isInteger(parsed) && !Number.isSafeInteger(parsed)) {
-      throw new CodedError("value_number", { field, message: `${parsed} is beyond 2^53 and would lose digits; write it as a string` });
+      throw new CodedError("value_number", {
+        field,
+        message: `${parsed} is beyond 2^53 and would lose digits; write it as a string`,
+      });
     }
     return parsed;
   }
@@ -58,7 +65,8 @@ function valueOf(parsed: unknown, field: string, depthLeft: number): Value {
 }
 
 function linkOf(target: unknown, field: string): Value {
-  const refusal = (cause?: unknown): CodedError => new CodedError("value_link", { field, message: 'a "/" holds a CID or {"bytes": base64}' }, { cause });
+  const refusal = (cause?: unknown): CodedError =>
+    new CodedError("value_link", { field, message: 'a "/" holds a CID or {"bytes": base64}' }, { cause });
   if (typeof target === "string") {
     try {
       return CID.parse(target);

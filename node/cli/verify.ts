@@ -18,8 +18,13 @@ export const VERIFY_COMMAND: Command = {
   name: "verify",
   summary: "check a proof file offline, against the network file alone",
   positionals: ["FILE"],
-  options: { network: { kind: "text", value: "FILE", description: "network file to verify against (default: the home's network.json)" } },
-  examples: ["pyralog export proof row shop orders o-1 --out row.proof && pyralog verify row.proof", "pyralog verify row.proof --network ./network.json --json"],
+  options: {
+    network: { kind: "text", value: "FILE", description: "network file to verify against (default: the home's network.json)" },
+  },
+  examples: [
+    "pyralog export proof row shop orders o-1 --out row.proof && pyralog verify row.proof",
+    "pyralog verify row.proof --network ./network.json --json",
+  ],
   run: verifyFile,
 };
 
@@ -40,12 +45,26 @@ function statementJson(statement: ProvenStatement): Json {
   switch (statement.kind) {
     case "row": {
       const { kind, namespace, table, key, value } = statement;
-      return { kind, namespace, table, key: bytesJson(key), present: value !== undefined, ...(value === undefined ? {} : { value: rowValueJson(value) }) };
+      return {
+        kind,
+        namespace,
+        table,
+        key: bytesJson(key),
+        present: value !== undefined,
+        ...(value === undefined ? {} : { value: rowValueJson(value) }),
+      };
     }
     case "range": {
       const { kind, namespace, table, from, to, rows } = statement;
       const bound = (bytes: Uint8Array | undefined): Json => (bytes === undefined ? null : bytesJson(bytes));
-      return { kind, namespace, table, from: bound(from), to: bound(to), rows: rows.map(({ key, value }) => ({ key: bytesJson(key), value: rowValueJson(value) })) };
+      return {
+        kind,
+        namespace,
+        table,
+        from: bound(from),
+        to: bound(to),
+        rows: rows.map(({ key, value }) => ({ key: bytesJson(key), value: rowValueJson(value) })),
+      };
     }
     case "account":
       return { kind: "account", address: formatAddress(statement.address), ...statement.account };
@@ -61,7 +80,10 @@ function statementText(statement: ProvenStatement): string {
     case "row":
       return `  ${statement.namespace}/${statement.table} ${bytesText(statement.key)} ${statement.value === undefined ? "is absent" : `= ${jsonText(rowValueJson(statement.value))}`}`;
     case "range":
-      return [`  ${statement.namespace}/${statement.table}: all ${statement.rows.length} rows`, ...statement.rows.map(({ key, value }) => `    ${bytesText(key)} = ${jsonText(rowValueJson(value))}`)].join("\n");
+      return [
+        `  ${statement.namespace}/${statement.table}: all ${statement.rows.length} rows`,
+        ...statement.rows.map(({ key, value }) => `    ${bytesText(key)} = ${jsonText(rowValueJson(value))}`),
+      ].join("\n");
     case "account":
       return `  ${formatAddress(statement.address)}  balance ${statement.account.balance}  nonce ${statement.account.nonce}`;
     case "transaction":

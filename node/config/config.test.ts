@@ -60,7 +60,10 @@ t.test("a value outside its bounds is refused by the name of its key", async (t)
   t.match(parseConfig(utf8("[rpc]\nport = 1.5")), { ok: false, error: { code: "config_value", field: "rpc.port" } });
   t.match(parseConfig(utf8('[rpc]\nport = "1"')), { ok: false, error: { code: "config_value", field: "rpc.port" } });
   t.match(parseConfig(utf8("rpc = 3")), { ok: false, error: { code: "config_value", field: "rpc" } });
-  t.match(parseConfig(utf8('[network]\nlisten = ["127.0.0.1:26600"]')), { ok: false, error: { code: "config_value", field: "network.listen.0" } });
+  t.match(parseConfig(utf8('[network]\nlisten = ["127.0.0.1:26600"]')), {
+    ok: false,
+    error: { code: "config_value", field: "network.listen.0" },
+  });
 });
 
 t.test("what is not TOML, not UTF-8 or too large is refused before anything is believed", async (t) => {
@@ -72,19 +75,39 @@ t.test("what is not TOML, not UTF-8 or too large is refused before anything is b
 });
 
 t.test("the environment overrides the file, kind by kind", async (t) => {
-  const environment = { PYRALOG_RPC_PORT: "17", PYRALOG_RPC_ENABLED: "false", PYRALOG_RPC_CORS: "https://a.example, https://b.example", PYRALOG_LOG_LEVEL: "debug" };
+  const environment = {
+    PYRALOG_RPC_PORT: "17",
+    PYRALOG_RPC_ENABLED: "false",
+    PYRALOG_RPC_CORS: "https://a.example, https://b.example",
+    PYRALOG_LOG_LEVEL: "debug",
+  };
   const parsed = parseConfig(utf8("[rpc]\nport = 3\nhost = 'localhost'"), environment);
-  t.match(parsed, { ok: true, value: { rpc: { port: 17, enabled: false, host: "localhost", cors: ["https://a.example", "https://b.example"] }, log: { level: "debug" } } });
+  t.match(parsed, {
+    ok: true,
+    value: {
+      rpc: { port: 17, enabled: false, host: "localhost", cors: ["https://a.example", "https://b.example"] },
+      log: { level: "debug" },
+    },
+  });
 });
 
 t.test("a misspelt or ill-typed variable is refused, and other programs' variables are not ours to judge", async (t) => {
-  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PROT: "1" }), { ok: false, error: { code: "config_unknown_key", nearest: "PYRALOG_RPC_PORT" } });
-  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PORT: "x" }), { ok: false, error: { code: "config_environment", field: "rpc.port" } });
-  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PORT: "99999" }), { ok: false, error: { code: "config_value", field: "rpc.port" } });
+  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PROT: "1" }), {
+    ok: false,
+    error: { code: "config_unknown_key", nearest: "PYRALOG_RPC_PORT" },
+  });
+  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PORT: "x" }), {
+    ok: false,
+    error: { code: "config_environment", field: "rpc.port" },
+  });
+  t.match(parseConfig(utf8(""), { PYRALOG_RPC_PORT: "99999" }), {
+    ok: false,
+    error: { code: "config_value", field: "rpc.port" },
+  });
   t.ok(parseConfig(utf8(""), { PYRALOG_HOME: "/x", PYRALOG_PASSPHRASE: "secret", PATH: "/bin" }).ok);
 });
 
-t.test(`hostile bytes are refused and never thrown on (seed ${SEED})`, async (t) => {
+t.test(`hostile bytes are refused and never thrown on (seed ${SEED})`, async () => {
   const valid = utf8(configText({ rpc: { port: 1 }, log: { level: "debug" } }));
   const mutation = fc.record({ at: fc.nat(valid.length - 1), byte: fc.nat(255), cut: fc.nat(valid.length) });
   fc.assert(

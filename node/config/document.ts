@@ -23,7 +23,8 @@ export function configText(overrides: Overrides = {}): string {
 export function configReference(): string {
   const sections = sectionNames().map((section) => {
     const rows = KEYS.filter((each) => each.section === section).map(
-      (each) => `| \`${each.key}\` | ${each.kind} | \`${inline(each.defaultValue)}\` | ${each.allowed} | \`${each.environment}\` | ${each.description} |`,
+      (each) =>
+        `| \`${each.key}\` | ${each.kind} | \`${inline(each.defaultValue)}\` | ${each.allowed} | \`${each.environment}\` | ${each.description} |`,
     );
     return `## ${section}\n\n${describeSection(section)}\n\n| key | kind | default | allowed | environment | what it does |\n| --- | --- | --- | --- | --- | --- |\n${rows.join("\n")}\n`;
   });

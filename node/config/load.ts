@@ -10,7 +10,6 @@ import { CONFIG_SCHEMA, KEYS, SECTIONS, type Config, type KeyDescription } from 
 /** Largest `config.toml` that is read. */
 export const CONFIG_SIZE_BYTES_MAX = 256 * 1024;
 
-
 /**
  * Why a configuration was refused.
  *
@@ -32,7 +31,8 @@ export type Environment = { readonly [name: string]: string | undefined };
 
 /** Parses the text of `config.toml` and lays the environment over it. Never throws on hostile input. */
 export function parseConfig(bytes: Uint8Array, environment: Environment = {}): Result<Config, ConfigError> {
-  if (bytes.length > CONFIG_SIZE_BYTES_MAX) return fail({ code: "config_size", message: `larger than ${CONFIG_SIZE_BYTES_MAX} bytes` });
+  if (bytes.length > CONFIG_SIZE_BYTES_MAX)
+    return fail({ code: "config_size", message: `larger than ${CONFIG_SIZE_BYTES_MAX} bytes` });
   const text = parseUtf8(bytes);
   if (!text.ok) return fail({ code: "config_syntax", message: "not UTF-8", line: 1, column: 1 });
   const parsed = parseText(text.value);
@@ -59,7 +59,8 @@ function parseText(text: string): Result<Record<string, unknown>, ConfigError> {
   try {
     return ok(parseToml(text, { maxDepth: 16 }));
   } catch (error) {
-    if (error instanceof TomlError) return fail({ code: "config_syntax", message: error.message.trimEnd(), line: error.line, column: error.column });
+    if (error instanceof TomlError)
+      return fail({ code: "config_syntax", message: error.message.trimEnd(), line: error.line, column: error.column });
     throw error;
   }
 }
@@ -78,7 +79,13 @@ function readEnvironment(environment: Environment): Result<readonly Override[], 
       return fail(unknownKey(variable, nearestName(variable, [...byVariable.keys()])));
     }
     const value = parseVariable(description, text);
-    if (!value.ok) return fail({ code: "config_environment", message: `${variable} ${value.error.message}`, field: fieldOf(description), variable });
+    if (!value.ok)
+      return fail({
+        code: "config_environment",
+        message: `${variable} ${value.error.message}`,
+        field: fieldOf(description),
+        variable,
+      });
     overrides.push({ description, value: value.value });
   }
   return ok(overrides);
@@ -89,12 +96,17 @@ function namesSection(variable: string): boolean {
   return Object.keys(SECTIONS).some((section) => variable.startsWith(`PYRALOG_${section.toUpperCase()}_`));
 }
 
-function parseVariable(description: KeyDescription, text: string): Result<unknown, { readonly code: "variable"; readonly message: string }> {
+function parseVariable(
+  description: KeyDescription,
+  text: string,
+): Result<unknown, { readonly code: "variable"; readonly message: string }> {
   switch (description.kind) {
     case "integer":
       return /^-?\d{1,15}$/.test(text) ? ok(Number(text)) : fail({ code: "variable", message: "must be an integer" });
     case "boolean":
-      return text === "true" || text === "false" ? ok(text === "true") : fail({ code: "variable", message: "must be true or false" });
+      return text === "true" || text === "false"
+        ? ok(text === "true")
+        : fail({ code: "variable", message: "must be true or false" });
     case "list":
       return ok(text === "" ? [] : text.split(",").map((item) => item.trim()));
     default:
@@ -133,7 +145,10 @@ function nearestKey(path: readonly string[], key: string): string | undefined {
 }
 
 function elsewhere(key: string): string | undefined {
-  const name = nearestName(key, KEYS.map((description) => description.key));
+  const name = nearestName(
+    key,
+    KEYS.map((description) => description.key),
+  );
   const description = KEYS.find((each) => each.key === name);
   return description === undefined ? undefined : fieldOf(description);
 }

@@ -1,7 +1,16 @@
 /** The whole configuration of one node. Unknown keys are refused; an empty file is a complete configuration. */
 
 import { z } from "zod";
-import { CLIENT_SECTION, KEYS_SECTION, LOG_SECTION, MEMPOOL_SECTION, METRICS_SECTION, NETWORK_SECTION, RPC_SECTION, STORAGE_SECTION } from "./sections.ts";
+import {
+  CLIENT_SECTION,
+  KEYS_SECTION,
+  LOG_SECTION,
+  MEMPOOL_SECTION,
+  METRICS_SECTION,
+  NETWORK_SECTION,
+  RPC_SECTION,
+  STORAGE_SECTION,
+} from "./sections.ts";
 
 /** The sections by their name in `config.toml`, in the order they are written. */
 export const SECTIONS = {

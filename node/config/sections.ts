@@ -16,9 +16,22 @@ const ORIGIN = z.string().max(512).refine(isOrigin, { message: 'must be "*" or a
 /** Peer-to-peer sockets. */
 export const NETWORK_SECTION = z
   .strictObject({
-    listen: z.array(MULTIADDR).min(1).max(16).default(["/ip4/127.0.0.1/tcp/26600"]).describe("Multiaddrs to accept peers on. Port 0 takes a free one."),
-    announce: z.array(MULTIADDR).max(16).default([]).describe("Multiaddrs to tell peers instead of those listened on, when a router stands between."),
-    bootstrap: z.array(MULTIADDR).max(64).default([]).describe("Peers to meet first, beside those of the network file. Each ends with /p2p/<peer id>."),
+    listen: z
+      .array(MULTIADDR)
+      .min(1)
+      .max(16)
+      .default(["/ip4/127.0.0.1/tcp/26600"])
+      .describe("Multiaddrs to accept peers on. Port 0 takes a free one."),
+    announce: z
+      .array(MULTIADDR)
+      .max(16)
+      .default([])
+      .describe("Multiaddrs to tell peers instead of those listened on, when a router stands between."),
+    bootstrap: z
+      .array(MULTIADDR)
+      .max(64)
+      .default([])
+      .describe("Peers to meet first, beside those of the network file. Each ends with /p2p/<peer id>."),
     peersMax: z.int().min(1).max(1000).default(64).describe("Connections kept open; beyond it new peers are refused."),
   })
   .describe("Peers: where to listen, and whom to meet first.");
@@ -27,11 +40,26 @@ export const NETWORK_SECTION = z
 export const RPC_SECTION = z
   .strictObject({
     enabled: z.boolean().default(true).describe("Whether to serve JSON-RPC at all."),
-    host: z.string().min(1).max(255).default("127.0.0.1").describe("Address to bind. Anything but loopback lets strangers ask questions."),
+    host: z
+      .string()
+      .min(1)
+      .max(255)
+      .default("127.0.0.1")
+      .describe("Address to bind. Anything but loopback lets strangers ask questions."),
     port: z.int().min(0).max(65_535).default(26_680).describe("TCP port for HTTP and WebSocket; 0 takes a free one."),
     cors: z.array(ORIGIN).max(64).default([]).describe('Origins whose web pages may call this node; ["*"] allows all of them.'),
-    requestSizeBytesMax: z.int().min(1024).max(64 * MEBIBYTE).default(2 * MEBIBYTE).describe("Largest request body or WebSocket message."),
-    requestsPerSecondMax: z.int().min(1).max(1_000_000).default(2000).describe("Calls a second from one client address; a batch counts each of its calls."),
+    requestSizeBytesMax: z
+      .int()
+      .min(1024)
+      .max(64 * MEBIBYTE)
+      .default(2 * MEBIBYTE)
+      .describe("Largest request body or WebSocket message."),
+    requestsPerSecondMax: z
+      .int()
+      .min(1)
+      .max(1_000_000)
+      .default(2000)
+      .describe("Calls a second from one client address; a batch counts each of its calls."),
     connectionsMax: z.int().min(1).max(100_000).default(512).describe("Open connections; beyond it new ones are refused."),
     subscriptionsMax: z.int().min(0).max(10_000).default(64).describe("Subscriptions of one WebSocket connection."),
   })
@@ -40,8 +68,18 @@ export const RPC_SECTION = z
 /** The store on disk. */
 export const STORAGE_SECTION = z
   .strictObject({
-    cacheSizeBytes: z.int().min(MEBIBYTE).max(64 * 1024 * MEBIBYTE).default(64 * MEBIBYTE).describe("Memory for cached pages of the store."),
-    keepHeights: z.int().min(0).max(1_000_000_000).default(0).describe("How many past state versions to keep readable; 0 keeps all of them. Headers and blocks are kept either way."),
+    cacheSizeBytes: z
+      .int()
+      .min(MEBIBYTE)
+      .max(64 * 1024 * MEBIBYTE)
+      .default(64 * MEBIBYTE)
+      .describe("Memory for cached pages of the store."),
+    keepHeights: z
+      .int()
+      .min(0)
+      .max(1_000_000_000)
+      .default(0)
+      .describe("How many past state versions to keep readable; 0 keeps all of them. Headers and blocks are kept either way."),
   })
   .describe("The store on disk.");
 
@@ -49,22 +87,42 @@ export const STORAGE_SECTION = z
 export const LOG_SECTION = z
   .strictObject({
     level: z.enum(LOG_LEVELS).default("info").describe("Least severe event to write."),
-    file: z.string().max(4096).default("").describe("File to append to, relative to the home. Empty means standard error, where a terminal is shown warnings only."),
+    file: z
+      .string()
+      .max(4096)
+      .default("")
+      .describe("File to append to, relative to the home. Empty means standard error, where a terminal is shown warnings only."),
   })
   .describe("Log lines, one JSON object each.");
 
 /** The pool of transactions that wait for a block. */
 export const MEMPOOL_SECTION = z
   .strictObject({
-    transactionsMax: z.int().min(1).max(10_000_000).default(50_000).describe("Transactions that may wait; beyond it the lowest fees are dropped."),
-    sizeBytesMax: z.int().min(1024).max(16 * 1024 * MEBIBYTE).default(128 * MEBIBYTE).describe("Bytes that waiting transactions may take."),
+    transactionsMax: z
+      .int()
+      .min(1)
+      .max(10_000_000)
+      .default(50_000)
+      .describe("Transactions that may wait; beyond it the lowest fees are dropped."),
+    sizeBytesMax: z
+      .int()
+      .min(1024)
+      .max(16 * 1024 * MEBIBYTE)
+      .default(128 * MEBIBYTE)
+      .describe("Bytes that waiting transactions may take."),
   })
   .describe("Transactions that wait for a block.");
 
 /** Where the passphrase of sealed keys is. */
 export const KEYS_SECTION = z
   .strictObject({
-    passphraseFile: z.string().max(4096).default("").describe("File with the passphrase of the keys, relative to the home; must be readable by its owner alone. Empty asks on the terminal."),
+    passphraseFile: z
+      .string()
+      .max(4096)
+      .default("")
+      .describe(
+        "File with the passphrase of the keys, relative to the home; must be readable by its owner alone. Empty asks on the terminal.",
+      ),
   })
   .describe("Sealed keys.");
 
@@ -78,7 +136,12 @@ export const METRICS_SECTION = z
 /** The verbs that ask a node. */
 export const CLIENT_SECTION = z
   .strictObject({
-    nodeUrl: z.string().max(512).refine(isNodeUrl, { message: "must be an http or ws URL, or empty" }).default("").describe("Node to ask when none runs in this home. Empty means http://127.0.0.1:26680."),
+    nodeUrl: z
+      .string()
+      .max(512)
+      .refine(isNodeUrl, { message: "must be an http or ws URL, or empty" })
+      .default("")
+      .describe("Node to ask when none runs in this home. Empty means http://127.0.0.1:26680."),
   })
   .describe("Verbs that ask a node.");
 

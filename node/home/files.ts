@@ -35,7 +35,11 @@ export async function placeFile(path: string, bytes: Uint8Array | string, option
  * As `placeFile`, for what is too large to hold: `produce` writes piece after piece, and when it throws, the old file
  * stays.
  */
-export async function placeFileWith<T>(path: string, produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>, options: PlaceOptions = {}): Promise<T> {
+export async function placeFileWith<T>(
+  path: string,
+  produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>,
+  options: PlaceOptions = {},
+): Promise<T> {
   const directory = dirname(path);
   const temporary = join(directory, `.${basename(path)}.${process.pid}.${randomBytes(6).toString("hex")}.tmp`);
   try {
@@ -72,7 +76,13 @@ export async function readFileBounded(path: string, sizeBytesMax: number): Promi
     const handle = await open(path, constants.O_RDONLY);
     try {
       const { size } = await handle.stat();
-      if (size > sizeBytesMax) throw new CodedError("file_size", { path, sizeBytes: size, sizeBytesMax, message: `${path} is larger than ${sizeBytesMax} bytes` });
+      if (size > sizeBytesMax)
+        throw new CodedError("file_size", {
+          path,
+          sizeBytes: size,
+          sizeBytesMax,
+          message: `${path} is larger than ${sizeBytesMax} bytes`,
+        });
       return await readAtMost(handle, sizeBytesMax, path);
     } finally {
       await handle.close();
@@ -101,12 +111,22 @@ async function readAtMost(handle: Awaited<ReturnType<typeof open>>, sizeBytesMax
     const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(64 * 1024) });
     if (bytesRead === 0) return new Uint8Array(Buffer.concat(chunks, size));
     size += bytesRead;
-    if (size > sizeBytesMax) throw new CodedError("file_size", { path, sizeBytes: size, sizeBytesMax, message: `${path} is larger than ${sizeBytesMax} bytes` });
+    if (size > sizeBytesMax)
+      throw new CodedError("file_size", {
+        path,
+        sizeBytes: size,
+        sizeBytesMax,
+        message: `${path} is larger than ${sizeBytesMax} bytes`,
+      });
     chunks.push(buffer.subarray(0, bytesRead));
   }
 }
 
-async function writeSynced<T>(path: string, produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>, mode: number): Promise<T> {
+async function writeSynced<T>(
+  path: string,
+  produce: (write: (bytes: Uint8Array | string) => Promise<void>) => Promise<T>,
+  mode: number,
+): Promise<T> {
   const handle = await open(path, "wx", mode);
   try {
     const produced = await produce(async (bytes) => handle.writeFile(bytes));

@@ -13,7 +13,16 @@ import { verifySignature } from "../../crypto/sign/key.ts";
 import { placeFile, readFileBounded } from "./files.ts";
 import { Home } from "./home.ts";
 import { initialiseHome } from "./initialise.ts";
-import { createKey, createPolicy, listKeys, openKey, parsePolicyText, parsePublicKeyText, policyText, readPolicy } from "./keys.ts";
+import {
+  createKey,
+  createPolicy,
+  listKeys,
+  openKey,
+  parsePolicyText,
+  parsePublicKeyText,
+  policyText,
+  readPolicy,
+} from "./keys.ts";
 import { createLocalHomes, openLocalHomes, parseManifest, portsOf } from "./manifest.ts";
 import { findPassphrase } from "./passphrase.ts";
 
@@ -60,9 +69,15 @@ t.test("a new home is closed to others and opens with its own passphrase alone",
   const home = new Home(join(await temporary(t), "deep", "home"));
   t.notOk(await home.exists());
   await t.rejects(home.require(), { code: "home_missing" });
-  const made = await initialiseHome(home, { keyType: "hybrid", passphrase: undefined, config: { rpc: { port: 1234 } }, ...CHEAP });
+  const made = await initialiseHome(home, {
+    keyType: "hybrid",
+    passphrase: undefined,
+    config: { rpc: { port: 1234 } },
+    ...CHEAP,
+  });
   for (const path of [home.path, home.keysPath, home.dataPath]) t.equal((await stat(path)).mode & 0o777, 0o700, path);
-  for (const path of [home.configPath, home.passphrasePath, join(home.keysPath, "node.key")]) t.equal((await stat(path)).mode & 0o777, 0o600, path);
+  for (const path of [home.configPath, home.passphrasePath, join(home.keysPath, "node.key")])
+    t.equal((await stat(path)).mode & 0o777, 0o600, path);
   const config = await home.config({});
   t.equal(config.rpc.port, 1234);
   const passphrase = await findPassphrase({ configuredFile: home.configuredPassphraseFile(config) }, SIGNAL);
@@ -81,7 +96,10 @@ t.test("keys are made once, listed without a passphrase, and refused when others
   await t.rejects(createKey(home, { name: "../alice", type: "ed25519", passphrase: "p" }), { code: "key_name" });
   await t.rejects(createKey(home, { name: "node", type: "ml-dsa-65", passphrase: "p" }), { code: "key_type_node" });
   await t.rejects(openKey(home, "bob", "p"), { code: "key_missing" });
-  t.strictSame((await listKeys(home)).map(({ name, address }) => ({ name, address })), [{ name: "alice", address: alice.address }]);
+  t.strictSame(
+    (await listKeys(home)).map(({ name, address }) => ({ name, address })),
+    [{ name: "alice", address: alice.address }],
+  );
   await chmod(join(home.keysPath, "alice.key"), 0o640);
   await t.rejects(openKey(home, "alice", "p"), { code: "key_permissions" });
 });
@@ -103,7 +121,10 @@ t.test("a policy reads back as itself, and its keys count once", async (t) => {
   const home = new Home(await temporary(t));
   await home.create();
   const keys = await Promise.all(["a", "b"].map((name) => createKey(home, { name, type: "hybrid", passphrase: "p", ...CHEAP })));
-  const policy = multisigPolicy(2, keys.map(({ publicKey }) => publicKey));
+  const policy = multisigPolicy(
+    2,
+    keys.map(({ publicKey }) => publicKey),
+  );
   t.ok(policy.ok);
   if (!policy.ok) return;
   const created = await createPolicy(home, "board", policy.value);
@@ -115,7 +136,10 @@ t.test("a policy reads back as itself, and its keys count once", async (t) => {
   const twice = JSON.parse(text) as { keys: string[] };
   twice.keys[1] = twice.keys[0] as string;
   t.match(parsePolicyText(utf8(JSON.stringify(twice))), { ok: false, error: { code: "policy_key_repeated" } });
-  t.match(parsePolicyText(utf8(text.replace('"threshold": 2', '"threshold": 3'))), { ok: false, error: { code: "policy_threshold" } });
+  t.match(parsePolicyText(utf8(text.replace('"threshold": 2', '"threshold": 3'))), {
+    ok: false,
+    error: { code: "policy_threshold" },
+  });
   t.match(parsePolicyText(utf8(text.replace("threshold", "treshold"))), { ok: false, error: { code: "policy_text" } });
   t.match(parsePublicKeyText("zz"), { ok: false, error: { code: "key_text" } });
   t.match(parsePublicKeyText("09"), { ok: false, error: { code: "key_type" } });
@@ -176,7 +200,10 @@ t.test("a manifest becomes homes that agree on one network, once", async (t) => 
   t.match(await openLocalHomes(directory), { basePort: 30_000, validators: [{ name: "v0", rpcUrl: "http://127.0.0.1:30080" }] });
   t.strictSame(await made.validators[0]?.home.network(), made.network);
   t.strictSame(parseNetworkFile(await readFile(made.networkPath, "utf8")), { ok: true, value: made.network });
-  t.match(made.network, { authority: (await listKeys(made.accounts)).find(({ name }) => name === "root")?.address, bootstrap: [/^\/ip4\/127.0.0.1\/tcp\/30000\/p2p\/12D3/] });
+  t.match(made.network, {
+    authority: (await listKeys(made.accounts)).find(({ name }) => name === "root")?.address,
+    bootstrap: [/^\/ip4\/127.0.0.1\/tcp\/30000\/p2p\/12D3/],
+  });
   await t.rejects(createLocalHomes(options), { code: "home_exists" });
   t.strictSame(portsOf(26_600, 0), { p2p: 26_600, rpc: 26_680 });
 });
@@ -185,7 +212,12 @@ t.test("a changed network file is refused by the home that has it", async (t) =>
   const directory = await temporary(t);
   const manifest = parseManifest(utf8(JSON.stringify(MANIFEST)));
   if (!manifest.ok) return t.fail("manifest");
-  const { validators, network } = await createLocalHomes({ directory, manifest: manifest.value, basePort: 30_000, genesisTimeMs: 1n });
+  const { validators, network } = await createLocalHomes({
+    directory,
+    manifest: manifest.value,
+    basePort: 30_000,
+    genesisTimeMs: 1n,
+  });
   const home = validators[0]?.home as Home;
   await home.writeNetwork(encodeNetworkFile(network).replace('"dev": true', '"dev": false'));
   await t.rejects(home.network(), { code: "network_invalid" });
@@ -198,9 +230,15 @@ t.test("a changed network file is refused by the home that has it", async (t) =>
 t.test("a manifest with an unknown key, a repeated name or a stranger as authority is refused", async (t) => {
   const parse = (change: object): unknown => parseManifest(utf8(JSON.stringify({ ...MANIFEST, ...change })));
   t.match(parse({ valdators: [] }), { ok: false, error: { code: "manifest_unknown_key", message: /did you mean validators\?/ } });
-  t.match(parse({ validators: [{ ...MANIFEST.validators[0], pwer: "1" }] }), { ok: false, error: { field: "validators.0.pwer", message: /power/ } });
+  t.match(parse({ validators: [{ ...MANIFEST.validators[0], pwer: "1" }] }), {
+    ok: false,
+    error: { field: "validators.0.pwer", message: /power/ },
+  });
   t.match(parse({ authority: "nobody" }), { ok: false, error: { code: "manifest_value", field: "authority" } });
-  t.match(parse({ accounts: [...MANIFEST.accounts, ...MANIFEST.accounts] }), { ok: false, error: { code: "manifest_value", field: "name" } });
+  t.match(parse({ accounts: [...MANIFEST.accounts, ...MANIFEST.accounts] }), {
+    ok: false,
+    error: { code: "manifest_value", field: "name" },
+  });
   t.match(parse({ validators: [] }), { ok: false, error: { code: "manifest_value", field: "validators" } });
   t.match(parseManifest(utf8("{")), { ok: false, error: { code: "manifest_syntax" } });
 });

@@ -91,7 +91,10 @@ export class Home {
   /** Throws `home_missing`, which tells what to run, unless the home is there. */
   async require(): Promise<void> {
     if (!(await this.exists())) {
-      throw new CodedError("home_missing", { path: this.path, message: `${this.path} is not a home; run: pyralog init --home ${this.path}` });
+      throw new CodedError("home_missing", {
+        path: this.path,
+        message: `${this.path} is not a home; run: pyralog init --home ${this.path}`,
+      });
     }
   }
 
@@ -120,7 +123,10 @@ export class Home {
   async network(): Promise<NetworkFile> {
     const found = await readNetworkFile(this.networkPath);
     if (found === undefined) {
-      throw new CodedError("network_missing", { path: this.networkPath, message: `${this.path} has joined no network; run: pyralog join NETWORK.json --home ${this.path}` });
+      throw new CodedError("network_missing", {
+        path: this.networkPath,
+        message: `${this.path} has joined no network; run: pyralog join NETWORK.json --home ${this.path}`,
+      });
     }
     return found;
   }
@@ -166,7 +172,10 @@ export class Home {
   async requireStopped(): Promise<void> {
     const state = await this.runState();
     if (state.kind === "running") {
-      throw new CodedError("node_running", { pid: state.run.pid, message: `a node runs in ${this.path} (pid ${state.run.pid}); stop it first` });
+      throw new CodedError("node_running", {
+        pid: state.run.pid,
+        message: `a node runs in ${this.path} (pid ${state.run.pid}); stop it first`,
+      });
     }
   }
 
@@ -174,7 +183,10 @@ export class Home {
   async keyNames(ending: string): Promise<readonly string[]> {
     try {
       const names = await readdir(this.keysPath);
-      return names.filter((name) => !name.startsWith(".") && name.endsWith(ending)).map((name) => name.slice(0, -ending.length)).toSorted();
+      return names
+        .filter((name) => !name.startsWith(".") && name.endsWith(ending))
+        .map((name) => name.slice(0, -ending.length))
+        .toSorted();
     } catch (error) {
       if (codeOf(error) === "ENOENT") return [];
       throw new CodedError("file_io", { path: this.keysPath, message: `cannot list ${this.keysPath}` }, { cause: error });
@@ -193,7 +205,12 @@ export async function readNetworkFile(path: string): Promise<NetworkFile | undef
   const text = parseUtf8(bytes);
   if (!text.ok) throw new CodedError("network_json", { path, message: `${path} is not UTF-8` });
   const parsed = parseNetworkFile(text.value);
-  if (!parsed.ok) throw new CodedError(parsed.error.code, { ...parsed.error, path, message: `${path} ${NETWORK_MESSAGES[parsed.error.code]}${atField(parsed.error)}` });
+  if (!parsed.ok)
+    throw new CodedError(parsed.error.code, {
+      ...parsed.error,
+      path,
+      message: `${path} ${NETWORK_MESSAGES[parsed.error.code]}${atField(parsed.error)}`,
+    });
   return parsed.value;
 }
 

@@ -50,7 +50,10 @@ export async function initialiseHome(home: Home, options: NewHome): Promise<Crea
 /** One left by an interrupted run seals nothing yet. */
 async function freshPassphrase(home: Home): Promise<string> {
   if ((await home.keyNames(".key")).length > 0) {
-    throw new CodedError("passphrase_exists", { path: home.path, message: `${home.path} holds keys that another passphrase seals; give that one` });
+    throw new CodedError("passphrase_exists", {
+      path: home.path,
+      message: `${home.path} holds keys that another passphrase seals; give that one`,
+    });
   }
   await unlinkIfThere(home.passphrasePath);
   return generatePassphraseFile(home.passphrasePath);

@@ -11,7 +11,15 @@ import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { addressOfKey, addressOfPolicy, type Address } from "../../crypto/identity/address.ts";
 import { KEY_FILE_SIZE_BYTES_MAX, openSeed, readKeyFileHeader, sealSeed } from "../../crypto/identity/keyfile.ts";
 import { multisigPolicy, type MultisigPolicy } from "../../crypto/identity/policy.ts";
-import { encodePublicKey, generateSeed, keyPairFromSeed, parsePublicKey, type KeyPair, type KeyType, type PublicKey } from "../../crypto/sign/key.ts";
+import {
+  encodePublicKey,
+  generateSeed,
+  keyPairFromSeed,
+  parsePublicKey,
+  type KeyPair,
+  type KeyType,
+  type PublicKey,
+} from "../../crypto/sign/key.ts";
 import { placeFile, readFileBounded } from "./files.ts";
 import type { Home } from "./home.ts";
 import { refuseShared } from "./passphrase.ts";
@@ -44,7 +52,10 @@ export async function createKey(
   const { name, type, passphrase, logN } = options;
   const path = keyPath(home, name);
   if (name === NODE_KEY_NAME && type === "ml-dsa-65") {
-    throw new CodedError("key_type_node", { field: "type", message: "a node key needs an Ed25519 half for its peer id: take hybrid or ed25519" });
+    throw new CodedError("key_type_node", {
+      field: "type",
+      message: "a node key needs an Ed25519 half for its peer id: take hybrid or ed25519",
+    });
   }
   const seed = generateSeed();
   await placeKey(path, sealSeed({ type, seed, passphrase, ...(logN === undefined ? {} : { logN }) }), name);
@@ -81,7 +92,8 @@ export async function listKeys(home: Home): Promise<readonly KeySummary[]> {
 
 /** Writes a policy under a name that no policy or key has. */
 export async function createPolicy(home: Home, name: string, policy: MultisigPolicy): Promise<PolicySummary> {
-  if ((await home.keyNames(KEY_ENDING)).includes(name)) throw new CodedError("key_exists", { name, field: "NAME", message: `there is a key called ${name}` });
+  if ((await home.keyNames(KEY_ENDING)).includes(name))
+    throw new CodedError("key_exists", { name, field: "NAME", message: `there is a key called ${name}` });
   await placeKey(join(home.keysPath, `${checkName(name)}${POLICY_ENDING}`), policyText(policy), name);
   return { name, policy, address: addressOfPolicy(policy) };
 }
@@ -158,7 +170,11 @@ function openKeyOf(name: string, type: KeyType, seed: Uint8Array): OpenKey {
 
 function checkName(name: string): string {
   if (!NAME_PATTERN.test(name)) {
-    throw new CodedError("key_name", { name, field: "NAME", message: "a name is 1 to 64 lower-case letters, digits, - and _, beginning with a letter or digit" });
+    throw new CodedError("key_name", {
+      name,
+      field: "NAME",
+      message: "a name is 1 to 64 lower-case letters, digits, - and _, beginning with a letter or digit",
+    });
   }
   return name;
 }
@@ -172,7 +188,11 @@ async function placeKey(path: string, bytes: Uint8Array | string, name: string):
     await placeFile(path, bytes, { replace: false });
   } catch (error) {
     if (codeOf(error) !== "file_exists") throw error;
-    throw new CodedError("key_exists", { name, field: "NAME", message: `${basename(path)} exists already; it is never replaced` }, { cause: error });
+    throw new CodedError(
+      "key_exists",
+      { name, field: "NAME", message: `${basename(path)} exists already; it is never replaced` },
+      { cause: error },
+    );
   }
 }
 
@@ -180,7 +200,11 @@ async function requireKeyFile(home: Home, path: string, name: string): Promise<U
   const bytes = await readFileBounded(path, KEY_FILE_SIZE_BYTES_MAX);
   if (bytes !== undefined) return bytes;
   await home.require();
-  throw new CodedError("key_missing", { name, field: "NAME", message: `there is no key called ${name}; see: pyralog keys list --home ${home.path}` });
+  throw new CodedError("key_missing", {
+    name,
+    field: "NAME",
+    message: `there is no key called ${name}; see: pyralog keys list --home ${home.path}`,
+  });
 }
 
 const KEY_FILE_MESSAGES: { readonly [code: string]: string } = {

@@ -13,7 +13,13 @@
 
 import { join } from "node:path";
 import { z } from "zod";
-import { encodeNetworkFile, ENGINE_NAMES, type NetworkFile, PARAMETERS_DEFAULT, parseNetworkFile } from "../../chain/block/genesis.ts";
+import {
+  encodeNetworkFile,
+  ENGINE_NAMES,
+  type NetworkFile,
+  PARAMETERS_DEFAULT,
+  parseNetworkFile,
+} from "../../chain/block/genesis.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { parseUtf8, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
@@ -37,7 +43,10 @@ export const PORTS_COUNT = RPC_PORT_OFFSET * 2;
 
 const NAME = z.string().regex(/^[a-z0-9][a-z0-9-]{0,31}$/);
 const KEY_TYPE = z.enum(["hybrid", "ed25519", "ml-dsa-65"]);
-const AMOUNT = z.string().regex(/^[1-9]\d{0,19}$/).transform(BigInt);
+const AMOUNT = z
+  .string()
+  .regex(/^[1-9]\d{0,19}$/)
+  .transform(BigInt);
 const MILLISECONDS = z.int().min(0).max(86_400_000);
 
 const MANIFEST_SCHEMA = z.strictObject({
@@ -57,13 +66,22 @@ const MANIFEST_SCHEMA = z.strictObject({
       timeoutGrowthMs: MILLISECONDS,
       blockIntervalMsMin: MILLISECONDS,
       blockTimeDriftMsMax: MILLISECONDS,
-      feeMin: z.string().regex(/^\d{1,20}$/).transform(BigInt),
-      feePerByte: z.string().regex(/^\d{1,20}$/).transform(BigInt),
+      feeMin: z
+        .string()
+        .regex(/^\d{1,20}$/)
+        .transform(BigInt),
+      feePerByte: z
+        .string()
+        .regex(/^\d{1,20}$/)
+        .transform(BigInt),
       dev: z.boolean(),
     })
     .partial()
     .prefault({}),
-  validators: z.array(z.strictObject({ name: NAME, keyType: z.enum(["hybrid", "ed25519"]), power: AMOUNT })).min(1).max(RPC_PORT_OFFSET - 8),
+  validators: z
+    .array(z.strictObject({ name: NAME, keyType: z.enum(["hybrid", "ed25519"]), power: AMOUNT }))
+    .min(1)
+    .max(RPC_PORT_OFFSET - 8),
   /** The account that may change the validator set; also one of `accounts`. */
   authority: NAME.optional(),
   accounts: z.array(z.strictObject({ name: NAME, keyType: KEY_TYPE, amount: AMOUNT })).max(64),
@@ -84,7 +102,8 @@ export type ManifestError = {
 
 /** Parses the text of a manifest. Never throws on hostile bytes. */
 export function parseManifest(bytes: Uint8Array): Result<Manifest, ManifestError> {
-  if (bytes.length > MANIFEST_SIZE_BYTES_MAX) return fail({ code: "manifest_size", message: `larger than ${MANIFEST_SIZE_BYTES_MAX} bytes` });
+  if (bytes.length > MANIFEST_SIZE_BYTES_MAX)
+    return fail({ code: "manifest_size", message: `larger than ${MANIFEST_SIZE_BYTES_MAX} bytes` });
   const text = parseUtf8(bytes);
   const json = text.ok ? parseJson(text.value) : text;
   if (!json.ok) return fail({ code: "manifest_syntax", message: "not JSON" });
@@ -105,7 +124,8 @@ export async function readManifest(path: string): Promise<Manifest> {
   const bytes = await readFileBounded(path, MANIFEST_SIZE_BYTES_MAX);
   if (bytes === undefined) throw new CodedError("manifest_missing", { path, message: `${path} is not there` });
   const manifest = parseManifest(bytes);
-  if (!manifest.ok) throw new CodedError(manifest.error.code, { ...manifest.error, message: `${path}: ${manifest.error.message}`, path });
+  if (!manifest.ok)
+    throw new CodedError(manifest.error.code, { ...manifest.error, message: `${path}: ${manifest.error.message}`, path });
   return manifest.value;
 }
 
@@ -158,19 +178,29 @@ export async function createLocalHomes(options: {
     bootstrap: validators.map(({ address }) => address),
   });
   const parsed = parseNetworkFile(text);
-  if (!parsed.ok) throw new CodedError("manifest_value", { field: parsed.error.field, message: `the manifest makes no valid network: ${parsed.error.field}` });
+  if (!parsed.ok)
+    throw new CodedError("manifest_value", {
+      field: parsed.error.field,
+      message: `the manifest makes no valid network: ${parsed.error.field}`,
+    });
   for (const { name } of validators) await new Home(join(directory, name)).writeNetwork(text);
   await home.writeNetwork(text);
   await placeFile(join(directory, "network.json"), text, { mode: 0o644 });
   // Last: a directory that has it is whole.
-  await placeFile(join(directory, LOCAL_FILE), `${JSON.stringify({ basePort, validators: validators.map(({ name }) => name) })}\n`);
+  await placeFile(
+    join(directory, LOCAL_FILE),
+    `${JSON.stringify({ basePort, validators: validators.map(({ name }) => name) })}\n`,
+  );
   return present(await openLocalHomes(directory), "local network just made");
 }
 
 /** The file in a local network's directory that says what is in it. */
 const LOCAL_FILE = "local.json";
 
-const LOCAL_SCHEMA = z.strictObject({ basePort: z.int().min(1).max(65_535), validators: z.array(NAME).min(1).max(RPC_PORT_OFFSET) });
+const LOCAL_SCHEMA = z.strictObject({
+  basePort: z.int().min(1).max(65_535),
+  validators: z.array(NAME).min(1).max(RPC_PORT_OFFSET),
+});
 
 /** The network that `createLocalHomes` made in a directory, or `undefined` when there is none. */
 export async function openLocalHomes(directory: string): Promise<LocalHomes | undefined> {
@@ -187,7 +217,11 @@ export async function openLocalHomes(directory: string): Promise<LocalHomes | un
     networkPath: join(directory, "network.json"),
     basePort,
     accounts,
-    validators: validators.map((name, index) => ({ name, home: new Home(join(directory, name)), rpcUrl: `http://127.0.0.1:${portsOf(basePort, index).rpc}` })),
+    validators: validators.map((name, index) => ({
+      name,
+      home: new Home(join(directory, name)),
+      rpcUrl: `http://127.0.0.1:${portsOf(basePort, index).rpc}`,
+    })),
   };
 }
 
@@ -204,7 +238,11 @@ async function createValidator(directory: string, manifest: Manifest, basePort: 
   return { name, key: nodeKey, power, address: `${listen}/p2p/${peerIdOf(nodeKey.publicKey)}` };
 }
 
-async function createAccounts(directory: string, manifest: Manifest, basePort: number): Promise<{ readonly home: Home; readonly paid: readonly { readonly key: OpenKey; readonly amount: bigint }[] }> {
+async function createAccounts(
+  directory: string,
+  manifest: Manifest,
+  basePort: number,
+): Promise<{ readonly home: Home; readonly paid: readonly { readonly key: OpenKey; readonly amount: bigint }[] }> {
   const home = new Home(join(directory, "accounts"));
   const { passphrase } = await initialiseHome(home, {
     keyType: "hybrid",
@@ -229,13 +267,20 @@ function explain(issues: readonly z.core.$ZodIssue[]): ManifestError {
   const key = issue.keys[0] ?? "";
   const nearest = nearestName(key, namesAt(path));
   const field = [...path, key].join(".");
-  return { code: "manifest_unknown_key", message: `${field} does not exist${nearest === undefined ? "" : `; did you mean ${nearest}?`}`, field };
+  return {
+    code: "manifest_unknown_key",
+    message: `${field} does not exist${nearest === undefined ? "" : `; did you mean ${nearest}?`}`,
+    field,
+  };
 }
 
 /** The keys that an object at this path may have. */
 function namesAt(path: readonly string[]): readonly string[] {
   const schema = z.toJSONSchema(MANIFEST_SCHEMA, { io: "input", unrepresentable: "any" }) as JsonShape;
-  const found = path.reduce<JsonShape | undefined>((shape, name) => (shape?.items === undefined ? shape?.properties?.[name] : shape.items), schema);
+  const found = path.reduce<JsonShape | undefined>(
+    (shape, name) => (shape?.items === undefined ? shape?.properties?.[name] : shape.items),
+    schema,
+  );
   return Object.keys(found?.properties ?? {});
 }
 
@@ -251,5 +296,7 @@ function parseJson(text: string): Result<unknown, { readonly code: "manifest_syn
 
 /** What was given of an object whose every key is optional. */
 function given<T extends object>(value: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
-  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
+  return Object.fromEntries(Object.entries(value).filter(([, each]) => each !== undefined)) as {
+    [Key in keyof T]?: Exclude<T[Key], undefined>;
+  };
 }

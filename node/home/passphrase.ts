@@ -44,7 +44,9 @@ export async function findPassphrase(sources: PassphraseSources, signal: AbortSi
   if (sources.variable !== undefined) return checkPassphrase(sources.variable, "PYRALOG_PASSPHRASE");
   if (sources.configuredFile !== undefined) return readPassphraseFile(sources.configuredFile);
   if (sources.terminal === undefined) {
-    throw new CodedError("passphrase_missing", { message: "set PYRALOG_PASSPHRASE, or name a file with --passphrase-file or keys.passphraseFile" });
+    throw new CodedError("passphrase_missing", {
+      message: "set PYRALOG_PASSPHRASE, or name a file with --passphrase-file or keys.passphraseFile",
+    });
   }
   const prompt = sources.prompt ?? "Passphrase";
   const typed = await ask(sources.terminal, `${prompt}: `, signal);
@@ -87,7 +89,10 @@ export async function refuseShared(path: string, code: string): Promise<void> {
 function checkPassphrase(passphrase: string, source: string): string {
   if (passphrase === "") throw new CodedError("passphrase_empty", { source, message: `the passphrase from ${source} is empty` });
   if (Buffer.byteLength(passphrase) > PASSPHRASE_SIZE_BYTES_MAX) {
-    throw new CodedError("passphrase_file", { source, message: `the passphrase from ${source} is longer than ${PASSPHRASE_SIZE_BYTES_MAX} bytes` });
+    throw new CodedError("passphrase_file", {
+      source,
+      message: `the passphrase from ${source} is longer than ${PASSPHRASE_SIZE_BYTES_MAX} bytes`,
+    });
   }
   return passphrase;
 }
@@ -101,14 +106,15 @@ async function ask(terminal: NonNullable<PassphraseSources["terminal"]>, prompt:
   input.setRawMode(true);
   input.setEncoding("utf8");
   const { promise, resolve, reject } = Promise.withResolvers<string>();
-  let typed = "";
+  const typed: string[] = [];
   const onData = (chunk: string): void => {
     for (const character of chunk) {
-      if (CONTROL.enter.some((key) => key === character)) return resolve(typed);
+      if (CONTROL.enter.some((key) => key === character)) return resolve(typed.join(""));
       if (character === CONTROL.interrupt || character === CONTROL.end) {
         return reject(new CodedError("passphrase_missing", { message: "interrupted" }));
       }
-      typed = CONTROL.erase.some((key) => key === character) ? [...typed].slice(0, -1).join("") : typed + character;
+      if (CONTROL.erase.some((key) => key === character)) typed.pop();
+      else typed.push(character);
     }
   };
   const onAbort = (): void => reject(new CodedError("passphrase_missing", { message: "interrupted" }));

@@ -25,10 +25,16 @@ const RUN_SCHEMA = z.strictObject({
 export type RunFile = z.output<typeof RUN_SCHEMA>;
 
 /** What a run file says: nothing, a node that runs, or one that went without saying goodbye. */
-export type RunState = { readonly kind: "none" } | { readonly kind: "running"; readonly run: RunFile } | { readonly kind: "stale"; readonly run: RunFile };
+export type RunState =
+  | { readonly kind: "none" }
+  | { readonly kind: "running"; readonly run: RunFile }
+  | { readonly kind: "stale"; readonly run: RunFile };
 
 /** Writes the run file of this process. */
-export async function writeRunFile(path: string, run: Pick<RunFile, "startedAtMs" | "rpcUrl" | "peerId" | "listen">): Promise<void> {
+export async function writeRunFile(
+  path: string,
+  run: Pick<RunFile, "startedAtMs" | "rpcUrl" | "peerId" | "listen">,
+): Promise<void> {
   const complete: RunFile = { pid: process.pid, processStart: (await processStart(process.pid)) ?? "", ...run };
   await placeFile(path, `${JSON.stringify(complete, undefined, 2)}\n`);
 }
@@ -47,7 +53,8 @@ export async function readRunFile(path: string): Promise<RunState> {
   const bytes = await readFileBounded(path, RUN_FILE_SIZE_BYTES_MAX);
   if (bytes === undefined) return { kind: "none" };
   const run = parseRunFile(bytes);
-  if (run === undefined) throw new CodedError("run_file", { path, message: `${path} is not a run file; delete it if no node runs` });
+  if (run === undefined)
+    throw new CodedError("run_file", { path, message: `${path} is not a run file; delete it if no node runs` });
   return (await isAlive(run)) ? { kind: "running", run } : { kind: "stale", run };
 }
 

@@ -58,7 +58,12 @@ type Report = {
   readonly seconds: number;
 };
 
-type Options = { readonly transactions: number; readonly port: number | undefined; readonly home: string | undefined; readonly say: (line: string) => void };
+type Options = {
+  readonly transactions: number;
+  readonly port: number | undefined;
+  readonly home: string | undefined;
+  readonly say: (line: string) => void;
+};
 
 async function demo(options: Options, signal: AbortSignal): Promise<Report> {
   const startedMs = performance.now();
@@ -98,7 +103,8 @@ async function demo(options: Options, signal: AbortSignal): Promise<Report> {
   options.say(`${audits} audits found nothing`);
   const latencies = work.finalised.map(({ latencyMs }) => latencyMs);
   const validators = network.homes.validators.length;
-  const isWhole = work.finalised.length === options.transactions && proofsVerified >= options.transactions && audits === network.nodes.length;
+  const isWhole =
+    work.finalised.length === options.transactions && proofsVerified >= options.transactions && audits === network.nodes.length;
   await network.stop();
   if (options.home === undefined) await rm(directory, { recursive: true });
   return {
@@ -159,7 +165,10 @@ class Workload {
     const left = count - prelude.length;
     const plans = accounts.map((account, index) => {
       const share = Math.floor(left / accounts.length) + (index < left % accounts.length ? 1 : 0);
-      return { sender: senderOf(account, index), transactions: plan(account, present(accounts[(index + 1) % accounts.length], "neighbour"), share) };
+      return {
+        sender: senderOf(account, index),
+        transactions: plan(account, present(accounts[(index + 1) % accounts.length], "neighbour"), share),
+      };
     });
     return new Workload(network, plans, first.finalised, signal);
   }
@@ -176,7 +185,11 @@ class Workload {
   async run(share: number): Promise<void> {
     const startedMs = performance.now();
     const from = this.#done;
-    await Promise.all(this.#plans.map(({ sender, transactions }) => sender.sendAll(transactions.slice(Math.floor(transactions.length * from), Math.floor(transactions.length * share)))));
+    await Promise.all(
+      this.#plans.map(({ sender, transactions }) =>
+        sender.sendAll(transactions.slice(Math.floor(transactions.length * from), Math.floor(transactions.length * share))),
+      ),
+    );
     this.#done = share;
     this.#sendingMs += performance.now() - startedMs;
   }
@@ -194,7 +207,9 @@ class Workload {
     };
     await Promise.all(Array.from({ length: PROOFS_UNDER_WAY_MAX }, prover));
     for (const [index, account] of this.accounts.entries()) {
-      const { value } = await clientAt(this.#network, index).row(NAMESPACE, account.name, utf8("row-0"), { signal: this.#signal });
+      const { value } = await clientAt(this.#network, index).row(NAMESPACE, account.name, utf8("row-0"), {
+        signal: this.#signal,
+      });
       if (value !== undefined) proven += 1;
     }
     return proven;
@@ -204,9 +219,19 @@ class Workload {
 /** The calls of one account: its table, then rows, transfers, records, deletions, and several at once in turn. */
 function plan(account: Account, neighbour: Account, count: number): readonly (readonly Call[])[] {
   const table = { namespace: NAMESPACE, table: account.name };
-  const put = (index: number): Call => ({ kind: "tablePut", ...table, key: utf8(`row-${index}`), value: encodeValue({ index, text: "x".repeat(100) }) });
+  const put = (index: number): Call => ({
+    kind: "tablePut",
+    ...table,
+    key: utf8(`row-${index}`),
+    value: encodeValue({ index, text: "x".repeat(100) }),
+  });
   const transfer: Call = { kind: "transfer", to: neighbour.address, amount: 1n };
-  const append = (index: number): Call => ({ kind: "logAppend", stream: `${STREAM}.${account.name}`, partition: 0, records: [utf8(`event ${index}`), utf8(`and one more ${index}`)] });
+  const append = (index: number): Call => ({
+    kind: "logAppend",
+    stream: `${STREAM}.${account.name}`,
+    partition: 0,
+    records: [utf8(`event ${index}`), utf8(`and one more ${index}`)],
+  });
   const kinds: readonly ((index: number) => readonly Call[])[] = [
     (index) => [put(index)],
     () => [transfer],
@@ -230,14 +255,21 @@ function accountOf({ name, address, keyPair }: OpenKey): Account {
 
 /** Two of three holders, of different key types. */
 function boardOf(keys: readonly OpenKey[]): Account {
-  const policy = multisigPolicy(2, keys.map(({ publicKey }) => publicKey));
+  const policy = multisigPolicy(
+    2,
+    keys.map(({ publicKey }) => publicKey),
+  );
   if (!policy.ok) throw new CodedError(policy.error.code, {});
   const signers = keys.slice(0, 2);
   return {
     name: "board",
     address: addressOfPolicy(policy.value),
     authorise: (id) => {
-      const gathered = gatherAuthorisation(policy.value, id, signers.map(({ publicKey, keyPair }) => ({ key: publicKey, signature: keyPair.sign(id) })));
+      const gathered = gatherAuthorisation(
+        policy.value,
+        id,
+        signers.map(({ publicKey, keyPair }) => ({ key: publicKey, signature: keyPair.sign(id) })),
+      );
       if (!gathered.ok) throw new CodedError(gathered.error.code, {});
       return gathered.value;
     },
@@ -294,14 +326,19 @@ async function auditAll(nodes: readonly LocalNode[], networkPath: string, signal
 /** Runs the program as a user would, and gives its JSON. */
 function runProgram(argv: readonly string[], signal: AbortSignal): Promise<{ readonly [key: string]: unknown }> {
   return new Promise((resolve, reject) => {
-    execFile(process.execPath, [BIN_PATH, ...argv], { signal, timeout: AUDIT_TIMEOUT_MS, maxBuffer: 1024 * 1024 }, (error, stdout) => {
-      try {
-        resolve(JSON.parse(stdout) as { readonly [key: string]: unknown });
-      } catch {
-        // No JSON: it was killed, or broke; the reason is in the error of the process.
-        reject(error ?? new CodedError("program_output", { message: stdout.slice(0, 200) }));
-      }
-    });
+    execFile(
+      process.execPath,
+      [BIN_PATH, ...argv],
+      { signal, timeout: AUDIT_TIMEOUT_MS, maxBuffer: 1024 * 1024 },
+      (error, stdout) => {
+        try {
+          resolve(JSON.parse(stdout) as { readonly [key: string]: unknown });
+        } catch {
+          // No JSON: it was killed, or broke; the cause is in the error of the process.
+          reject(new CodedError("program_output", { message: stdout.slice(0, 200) }, { cause: error }));
+        }
+      },
+    );
   });
 }
 
@@ -320,24 +357,43 @@ Runs the whole of it on this machine and prints a report; exit code 0 only if al
 `;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({ options: { json: { type: "boolean" }, transactions: { type: "string" }, port: { type: "string" }, home: { type: "string" }, help: { type: "boolean" } } });
+  const { values } = parseArgs({
+    options: {
+      json: { type: "boolean" },
+      transactions: { type: "string" },
+      port: { type: "string" },
+      home: { type: "string" },
+      help: { type: "boolean" },
+    },
+  });
   if (values.help === true) {
     process.stdout.write(HELP);
     return 0;
   }
   const startedMs = performance.now();
-  const say = (line: string): void => void process.stderr.write(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${line}\n`);
+  const say = (line: string): void =>
+    void process.stderr.write(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${line}\n`);
   const stopping = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stopping.abort());
   try {
-    const report = await demo({ transactions: Number(values.transactions ?? TRANSACTIONS_DEFAULT), port: values.port === undefined ? undefined : Number(values.port), home: values.home, say }, stopping.signal);
+    const report = await demo(
+      {
+        transactions: Number(values.transactions ?? TRANSACTIONS_DEFAULT),
+        port: values.port === undefined ? undefined : Number(values.port),
+        home: values.home,
+        say,
+      },
+      stopping.signal,
+    );
     if (values.json !== true) process.stdout.write(`${report.ok ? "All of it held." : "Something did not hold."}\n`);
     process.stdout.write(`${JSON.stringify(report)}\n`);
     return report.ok ? 0 : 1;
   } catch (error) {
     const { message, stack } = error instanceof Error ? error : { message: String(error), stack: undefined };
     process.stderr.write(`${error instanceof CodedError ? message : (stack ?? message)}\n`);
-    process.stdout.write(`${JSON.stringify({ ok: false, error: { code: error instanceof CodedError ? error.code : "internal", message } })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ ok: false, error: { code: error instanceof CodedError ? error.code : "internal", message } })}\n`,
+    );
     return 1;
   }
 }

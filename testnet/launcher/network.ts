@@ -15,7 +15,14 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { Home } from "../../node/home/home.ts";
-import { createLocalHomes, type LocalHomes, type Manifest, openLocalHomes, PORTS_COUNT, portsOf } from "../../node/home/manifest.ts";
+import {
+  createLocalHomes,
+  type LocalHomes,
+  type Manifest,
+  openLocalHomes,
+  PORTS_COUNT,
+  portsOf,
+} from "../../node/home/manifest.ts";
 import { PyralogClient } from "../../node/rpc/client.ts";
 
 /** The program as users run it. */
@@ -73,7 +80,10 @@ export class LocalNode {
     this.#isReady = false;
     const log = openSync(this.logPath, "a", 0o600);
     try {
-      const child = spawn(process.execPath, [BIN_PATH, ...argv, "--stop-with-stdin"], { stdio: ["pipe", log, log], detached: true });
+      const child = spawn(process.execPath, [BIN_PATH, ...argv, "--stop-with-stdin"], {
+        stdio: ["pipe", log, log],
+        detached: true,
+      });
       this.#child = child;
       const exited = Promise.withResolvers<void>();
       this.#exited = exited.promise;
@@ -118,12 +128,17 @@ export class LocalNode {
     const endMs = performance.now() + options.timeoutMs;
     for (;;) {
       options.signal.throwIfAborted();
-      if (!this.isRunning) throw new CodedError("node_exited", { node: this.name, message: `${this.name} has exited:\n${await this.logTail()}` });
+      if (!this.isRunning)
+        throw new CodedError("node_exited", { node: this.name, message: `${this.name} has exited:\n${await this.logTail()}` });
       if ((await this.height(options.signal)) >= height) {
         this.#isReady = true;
         return;
       }
-      if (performance.now() > endMs) throw new CodedError("node_timeout", { node: this.name, message: `${this.name} is not at height ${height} after ${options.timeoutMs} ms:\n${await this.logTail()}` });
+      if (performance.now() > endMs)
+        throw new CodedError("node_timeout", {
+          node: this.name,
+          message: `${this.name} is not at height ${height} after ${options.timeoutMs} ms:\n${await this.logTail()}`,
+        });
       await sleep(POLL_INTERVAL_MS, options.signal);
     }
   }
@@ -153,7 +168,12 @@ export class LocalNetwork implements AsyncDisposable {
   readonly #isNew: boolean;
   readonly #signal: AbortSignal;
 
-  private constructor(options: { readonly directory: string; readonly homes: LocalHomes; readonly isNew: boolean; readonly signal: AbortSignal }) {
+  private constructor(options: {
+    readonly directory: string;
+    readonly homes: LocalHomes;
+    readonly isNew: boolean;
+    readonly signal: AbortSignal;
+  }) {
     const { directory, homes, isNew, signal } = options;
     this.#directory = directory;
     this.homes = homes;
@@ -163,7 +183,12 @@ export class LocalNetwork implements AsyncDisposable {
   }
 
   /** The network of a directory: the one that is there, or a new one. Starts nothing. */
-  static async open(options: { readonly directory: string; readonly manifest: Manifest; readonly basePort: number; readonly signal: AbortSignal }): Promise<LocalNetwork> {
+  static async open(options: {
+    readonly directory: string;
+    readonly manifest: Manifest;
+    readonly basePort: number;
+    readonly signal: AbortSignal;
+  }): Promise<LocalNetwork> {
     const { directory, manifest, basePort, signal } = options;
     const existing = await openLocalHomes(directory);
     const homes = existing ?? (await createLocalHomes({ directory, manifest, basePort, genesisTimeMs: BigInt(Date.now()) }));
@@ -213,7 +238,17 @@ export class LocalNetwork implements AsyncDisposable {
     await home.create();
     const node = new LocalNode({ name, home, rpcUrl: `http://127.0.0.1:${ports.rpc}`, network: this.network });
     this.nodes.push(node);
-    node.start(["join", this.homes.networkPath, "--home", home.path, "--generate-passphrase", "--p2p-port", `${ports.p2p}`, "--rpc-port", `${ports.rpc}`]);
+    node.start([
+      "join",
+      this.homes.networkPath,
+      "--home",
+      home.path,
+      "--generate-passphrase",
+      "--p2p-port",
+      `${ports.p2p}`,
+      "--rpc-port",
+      `${ports.rpc}`,
+    ]);
     return node;
   }
 

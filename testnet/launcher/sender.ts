@@ -4,7 +4,14 @@ import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { AMOUNT_MAX } from "../../chain/block/limits.ts";
-import { assembleTransaction, type Call, encodeTransactionBody, type Transaction, type TransactionBody, transactionId } from "../../chain/block/transaction.ts";
+import {
+  assembleTransaction,
+  type Call,
+  encodeTransactionBody,
+  type Transaction,
+  type TransactionBody,
+  transactionId,
+} from "../../chain/block/transaction.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
@@ -38,7 +45,13 @@ export class Sender {
   /**
    * @param options - `nonce` of the account now; `node` gives the node to use next, so that a dead one can be left out
    */
-  constructor(options: { readonly account: Account; readonly network: NetworkFile; readonly nonce: bigint; readonly node: () => PyralogClient; readonly signal: AbortSignal }) {
+  constructor(options: {
+    readonly account: Account;
+    readonly network: NetworkFile;
+    readonly nonce: bigint;
+    readonly node: () => PyralogClient;
+    readonly signal: AbortSignal;
+  }) {
     this.account = options.account;
     this.#network = options.network;
     this.#nonce = options.nonce;
@@ -66,17 +79,30 @@ export class Sender {
   }
 
   async #follow(client: PyralogClient, transaction: Transaction, id: Hash, startedMs: number): Promise<void> {
-    const status = await client.ask(transactionWait, { id, timeoutMs: WAIT_MS }, { signal: this.#signal, timeoutMs: WAIT_MS * 2 });
+    const status = await client.ask(
+      transactionWait,
+      { id, timeoutMs: WAIT_MS },
+      { signal: this.#signal, timeoutMs: WAIT_MS * 2 },
+    );
     if (status.kind === "final" && status.result.kind === "applied") {
       this.finalised.push({ transaction, height: status.height, latencyMs: performance.now() - startedMs });
       return;
     }
     const reason = status.kind === "final" && status.result.kind === "failed" ? status.result : status;
-    throw new CodedError("transaction_not_applied", { message: `a transaction of ${this.account.name} was not applied: ${JSON.stringify(reason, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value))}` });
+    throw new CodedError("transaction_not_applied", {
+      message: `a transaction of ${this.account.name} was not applied: ${JSON.stringify(reason, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value))}`,
+    });
   }
 
   #sign(calls: readonly Call[]): Transaction {
-    const body: TransactionBody = { chainId: this.#network.chainId, sender: this.account.address, nonce: this.#nonce, fee: AMOUNT_MAX, expiry: heightOf(VALID_FOR_HEIGHTS), calls };
+    const body: TransactionBody = {
+      chainId: this.#network.chainId,
+      sender: this.account.address,
+      nonce: this.#nonce,
+      fee: AMOUNT_MAX,
+      expiry: heightOf(VALID_FOR_HEIGHTS),
+      calls,
+    };
     this.#nonce += 1n;
     // The size of a signature does not depend on what is signed, so the first attempt tells the fee.
     const sized = assembleTransaction(body, this.account.authorise(transactionId(encodeTransactionBody(body))));

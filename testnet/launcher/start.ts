@@ -27,12 +27,24 @@ Starts a network of validators on this machine and waits for Ctrl-C.
 type Arguments = { readonly home: string; readonly port: number; readonly manifest: string; readonly json: boolean };
 
 function readArguments(argv: readonly string[]): Arguments | undefined {
-  const options = { home: { type: "string" }, port: { type: "string" }, manifest: { type: "string" }, json: { type: "boolean" }, help: { type: "boolean" } } as const;
+  const options = {
+    home: { type: "string" },
+    port: { type: "string" },
+    manifest: { type: "string" },
+    json: { type: "boolean" },
+    help: { type: "boolean" },
+  } as const;
   const { values } = parseArgs({ args: [...argv], options });
   if (values.help === true) return undefined;
   const port = Number(values.port ?? BASE_PORT_DEFAULT);
-  if (!Number.isInteger(port) || port < 1 || port > 65_536 - PORTS_COUNT) throw new CodedError("usage_option_value", { message: `--port must be 1 to ${65_536 - PORTS_COUNT}` });
-  return { home: values.home ?? HOME_DEFAULT, port, manifest: values.manifest ?? MANIFEST_PATH_DEFAULT, json: values.json === true };
+  if (!Number.isInteger(port) || port < 1 || port > 65_536 - PORTS_COUNT)
+    throw new CodedError("port_invalid", { message: `--port must be 1 to ${65_536 - PORTS_COUNT}` });
+  return {
+    home: values.home ?? HOME_DEFAULT,
+    port,
+    manifest: values.manifest ?? MANIFEST_PATH_DEFAULT,
+    json: values.json === true,
+  };
 }
 
 async function main({ home, port, manifest: manifestPath, json }: Arguments, signal: AbortSignal): Promise<void> {
@@ -48,7 +60,9 @@ async function main({ home, port, manifest: manifestPath, json }: Arguments, sig
   const { accounts, networkPath } = network.homes;
   if (json) {
     const nodes = network.nodes.map(({ name, rpcUrl, home: each, pid }) => ({ name, rpcUrl, home: each.path, pid }));
-    process.stdout.write(`${JSON.stringify({ chainId: network.network.chainId, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`);
+    process.stdout.write(
+      `${JSON.stringify({ chainId: network.network.chainId, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`,
+    );
   } else {
     process.stdout.write(
       [
@@ -99,7 +113,9 @@ try {
 } catch (error) {
   if (stopping.signal.aborted) process.exitCode = 0;
   else {
-    process.stderr.write(`${error instanceof CodedError ? error.message : error instanceof Error ? (error.stack ?? error.message) : codeOf(error)}\n`);
+    process.stderr.write(
+      `${error instanceof CodedError ? error.message : error instanceof Error ? (error.stack ?? error.message) : codeOf(error)}\n`,
+    );
     process.exitCode = 1;
   }
 }

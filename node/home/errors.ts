@@ -1,0 +1,28 @@
+/** What can be wrong with a home, and what its owner should do. */
+
+export const HOME_CODES = {
+  file_io: "the disk refused; `message` names the file and the cause the reason",
+  file_size: "the file is larger than such a file may be: it is another one",
+  file_exists: "the file is there already and is never replaced",
+  home_missing: "no home is there: run `pyralog init`",
+  home_exists: "a home is there already: take another directory, or use that one",
+  network_missing: "the home has joined no network, or the file is not there: run `pyralog join`",
+  node_running: "a node runs in the home: stop it first",
+  run_file: "something else stands where the run file belongs: delete it if no node runs",
+  key_name: "choose a name of lower-case letters, digits, - and _",
+  key_exists: "a key or policy of this name exists; it is never replaced",
+  key_missing: "there is no key of this name: see `pyralog keys list`",
+  key_type_node: "a node key needs an Ed25519 half: take hybrid or ed25519",
+  key_permissions: "others can read the key file: chmod 600, and consider the key known",
+  key_text: "not a public key in hex",
+  policy_text: "not a policy file",
+  passphrase_missing: "set PYRALOG_PASSPHRASE, name a file, or run it on a terminal",
+  passphrase_empty: "the passphrase is empty: it would seal nothing",
+  passphrase_mismatch: "the two typed passphrases differ: try again",
+  passphrase_file: "the passphrase file is missing, or holds something else",
+  passphrase_permissions: "others can read the passphrase file: chmod 600",
+  passphrase_exists: "the home's keys are sealed with a passphrase already: give that one",
+  manifest_missing: "the manifest is not there",
+  manifest_value: "the manifest's field is out of bounds or contradicts another",
+  local_file: "the directory's local.json is damaged: make the network anew in another directory",
+} as const satisfies Record<string, string>;
