@@ -12,6 +12,7 @@ import type { Log } from "../log/log.ts";
 import { type Network } from "../network/network.ts";
 import type { Asked, Handler } from "../network/request.ts";
 import type { ConsensusDriver } from "./driver.ts";
+import { sleep } from "./sleep.ts";
 
 /** The protocol. */
 export const CATCH_UP_PROTOCOL = "/pyralog/consensus/1";
@@ -51,16 +52,4 @@ export async function catchUp(parts: { readonly driver: ConsensusDriver; readonl
       log.debug({ peer: peer.id, code: codeOf(error) }, "catch-up failed");
     }
   }
-}
-
-/** Resolves after a while, or as soon as `signal` aborts. */
-export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  const stop = (): void => resolve();
-  signal.addEventListener("abort", stop, { once: true });
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", stop);
 }

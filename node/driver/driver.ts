@@ -34,6 +34,7 @@ import type { Effect, Input, Unsigned } from "../../consensus/engine.ts";
 import { type ConsensusMessage, encodeMessage, parseMessage } from "../../consensus/tendermint/message.ts";
 import type { TendermintEngine } from "../../consensus/tendermint/engine.ts";
 import type { Log } from "../log/log.ts";
+import { sleep } from "./sleep.ts";
 import type { SignGuard } from "./guard.ts";
 import type { WriteAheadLog } from "./wal.ts";
 
@@ -70,6 +71,9 @@ const NEXT_HEIGHT_MESSAGES_MAX = 512;
 /** How long a height waits for something to order before it decides an empty block. */
 const EMPTY_BLOCK_INTERVAL_MS = 5_000;
 
+/** How often a block from the future is looked at again: its height may have been decided without it. */
+const FUTURE_LOOK_MS = 1_000;
+
 /** A message whose signature the driver has checked, by the engine's own identity of it. */
 const verified = new WeakSet<ConsensusMessage>();
 
@@ -81,6 +85,7 @@ export class ConsensusDriver implements AsyncDisposable {
   readonly #failed = Promise.withResolvers<never>();
   #engine: TendermintEngine | undefined;
   #height: Height;
+  readonly #closing = new AbortController();
   #isClosed = false;
   #isCommitting = false;
   #durable = -1;
@@ -172,6 +177,7 @@ export class ConsensusDriver implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    this.#closing.abort();
     this.#clearTimers();
     clearTimeout(this.#startTimer);
     await this.#queue.catch(() => undefined); // Reported through `failed`.
@@ -312,14 +318,23 @@ export class ConsensusDriver implements AsyncDisposable {
   }
 
   async #judge(engine: TendermintEngine, block: Block): Promise<void> {
-    const aheadMs = block.header.timeMs - BigInt(Date.now());
-    const judged =
-      aheadMs > BigInt(this.#ledger.parameters.blockTimeDriftMsMax)
-        ? fail({ code: "block_time", field: "header.timeMs" })
-        : await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
+    await this.#awaitBlockTime(block);
+    const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
     if (!judged.ok) this.#parts.log.warn({ ...judged.error, height: block.header.height, proposer: toHex(block.header.proposer) }, "refused block");
     await Promise.resolve();
     this.#answer(engine, { kind: "judged", blockHash: block.hash, valid: judged.ok, atMs: this.#now() });
+  }
+
+  /**
+   * A block from too far in the future is not judged before its time has come. The engine keeps a verdict for the whole
+   * height, and a clock that is slow now is no reason to hold a block invalid for ever: meanwhile we prevote nil.
+   */
+  async #awaitBlockTime(block: Block): Promise<void> {
+    const aheadMs = (): number => Number(block.header.timeMs - BigInt(Date.now())) - this.#ledger.parameters.blockTimeDriftMsMax;
+    if (aheadMs() <= 0) return;
+    const { height, proposer } = block.header;
+    this.#parts.log.warn({ code: "block_time", height, aheadMs: aheadMs(), proposer: toHex(proposer) }, "block from the future");
+    while (aheadMs() > 0 && this.#height === height && !this.#isClosed) await sleep(Math.min(aheadMs(), FUTURE_LOOK_MS), this.#closing.signal);
   }
 
   #build(engine: TendermintEngine, height: Height, round: number): void {
@@ -346,7 +361,9 @@ export class ConsensusDriver implements AsyncDisposable {
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
-        this.#answer(engine, { kind: "tick", atMs: Math.max(atMs, this.#now()) });
+        // A timer may fire a fraction of a millisecond early; for the engine its moment has come.
+        this.#atMs = Math.max(this.#atMs, atMs);
+        this.#answer(engine, { kind: "tick", atMs: this.#now() });
       },
       Math.max(0, atMs - this.#now()),
     );
