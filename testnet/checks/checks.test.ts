@@ -11,6 +11,7 @@ import t from "tap";
 import { Digest } from "./digest.ts";
 import { filesBelow } from "./files.ts";
 import { checkLayers } from "./layers.ts";
+import { completeLock, missingPackages, readLock } from "./lock.ts";
 import { ROOT, runTool } from "./run.ts";
 import { type SourceFile, tidyProblems } from "./tidy.ts";
 
@@ -188,6 +189,23 @@ t.test("the repository keeps its house rules", async (t) => {
   const topLevel = readdirSync(ROOT).filter((name) => name !== "node_modules" && name !== "dist" && name !== "coverage");
   const problems = tidyProblems(files, topLevel).map(({ rule, path, line, what }) => `${rule}: ${path}:${line}: ${what}`);
   t.equal(problems.join("\n"), "");
+});
+
+t.test("npm ci will take the lock: no package of another platform is missing from it", async (t) => {
+  t.same(missingPackages(readLock(join(ROOT, "package-lock.json"))), [], "run: node testnet/checks/lock.ts");
+  const wanting = {
+    packages: {
+      "": {},
+      "node_modules/a": { dev: true, optionalDependencies: { "@a/core-linux-arm64-musl": "1.0.0", b: "^1.0.0" } },
+    },
+  };
+  t.same(missingPackages(wanting), [{ name: "@a/core-linux-arm64-musl", version: "1.0.0", owner: "node_modules/a" }]);
+  const complete = completeLock(wanting);
+  t.same(missingPackages(complete), []);
+  const entry = { version: "1.0.0", cpu: ["arm64"], dev: true, libc: ["musl"], optional: true, os: ["linux"] };
+  t.same(complete, {
+    packages: { "": {}, "node_modules/@a/core-linux-arm64-musl": entry, "node_modules/a": wanting.packages["node_modules/a"] },
+  });
 });
 
 t.test("the digest of a test run names what failed and why, and nothing twice", async (t) => {

@@ -7,6 +7,11 @@ import { PassThrough } from "node:stream";
 import { Digest } from "./digest.ts";
 import { runTool } from "./run.ts";
 
+// A reader that has seen enough (`npm test | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
 const digest = new Digest();
 const output = new PassThrough();
 const printed = (async () => {

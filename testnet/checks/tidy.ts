@@ -89,18 +89,14 @@ function missingReadmes(files: readonly SourceFile[]): Problem[] {
 function codesWithoutTable(files: readonly SourceFile[]): Problem[] {
   const tables = files.filter(({ path }) => path.endsWith("/errors.ts")).map(({ text }) => text);
   const listed = new Set(tables.flatMap((text) => text.match(/\b[a-z][a-z0-9]*(_[a-z0-9]+)*\b/g) ?? []));
-  return files.filter(isProduct).flatMap((file) =>
-    matches(file, /\bnew CodedError\(\s*"(\w+)"/g)
-      .filter(({ found }) => !listed.has(found))
-      .map(({ line, found }) =>
-        problem(
-          "error-table",
-          file.path,
-          line,
-          `${found} is in no errors.ts: list it in its folder's, with what a caller should do`,
-        ),
-      ),
-  );
+  const problems = new Map<string, Problem>();
+  for (const file of files.filter(isProduct)) {
+    for (const { line, found } of matches(file, /\bnew CodedError\(\s*"(\w+)"/g)) {
+      const what = `${found} is in no errors.ts: list it in its folder's, with what a caller should do`;
+      if (!listed.has(found) && !problems.has(found)) problems.set(found, problem("error-table", file.path, line, what));
+    }
+  }
+  return [...problems.values()];
 }
 
 function bannedLines(file: SourceFile): Problem[] {
