@@ -8,8 +8,12 @@ import { networkHash } from "../../chain/block/genesis.ts";
 import type { Config } from "../config/schema.ts";
 import type { Home } from "../home/home.ts";
 import { NODE_KEY_NAME, openKey } from "../home/keys.ts";
-import { openLog, type OpenLog } from "../log/log.ts";
+import { type Log, openLog, type OpenLog } from "../log/log.ts";
+import { isTransportFault } from "../network/faults.ts";
 import type { Invocation } from "./invocation.ts";
+
+/** What sysexits.h calls an internal software error. */
+const EXIT_FAULT = 70;
 
 /** A terminal shows what a person must see; everything goes to a file or a pipe. */
 async function openNodeLog(invocation: Invocation, home: Home, config: Config): Promise<OpenLog> {
@@ -32,6 +36,7 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   const network = await home.network();
   const key = await openKey(home, NODE_KEY_NAME, passphrase ?? (await invocation.passphrase(home)));
   await using log = await openNodeLog(invocation, home, config);
+  using _faults = survivingTransportFaults(log);
   using progress = invocation.progress("Syncing");
   await using stack = new AsyncDisposableStack();
   const watched = invocation.flag("stop-with-stdin") ? [stack.use(watchEnd(invocation.surroundings.stdin)).signal] : [];
@@ -75,6 +80,23 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   });
   await ended(node.failed, signal);
   return undefined;
+}
+
+/**
+ * Keeps a stream that libp2p writes to after its end from taking the node down (`isTransportFault`). Anything else that
+ * nobody caught is our fault, and the process falls at once: going on could say two things.
+ */
+function survivingTransportFaults(log: Log): Disposable {
+  const onUncaught = (error: Error): void => {
+    if (isTransportFault(error)) {
+      log.warn({ code: "transport_fault", name: error.name, reason: error.message }, "a stream ended under libp2p");
+      return;
+    }
+    log.error({ code: codeOf(error), stack: error.stack }, "uncaught error");
+    process.exit(EXIT_FAULT);
+  };
+  process.on("uncaughtException", onUncaught);
+  return { [Symbol.dispose]: () => void process.off("uncaughtException", onUncaught) };
 }
 
 /** Resolves at the signal; rejects when the node cannot go on. */

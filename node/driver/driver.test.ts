@@ -56,7 +56,7 @@ class Wire {
   constructor(test: Test) {
     this.directory = mkdtempSync(join(tmpdir(), "pyralog-wire-"));
     test.teardown(async () => {
-      for (const index of [...this.members.keys()]) await this.stop(index);
+      for (const index of this.members.keys()) await this.stop(index);
       rmSync(this.directory, { recursive: true });
     });
   }

@@ -20,7 +20,6 @@ import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import type { KeyPair } from "../../crypto/sign/key.ts";
 import { verifySignatureAsync } from "../../crypto/sign/key.ts";
 import type { Block } from "../../chain/block/block.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";

@@ -10,8 +10,7 @@
  */
 
 import { bytesEqual } from "../../crypto/base/bytes.ts";
-import type { Coded } from "../../crypto/base/result.ts";
-import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
