@@ -32,6 +32,8 @@ export class Lane {
   /** The sender's address in hex. */
   readonly sender: string;
   readonly #entries: Entry[] = [];
+  /** The least price up to each entry, as far as it has been reckoned since the last change. */
+  readonly #leasts: bigint[] = [];
   #nonce: bigint;
   #balance: bigint;
   #feesTotal = 0n;
@@ -71,12 +73,13 @@ export class Lane {
 
   /** How many entries from the front follow the sender's nonce without a gap. */
   readyCount(): number {
-    const gap = this.#entries.findIndex(({ transaction }, index) => transaction.body.nonce !== this.#nonce + BigInt(index));
-    return gap === -1 ? this.#entries.length : gap;
+    // Nonces ascend, so what is ahead of its place stays ahead: the first such entry is found by halving.
+    return this.#firstWhere((nonce, index) => nonce > this.#nonce + BigInt(index));
   }
 
   at(nonce: bigint): Entry | undefined {
-    return this.#entries.find(({ transaction }) => transaction.body.nonce === nonce);
+    const entry = this.#entries[this.#placeOf(nonce)];
+    return entry?.transaction.body.nonce === nonce ? entry : undefined;
   }
 
   /** The last entry: the one that can go without stranding another. */
@@ -86,17 +89,14 @@ export class Lane {
 
   /** What the lane's tail is worth. */
   tailWorth(): bigint {
-    if (this.readyCount() < this.#entries.length) return 0n;
-    return this.#entries.reduce((least, { price }, index) => (index === 0 || price < least ? price : least), 0n);
+    return this.readyCount() < this.#entries.length ? 0n : (this.#leastBefore(this.#entries.length) ?? 0n);
   }
 
   /** What a transaction with this nonce and price would be worth here. */
   worthAt(nonce: bigint, price: bigint): bigint {
     if (nonce > this.nextNonce) return 0n;
-    return this.#entries.reduce(
-      (least, entry) => (entry.transaction.body.nonce < nonce && entry.price < least ? entry.price : least),
-      price,
-    );
+    const least = this.#leastBefore(this.#placeOf(nonce));
+    return least !== undefined && least < price ? least : price;
   }
 
   /** Whether the sender's balance covers the fees of all that waits, with `added` more and `removed` less. */
@@ -107,19 +107,20 @@ export class Lane {
   /** Puts an entry in its place, which must be free. */
   insert(entry: Entry): void {
     const { nonce, fee } = entry.transaction.body;
-    const after = this.#entries.findIndex(({ transaction }) => transaction.body.nonce >= nonce);
-    const index = after === -1 ? this.#entries.length : after;
+    const index = this.#placeOf(nonce);
     assert(this.#entries[index]?.transaction.body.nonce !== nonce, `nonce ${nonce} is taken`);
     this.#entries.splice(index, 0, entry);
+    this.#leasts.length = Math.min(this.#leasts.length, index);
     this.#feesTotal += fee;
     this.#sizeBytes += entry.transaction.bytes.length;
     this.#revision += 1;
   }
 
   remove(entry: Entry): void {
-    const index = this.#entries.indexOf(entry);
-    assert(index !== -1, "the entry is not in its lane");
+    const index = this.#placeOf(entry.transaction.body.nonce);
+    assert(this.#entries[index] === entry, "the entry is not in its lane");
     this.#entries.splice(index, 1);
+    this.#leasts.length = Math.min(this.#leasts.length, index);
     this.#feesTotal -= entry.transaction.body.fee;
     this.#sizeBytes -= entry.transaction.bytes.length;
     this.#revision += 1;
@@ -143,5 +144,31 @@ export class Lane {
       fees -= entry.transaction.body.fee;
     }
     return { used, unpaid };
+  }
+
+  /** The least price of the first `count` entries; `undefined` of none. */
+  #leastBefore(count: number): bigint | undefined {
+    for (let index = this.#leasts.length; index < count; index += 1) {
+      const { price } = present(this.#entries[index], "entry");
+      const before = this.#leasts[index - 1];
+      this.#leasts.push(before === undefined || price < before ? price : before);
+    }
+    return this.#leasts[count - 1];
+  }
+
+  /** Where an entry with this nonce is, or would be put. */
+  #placeOf(nonce: bigint): number {
+    return this.#firstWhere((other) => other >= nonce);
+  }
+
+  /** The first entry for which `holds`, which also holds for all after it; their count when it holds for none. */
+  #firstWhere(holds: (nonce: bigint, index: number) => boolean): number {
+    let [low, high] = [0, this.#entries.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (holds(present(this.#entries[middle], "entry").transaction.body.nonce, middle)) high = middle;
+      else low = middle + 1;
+    }
+    return low;
   }
 }
