@@ -3,6 +3,7 @@
 import type { Command } from "./command.ts";
 import { AUDIT_COMMAND } from "./audit.ts";
 import { CONFIG_COMMAND } from "./config.ts";
+import { ROLLBACK_COMMAND, SNAPSHOT_COMMAND } from "./data.ts";
 import { EXPORT_COMMAND } from "./export.ts";
 import { INIT_COMMAND } from "./init.ts";
 import { KEYS_COMMAND } from "./keys.ts";
@@ -34,6 +35,8 @@ export const ROOT: Command = {
     TESTNET_COMMAND,
     NETWORK_COMMAND,
     EXPORT_COMMAND,
+    SNAPSHOT_COMMAND,
+    ROLLBACK_COMMAND,
     CONFIG_COMMAND,
   ],
 };

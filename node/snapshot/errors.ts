@@ -1,0 +1,21 @@
+/** Why a snapshot is not taken or not believed, and what to do. */
+
+export const SNAPSHOT_CODES = {
+  snapshot_height: "the height is not there, or its state is pruned: name a later one",
+  snapshot_missing: "the file is not there",
+  snapshot_malformed: "not a snapshot, or cut short: copy it again",
+  snapshot_damaged: "a chunk has another hash than it states: copy it again",
+  snapshot_version: "made by a later release: upgrade",
+  snapshot_network: "of another network than the network file",
+  snapshot_order: "its chunks are not in the order of the format: whoever made it is at fault",
+  snapshot_headers: "its headers do not follow one another from the network file on: whoever made it is at fault",
+  snapshot_certificate: "a header that it needs is not certified by the validators of its height: whoever made it is at fault",
+  snapshot_validators: "a validator set that its headers name is missing or another one: whoever made it is at fault",
+  snapshot_block: "its block or the results are not those of its header: whoever made it is at fault",
+  snapshot_state: "its rows are not the state that its header commits to: whoever made it is at fault",
+  snapshot_records: "its records are not those that its state commits to: whoever made it is at fault",
+  snapshot_data: "the home has data already: restore into a new home",
+} as const satisfies Record<string, string>;
+
+/** One of `SNAPSHOT_CODES`. */
+export type SnapshotCode = keyof typeof SNAPSHOT_CODES;
