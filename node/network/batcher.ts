@@ -2,7 +2,7 @@
  * Batches small payloads into gossip messages: one message costs about 200 us on every node, whatever its size.
  *
  * ```
- *   empty --add--> waiting --batchDelayMs, or full--> publishing --rate allows--> empty or waiting
+ *   empty --add--> waiting --batchDelayMs since the last, or full--> publishing --rate allows--> empty or waiting
  * ```
  *
  * Wire: a canonical dag-cbor array of 1 to `batchItemsMax` byte strings.
@@ -49,6 +49,7 @@ export class Batcher implements AsyncDisposable {
   readonly #rate: Bucket;
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
+  #publishedAtMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   #pump: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
@@ -87,8 +88,10 @@ export class Batcher implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    await this.#pause(this.#limits.batchDelayMs);
+    // The first after a quiet while goes at once; those that follow closely wait for each other.
+    await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - performance.now()));
     while (this.#queue.length > 0) {
+      this.#publishedAtMs = performance.now();
       const batch = encodeBatch(this.#next());
       const waitMs = this.#rate.charge(batch.length, performance.now());
       try {

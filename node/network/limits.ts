@@ -143,9 +143,9 @@ const GOSSIP_LIMITS = {
   },
   batchItemsMax: { value: 1_024, atBound: "slow", reason: "bounds what one gossip message makes a receiver do" },
   batchDelayMs: {
-    value: 10,
+    value: 50,
     atBound: "slow",
-    reason: "how long a transaction waits for company; small against a block interval",
+    reason: "least time between two batches, and so how long a transaction waits for company; small against a block interval",
   },
   batchQueueBytesMax: {
     value: 16 * MIB,
