@@ -143,12 +143,12 @@ export class LocalNode {
     }
   }
 
-  /** The height that it proves now; 0 when it does not answer yet. */
+  /** The height that it proves now; 0 when it does not answer yet, or is behind where it was (a rollback, a power cut). */
   async height(signal: AbortSignal): Promise<bigint> {
     try {
       return (await this.client.head({ signal, timeoutMs: 2000 })).value.height;
     } catch (error) {
-      if (["rpc_unreachable", "rpc_timeout", "rpc_answer", "height_none"].includes(codeOf(error))) return 0n;
+      if (["rpc_unreachable", "rpc_timeout", "rpc_answer", "height_none", "stale_head"].includes(codeOf(error))) return 0n;
       throw error;
     }
   }
