@@ -47,6 +47,7 @@ export type Link = {
   readonly location: Location;
 };
 
+/** What a page holds at one place. */
 export type Item = Entry | Link;
 
 /** As a set of items: all of them. */

@@ -23,6 +23,7 @@ export function encodeRoot({ hash, location, nextChunk }: RootRecord): Uint8Arra
   return writer.uint(nextChunk).finish();
 }
 
+/** Parses the record of a version's root. */
 export function parseRoot(bytes: Uint8Array): Result<RootRecord, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.tuple(3);
@@ -39,6 +40,7 @@ export function encodeStale(locations: readonly Location[]): Uint8Array {
   return bytes;
 }
 
+/** Parses the locations that a version made stale. */
 export function parseStale(bytes: Uint8Array): Result<Location[], { readonly code: "stale_malformed" }> {
   if (bytes.length % LOCATION_SIZE_BYTES !== 0) return fail({ code: "stale_malformed" });
   const locations: Location[] = [];
@@ -51,6 +53,7 @@ export function encodeWorn({ slots, hollowed, worn }: WornRecord): Uint8Array {
   return new Writer().array(3).uint(slots).uint(hollowed).bytes(worn).finish();
 }
 
+/** Parses how much of a chunk is worn out. */
 export function parseWorn(bytes: Uint8Array): Result<WornRecord, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.tuple(3);

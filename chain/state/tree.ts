@@ -73,8 +73,8 @@ export type Staged = {
 /** Default of `cacheSizeBytes`. */
 export const CACHE_SIZE_BYTES = 64 * 1024 * 1024;
 
-/** How many stale locations one step of `prune` handles: bounds its batch. */
-const PRUNE_LOCATIONS_MAX = 50_000;
+/** How many locations one step of `prune` handles (about 20 ms), before it lets others have the thread. */
+const PRUNE_LOCATIONS_MAX = 4096;
 
 /** An authenticated map over a store. One per store. */
 export class StateTree {
@@ -226,25 +226,32 @@ export class StateTree {
     const kept = await this.#firstFrom(keepFrom);
     versions.push(kept);
     this.#oldest = kept;
-    let roots: StoreOperation[] = [];
+    let records: StoreOperation[] = [];
     let stale: Location[] = [];
-    for (let index = 0; index < versions.length; index += 1) {
-      const version = versions[index] as Height;
-      const list = this.#store.get(staleKey(version));
-      if (list !== undefined) {
-        const parsed = parseStale(list);
-        if (!parsed.ok) throw new CodedError("state_corrupt", { message: `stale list of version ${version}` });
-        for (const location of parsed.value) stale.push(location);
-        roots.push({ kind: "delete", key: staleKey(version) });
-      }
-      if (index > 0) roots.push({ kind: "delete", key: rootKey(versions[index - 1] as Height) });
-      if (stale.length < PRUNE_LOCATIONS_MAX && index < versions.length - 1) continue;
+    const flush = async (): Promise<void> => {
       signal?.throwIfAborted();
-      await this.#store.write([...roots, ...wearOut(this.#store, stale)], { sync: false });
+      await this.#store.write([...records, ...wearOut(this.#store, stale)], { sync: false });
       this.#chunk = undefined;
-      roots = [];
+      records = [];
       stale = [];
+    };
+    for (const [index, version] of versions.entries()) {
+      if (index > 0) records.push({ kind: "delete", key: rootKey(versions[index - 1] as Height) });
+      let left = this.#staleList(version);
+      // A long list goes in parts, and what is left of it is written with each: in at most 16 times its own size.
+      const stepSize = Math.max(PRUNE_LOCATIONS_MAX, Math.ceil(left.length / 16));
+      while (stale.length + left.length > stepSize) {
+        const room = stepSize - stale.length;
+        stale.push(...left.slice(0, room));
+        left = left.slice(room);
+        records.push({ kind: "put", key: staleKey(version), value: encodeStale(left) });
+        await flush();
+      }
+      stale.push(...left);
+      records.push({ kind: "delete", key: staleKey(version) });
+      if (records.length >= PRUNE_LOCATIONS_MAX) await flush();
     }
+    await flush();
   }
 
   /**
@@ -356,6 +363,14 @@ export class StateTree {
     const slot = readSlot(this.#chunk.bytes, slotOf(location));
     if (!slot.ok) throw new CodedError("state_corrupt", { message: `slot at ${location}` });
     return slot.value;
+  }
+
+  #staleList(version: Height): Location[] {
+    const bytes = this.#store.get(staleKey(version));
+    if (bytes === undefined) return [];
+    const parsed = parseStale(bytes);
+    if (!parsed.ok) throw new CodedError("state_corrupt", { message: `stale list of version ${version}` });
+    return parsed.value;
   }
 
   #record(version: Height): RootRecord | undefined {

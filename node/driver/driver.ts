@@ -10,9 +10,10 @@
  *
  * Inputs are handled strictly one after another: an effect that takes time (fsync, signature, execution, commit)
  * comes back as a later input, and one that belongs to a height gone by is dropped. What peers say about the next
- * height is kept, bounded, until we are there.
+ * height is kept, bounded (`heard.ts`), until we are there.
  *
- * A record that cannot be made durable, or a block that cannot be committed, ends the node: `failed` rejects.
+ * A record that cannot be made durable, a block that cannot be committed, or an engine that throws ends the node:
+ * nothing more is said, and `failed` rejects.
  */
 
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
@@ -26,8 +27,8 @@ import type { Evidence } from "../../chain/block/evidence.ts";
 import { BLOCK_FRAME_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { type Height, nextHeight } from "../../chain/block/height.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
-import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
+import { findValidator, proposerAt, type ValidatorSet } from "../../chain/block/validators.ts";
+import { type Certificate, type Proposal, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import type { Effect, Input, Unsigned } from "../../consensus/engine.ts";
 import { type ConsensusMessage, encodeMessage, parseMessage } from "../../consensus/tendermint/message.ts";
@@ -35,6 +36,7 @@ import type { TendermintEngine } from "../../consensus/tendermint/engine.ts";
 import type { Log } from "../log/log.ts";
 import { sleep } from "./sleep.ts";
 import type { SignGuard } from "./guard.ts";
+import { HeardMessages } from "./heard.ts";
 import type { WriteAheadLog } from "./wal.ts";
 
 /** What a gossiped message turned out to be: pass on, drop silently, or drop and blame the sender. */
@@ -65,10 +67,16 @@ export type DriverParts = {
   readonly log: Log;
 };
 
-/** Messages of the next height kept until we are there: a few rounds of a hundred validators. */
-const NEXT_HEIGHT_MESSAGES_MAX = 512;
+/** Proposals of later rounds than this beyond ours are nobody's business yet. The engine keeps fewer. */
+const PROPOSAL_ROUNDS_AHEAD_MAX = 4;
+/** What `knowledge` gives of each kind: together well below what one answer may hold, and asked for again. */
+const KNOWLEDGE_PROPOSALS_BYTES_MAX = 12 * 1024 * 1024;
+const KNOWLEDGE_VOTES_BYTES_MAX = 12 * 1024 * 1024;
 /** How long a height waits for something to order before it decides an empty block. */
 const EMPTY_BLOCK_INTERVAL_MS = 5_000;
+
+/** Bytes of a proposal's id. */
+export const PROPOSAL_ID_SIZE_BYTES = 32;
 
 /** How often a block from the future is looked at again: its height may have been decided without it. */
 const FUTURE_LOOK_MS = 1_000;
@@ -80,11 +88,17 @@ const verified = new WeakSet<ConsensusMessage>();
 export class ConsensusDriver implements AsyncDisposable {
   readonly #parts: DriverParts;
   readonly #ledger: Ledger;
-  readonly #next: { readonly from: string; readonly message: ConsensusMessage }[] = [];
+  /** What was said of the height being decided, and of the one after it. */
+  #heard = new HeardMessages();
+  #heardNext = new HeardMessages();
+  /** The sets that decide head + 1 and head + 2. */
+  #sets: { readonly head: Height; readonly current: ValidatorSet; readonly next: ValidatorSet } | undefined;
   readonly #failed = Promise.withResolvers<never>();
   #engine: TendermintEngine | undefined;
   #height: Height;
   readonly #closing = new AbortController();
+  #isStarted = false;
+  #isScheduledForWork = false;
   #isClosed = false;
   #isCommitting = false;
   #durable = -1;
@@ -124,36 +138,67 @@ export class ConsensusDriver implements AsyncDisposable {
     return this.#engine?.status();
   }
 
-  /** Begins deciding. Call once, when the ledger has caught up. */
+  /** Begins deciding. Call once, when the ledger has caught up: until then blocks are applied and nothing is said. */
   start(): void {
+    this.#isStarted = true;
     this.#schedule();
   }
 
   /** Something to order arrived. */
   wake(): void {
-    if (this.#engine === undefined && this.#startTimer !== undefined) this.#schedule();
+    if (this.#engine === undefined && this.#startTimer !== undefined && !this.#isScheduledForWork) this.#schedule();
   }
 
-  /** A gossiped consensus message. Checked against the validator set of its height before anything else sees it. */
+  /**
+   * A gossiped consensus message. Checked against the validator set of its height before anything else sees it, and
+   * once: who sends it again, or says more than a validator has to say, costs no signature check.
+   */
   async receive(from: string, bytes: Uint8Array): Promise<Verdict> {
     const parsed = parseMessage(bytes);
     if (!parsed.ok) return "reject";
     const message = parsed.value;
-    const { height } = statementOf(message);
+    const { height, round } = statementOf(message);
     if (height > this.#height + 1n) this.#parts.onAhead(from, height - 1n);
-    if (height < this.#height || height > this.#height + 1n) return "ignore";
-    const set = height === this.#height ? this.#ledger.validators(height) : this.#ledger.validatorsAfterNext();
-    if (set === undefined || !(await this.#isSigned(message, set))) return "reject";
+    const set = this.#setOf(height);
+    if (set === undefined) return "ignore";
+    const heard = this.#heardOf(height);
+    if (heard === undefined) return "ignore";
+    if (heard.isKnown(message)) {
+      verified.add(message);
+      this.#deliver(from, message);
+      return "ignore";
+    }
+    const ourRound = height === this.#height ? (this.#engine?.status()?.round ?? 0) : 0;
+    if (!heard.hasRoom(message, ourRound)) return "ignore";
+    if (message.kind === "proposal") {
+      if (round > ourRound + PROPOSAL_ROUNDS_AHEAD_MAX) return "ignore";
+      if (!bytesEqual(message.proposal.validator, proposerAt(set, round).address)) return "reject";
+    }
+    if (!(await this.#isSigned(message, set))) return "reject";
     await this.#witness(message);
     verified.add(message);
-    this.#deliver(from, message, height);
+    heard.note(message);
+    this.#deliver(from, message);
     return "accept";
   }
 
-  /** Everything this node knows about the height being decided, for a peer that missed gossip. */
-  knowledge(height: bigint): readonly Uint8Array[] {
-    if (height !== this.#height || this.#engine === undefined) return [];
-    return this.#engine.messages().map((message) => encodeMessage(message));
+  /** The ids of the proposals that this node has of the height being decided: what a peer need not send. */
+  proposalIds(): readonly Uint8Array[] {
+    return (this.#engine?.messages() ?? []).flatMap((message) => (message.kind === "proposal" ? [proposalId(message.proposal)] : []));
+  }
+
+  /**
+   * What this node knows about the height being decided, for a peer that missed gossip: votes, then proposals, of
+   * either the newest first and as many as an answer may hold.
+   *
+   * @param hasProposal - whether the peer has the proposal of this id
+   */
+  *knowledge(height: bigint, hasProposal: (id: Uint8Array) => boolean = () => false): IterableIterator<Uint8Array> {
+    if (height !== this.#height || this.#engine === undefined) return;
+    const messages = this.#engine.messages().toReversed();
+    yield* bounded(messages.filter(({ kind }) => kind === "vote"), KNOWLEDGE_VOTES_BYTES_MAX);
+    const proposals = messages.filter((message) => message.kind === "proposal" && !hasProposal(proposalId(message.proposal)));
+    yield* bounded(proposals, KNOWLEDGE_PROPOSALS_BYTES_MAX);
   }
 
   /**
@@ -167,9 +212,9 @@ export class ConsensusDriver implements AsyncDisposable {
       if (block.header.height > next) return fail({ code: "block_height" });
       const certified = await this.#ledger.checkCertificate(block, certificate);
       if (!certified.ok) return certified;
-      const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
-      if (!judged.ok) return judged;
-      await this.#commit(block, certificate);
+      // The certificate is of the header: a peer may still have put another body under it.
+      if (!hasOwnBody(block)) return fail({ code: "block_root" });
+      await this.#commitDecided(block, certificate);
       return ok(undefined);
     });
   }
@@ -189,9 +234,10 @@ export class ConsensusDriver implements AsyncDisposable {
   /** Decides when to begin: at once with work, later without. */
   #schedule(): void {
     clearTimeout(this.#startTimer);
-    if (this.#isClosed) return;
+    if (this.#isClosed || !this.#isStarted) return;
     const sinceMs = monotonicMs() - this.#committedAtMs;
-    const hasWork = this.#parts.hasWork() || this.#next.length > 0;
+    const hasWork = this.#heard.isWaiting || this.#parts.hasWork();
+    this.#isScheduledForWork = hasWork;
     const waitMs = (hasWork ? this.#ledger.parameters.blockIntervalMsMin : EMPTY_BLOCK_INTERVAL_MS) - sinceMs;
     this.#startTimer = setTimeout(() => {
       this.#startTimer = undefined;
@@ -209,25 +255,40 @@ export class ConsensusDriver implements AsyncDisposable {
     const engine = this.#parts.newEngine();
     this.#engine = engine;
     this.#startedAtMs = monotonicMs();
-    const validators = present(this.#ledger.validators(height), "validators of the next height");
+    const validators = present(this.#setOf(height), "validators of the next height");
     this.#step({ kind: "start", height, validators, atMs: this.#now() });
     for (const record of records) this.#step({ kind: "restore", record, atMs: this.#now() });
-    const waiting = this.#next.splice(0);
-    // A peer can be a whole height ahead of us when we begin: what it says of the next one stays.
-    this.#next.push(...waiting.filter(({ message }) => statementOf(message).height > height));
-    for (const { from, message } of waiting) {
-      if (statementOf(message).height === height) this.#step({ kind: "message", from, message, atMs: this.#now() });
+    for (const { from, message } of this.#heard.take()) {
+      this.#answer(engine, { kind: "message", from, message, atMs: this.#now() });
+      // Its signature is known to be good, and the engine hears so before the next one: its bounds are not for us.
+      await settled();
     }
   }
 
-  #deliver(from: string, message: ConsensusMessage, height: bigint): void {
-    if (height === this.#height && this.#engine !== undefined && !this.#isCommitting) {
-      this.#step({ kind: "message", from, message, atMs: this.#now() });
-      return;
+  /** Hands a message whose signature is good to the engine, now or when its height begins. */
+  #deliver(from: string, message: ConsensusMessage): void {
+    const { height } = statementOf(message);
+    if (height !== this.#height) this.#heardOf(height)?.keep({ from, message });
+    else if (this.#engine === undefined) {
+      this.#heard.keep({ from, message });
+      this.wake();
+    } else this.#answer(this.#engine, { kind: "message", from, message, atMs: this.#now() });
+  }
+
+  #heardOf(height: bigint): HeardMessages | undefined {
+    if (height === this.#height) return this.#heard;
+    return height === this.#height + 1n ? this.#heardNext : undefined;
+  }
+
+  /** The set that decides a height, for the two heights after the ledger's. */
+  #setOf(height: bigint): ValidatorSet | undefined {
+    const head = this.#ledger.head().height;
+    if (this.#sets?.head !== head) {
+      const current = present(this.#ledger.validators(nextHeight(head)), "validators of the next height");
+      this.#sets = { head, current, next: this.#ledger.validatorsAfterNext() };
     }
-    if (this.#next.length >= NEXT_HEIGHT_MESSAGES_MAX) return;
-    this.#next.push({ from, message });
-    if (height === this.#height) this.wake();
+    if (height === head + 1n) return this.#sets.current;
+    return height === head + 2n ? this.#sets.next : undefined;
   }
 
   // Inputs and effects.
@@ -235,7 +296,12 @@ export class ConsensusDriver implements AsyncDisposable {
   #step(input: Input<ConsensusMessage>): void {
     const engine = this.#engine;
     if (engine === undefined || this.#isClosed) return;
-    for (const effect of engine.step(input)) this.#perform(engine, effect);
+    try {
+      for (const effect of engine.step(input)) this.#perform(engine, effect);
+    } catch (error) {
+      // Whoever brought the input (a timer, gossip) can do nothing about it, and the engine is in no known state.
+      this.#halt(error);
+    }
   }
 
   /** Feeds an answer back, unless the height it belongs to is over. */
@@ -309,7 +375,7 @@ export class ConsensusDriver implements AsyncDisposable {
   }
 
   async #verify(engine: TendermintEngine, id: number, message: ConsensusMessage): Promise<void> {
-    const set = this.#ledger.validators(this.#height);
+    const set = this.#setOf(this.#height);
     const valid = verified.has(message) || (set !== undefined && (await this.#isSigned(message, set)));
     if (valid) verified.add(message);
     await Promise.resolve(); // An answer is a later input, never a reentrant one.
@@ -373,10 +439,17 @@ export class ConsensusDriver implements AsyncDisposable {
 
   async #finalise(engine: TendermintEngine, block: Block, certificate: Certificate): Promise<void> {
     if (this.#engine !== engine) return; // A peer's decided block was applied first.
+    await this.#commitDecided(block, certificate);
+  }
+
+  async #commitDecided(block: Block, certificate: Certificate): Promise<void> {
     const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
     if (!judged.ok) {
       // More than 2/3 precommitted what we hold to be invalid: either they or we are wrong, and going on would fork.
-      throw new CodedError("consensus_invalid_block", { height: block.header.height, reason: judged.error.code });
+      const { height } = block.header;
+      const error = new CodedError("consensus_invalid_block", { height, reason: judged.error.code, field: judged.error.field });
+      this.#halt(error);
+      throw error;
     }
     await this.#commit(block, certificate);
   }
@@ -388,6 +461,8 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#clearTimers();
     this.#held = [];
     this.#height = nextHeight(block.header.height);
+    this.#heard = this.#heardNext;
+    this.#heardNext = new HeardMessages();
     this.#committedAtMs = monotonicMs();
     this.#schedule();
     return commit;
@@ -426,10 +501,19 @@ export class ConsensusDriver implements AsyncDisposable {
   /** Owns a promise until it settles; a failure is the node's. */
   #track(work: Promise<void>): void {
     const owned = work.catch((error: unknown) => {
-      if (!this.#isClosed) this.#failed.reject(error);
+      if (!this.#isClosed) this.#halt(error);
     });
     this.#inFlight.add(owned);
     void owned.finally(() => this.#inFlight.delete(owned));
+  }
+
+  /** The node cannot go on: from now on nothing is stepped, signed or said. */
+  #halt(error: unknown): void {
+    this.#failed.reject(error);
+    this.#isClosed = true;
+    this.#closing.abort();
+    this.#clearTimers();
+    clearTimeout(this.#startTimer);
   }
 
   /** Milliseconds that never decrease, whatever the wall clock does. */
@@ -437,6 +521,26 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#atMs = Math.max(this.#atMs, Math.floor(monotonicMs()));
     return this.#atMs;
   }
+}
+
+/** What a proposal is known by: the first bytes of its signature, which no other has. */
+function proposalId({ signature }: Proposal): Uint8Array {
+  return signature.subarray(0, PROPOSAL_ID_SIZE_BYTES);
+}
+
+function* bounded(messages: readonly ConsensusMessage[], sizeBytesMax: number): IterableIterator<Uint8Array> {
+  let sizeBytes = 0;
+  for (const message of messages) {
+    const bytes = encodeMessage(message);
+    sizeBytes += bytes.length;
+    if (sizeBytes > sizeBytesMax) return;
+    yield bytes;
+  }
+}
+
+/** Resolves once the promises that are settled by now have been acted upon, `verify` among them. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 4; turn += 1) await Promise.resolve();
 }
 
 function monotonicMs(): number {

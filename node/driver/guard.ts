@@ -28,6 +28,7 @@ import { placeFile, readFileBounded } from "../home/files.ts";
 
 /** The order of what a validator signs in a round. */
 export const STEP = { proposal: 1, prevote: 2, precommit: 3 } as const;
+/** One of the three things that a validator signs in a round. */
 export type Step = keyof typeof STEP;
 
 /** What is about to be signed. */

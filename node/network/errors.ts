@@ -7,6 +7,8 @@ export const NETWORK_ERRORS = {
   network_address: "a configured address is not a multiaddr, or lacks its /p2p/ part: fix the configuration",
   network_listen: "the listen address cannot be bound: another process has the port, or the address is not ours",
   network_closed: "the network was closed: stop asking",
+  peer_cut: "we ended the connection (`why` says for what): nothing, its users are told",
+  request_refused: "a handler of ours refuses the request (`refusal` says how): the peer is told",
   peer_unknown: "no greeted connection to that peer: choose another",
   peer_busy: "too many requests of our own wait for that peer: choose another, or ask later",
   peer_refused: "the peer answered with a refusal (`refusal` says which): choose another, or come back later",

@@ -50,7 +50,7 @@ export type AskOptions = {
 
 /** The error that a handler throws to refuse. */
 export function refuse(refusal: Refusal): CodedError {
-  return new CodedError("refuse", { refusal });
+  return new CodedError("request_refused", { refusal });
 }
 
 /** What an exchange needs from the network. */

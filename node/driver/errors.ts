@@ -1,0 +1,13 @@
+/** What the driver throws (`CodedError`): the node stops, because going on could lose a block or say two things. */
+
+/** Codes of `CodedError` thrown here. */
+export const DRIVER_ERRORS = {
+  /** A record could not be made durable. Look at the disk before starting again; nothing that depended on it was sent. */
+  wal_io: "the write-ahead log failed",
+  /** The home has blocks and no record of what its key signed. Bring the file back, or validate with a new key. */
+  sign_state_missing: "the record of what this key signed is gone",
+  /** That record is damaged. Bring back the newest good copy, or validate with a new key; never delete it to go on. */
+  sign_state_corrupt: "the record of what this key signed is damaged",
+  /** More than two thirds decided a block that this node holds invalid: its version or its state differs from theirs. Audit it. */
+  consensus_invalid_block: "the network decided a block that is invalid here",
+} as const satisfies Record<string, string>;
