@@ -222,12 +222,12 @@ export class Requests implements AsyncDisposable {
     const code = codeOf(error);
     if (code === "peer_hostile") this.#port.penalise(peer, offenceOf(error));
     if (code === "peer_stalled") this.#port.penalise(peer, "stall");
-    const isOurs = code !== "refuse" && !code.startsWith("peer_") && !signal.aborted;
+    const isOurs = code !== "request_refused" && !code.startsWith("peer_") && !signal.aborted;
     if (isOurs) this.#log.error({ peer, protocol, code, error }, "request handler failed");
-    this.#served.add(1, { outcome: code === "refuse" ? "refused" : isOurs ? "failed" : "lost" });
+    this.#served.add(1, { outcome: code === "request_refused" ? "refused" : isOurs ? "failed" : "lost" });
     try {
-      if (code !== "refuse" && !isOurs) throw error;
-      const refusal = error instanceof CodedError && code === "refuse" ? String(error.detail["refusal"]) : "internal";
+      if (code !== "request_refused" && !isOurs) throw error;
+      const refusal = error instanceof CodedError && code === "request_refused" ? String(error.detail["refusal"]) : "internal";
       if (refusal === "malformed") this.#port.penalise(peer, "malformed");
       await this.#write(stream, KIND.refusal, utf8(refusal), signal);
       await stream.close({ signal });

@@ -84,7 +84,10 @@ t.test("a stranger who copies the README's sessions line by line gets what it sa
     rmSync(directory, { recursive: true });
   });
   const home = join(directory, "testnet/home");
-  const start = spawn(process.execPath, [join(ROOT, "testnet/launcher/start.ts"), "--home", home, "--port", `${base}`], { cwd: directory, stdio: ["ignore", "pipe", "pipe"] });
+  const start = spawn(process.execPath, [join(ROOT, "testnet/launcher/start.ts"), "--home", home, "--port", `${base}`], {
+    cwd: directory,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   running.push(start);
   t.match(await firstWords(start), /finalises/, "npm start says that the network finalises");
 
