@@ -3,8 +3,8 @@
 import type { Location } from "./layout.ts";
 import type { Page } from "./page.ts";
 
-/** What a page costs beyond its bytes: the object, its array and buffer, its place in the map (measured, Node 24). */
-const PAGE_OVERHEAD_BYTES = 320;
+/** What a page takes beyond its bytes: objects for it, its array and its buffer, a place in the map (measured, Node 24). */
+const PAGE_OVERHEAD_BYTES = 650;
 
 /**
  * A clock: pages wait in a line, and the one at its head goes when it was not used since it joined, or joins again at

@@ -39,7 +39,7 @@ export type { Row } from "./proof.ts";
 
 /** Options of `StateTree.open`. */
 export type StateTreeOptions = {
-  /** Bytes of decoded pages kept in memory. The pages of a million rows take about twice the default. */
+  /** Bytes of memory that pages may take. The default holds those of a million rows; each row takes about 120. */
   readonly cacheSizeBytes?: number;
 };
 
@@ -70,8 +70,8 @@ export type Staged = {
   readonly stale: readonly Location[];
 };
 
-/** Default of `cacheSizeBytes`. */
-export const CACHE_SIZE_BYTES = 64 * 1024 * 1024;
+/** Default of `cacheSizeBytes`: a page read from LevelDB costs as much as the update that needs it. */
+export const CACHE_SIZE_BYTES = 128 * 1024 * 1024;
 
 /** How many locations one step of `prune` handles (about 20 ms), before it lets others have the thread. */
 const PRUNE_LOCATIONS_MAX = 4096;
@@ -242,12 +242,12 @@ export class StateTree {
       const stepSize = Math.max(PRUNE_LOCATIONS_MAX, Math.ceil(left.length / 16));
       while (stale.length + left.length > stepSize) {
         const room = stepSize - stale.length;
-        stale.push(...left.slice(0, room));
+        stale = stale.concat(left.slice(0, room));
         left = left.slice(room);
         records.push({ kind: "put", key: staleKey(version), value: encodeStale(left) });
         await flush();
       }
-      stale.push(...left);
+      stale = stale.concat(left);
       records.push({ kind: "delete", key: staleKey(version) });
       if (records.length >= PRUNE_LOCATIONS_MAX) await flush();
     }
