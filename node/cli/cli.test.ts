@@ -4,12 +4,14 @@ import { execFile } from "node:child_process";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
 import t from "tap";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
+import { runCommandLine } from "./main.ts";
 
 const BIN = fileURLToPath(new URL("../bin.mjs", import.meta.url));
 
@@ -25,12 +27,17 @@ function run(argv: readonly string[], environment: Readonly<Record<string, strin
   });
 }
 
+/** One command line in this process, as JSON: the same code as the program, without a start-up for each. */
 async function json(
   argv: readonly string[],
   environment: Readonly<Record<string, string>> = {},
 ): Promise<{ readonly code: number; readonly value: Record<string, unknown> }> {
-  const { code, stdout } = await run([...argv, "--json"], environment);
-  return { code, value: JSON.parse(stdout) as Record<string, unknown> };
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  stderr.resume();
+  const surroundings = { environment, stdin: new PassThrough(), stdout, stderr };
+  const code = await runCommandLine([...argv, "--json"], surroundings, new AbortController().signal);
+  stdout.end();
+  return { code, value: JSON.parse((await stdout.toArray()).join("")) as Record<string, unknown> };
 }
 
 async function temporary(test: { teardown(run: () => Promise<void>): void }): Promise<string> {
@@ -154,6 +161,16 @@ t.test("init makes a home, keys live in it, and a second init changes nothing", 
     home,
   ]);
   t.match(repeated, { code: 1, value: { error: { code: "policy_key_repeated", field: "--key" } } });
+});
+
+t.test("the program prints what its parts say: one JSON value, and the exit code", async (t) => {
+  t.match(await run(["config", "show", "--json"]), { code: 0, stdout: /^\{.*\}\n$/, stderr: "" });
+  t.match(await run(["config", "shw", "--json"]), {
+    code: 2,
+    stdout: /^\{"error":\{"code":"usage_unknown_verb".*\}\n$/,
+    stderr: "",
+  });
+  t.match(await run(["keys", "list"]), { code: 1, stdout: "", stderr: /^home_missing: / });
 });
 
 t.test("a passphrase on the command line is not an option that exists", async (t) => {

@@ -5,9 +5,15 @@
 
 import { multiaddr } from "@multiformats/multiaddr";
 import { z } from "zod";
+import { MEMPOOL_LIMITS_DEFAULT } from "../../chain/mempool/limits.ts";
 import { LOG_LEVELS } from "../log/log.ts";
+import { LIMITS as NETWORK_LIMITS } from "../network/limits.ts";
+import { limitsWith } from "../rpc/limits.ts";
 
 const MEBIBYTE = 1024 * 1024;
+
+/** Each part's own table of limits says what it takes when nobody chooses. */
+const RPC_LIMITS = limitsWith();
 
 const MULTIADDR = z.string().max(512).refine(isMultiaddr, { message: "must be a multiaddr such as /ip4/127.0.0.1/tcp/26600" });
 
@@ -32,7 +38,12 @@ export const NETWORK_SECTION = z
       .max(64)
       .default([])
       .describe("Peers to meet first, beside those of the network file. Each ends with /p2p/<peer id>."),
-    peersMax: z.int().min(1).max(1000).default(64).describe("Connections kept open; beyond it new peers are refused."),
+    peersMax: z
+      .int()
+      .min(1)
+      .max(1000)
+      .default(NETWORK_LIMITS.connectionsMax)
+      .describe("Connections kept open; beyond it new peers are refused."),
   })
   .describe("Peers: where to listen, and whom to meet first.");
 
@@ -52,16 +63,26 @@ export const RPC_SECTION = z
       .int()
       .min(1024)
       .max(64 * MEBIBYTE)
-      .default(2 * MEBIBYTE)
+      .default(RPC_LIMITS.requestSizeBytesMax)
       .describe("Largest request body or WebSocket message."),
     requestsPerSecondMax: z
       .int()
       .min(1)
       .max(1_000_000)
-      .default(2000)
+      .default(RPC_LIMITS.requestsPerSecondMax)
       .describe("Calls a second from one client address; a batch counts each of its calls."),
-    connectionsMax: z.int().min(1).max(100_000).default(512).describe("Open connections; beyond it new ones are refused."),
-    subscriptionsMax: z.int().min(0).max(10_000).default(64).describe("Subscriptions of one WebSocket connection."),
+    connectionsMax: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(RPC_LIMITS.connectionsMax)
+      .describe("Open connections; beyond it new ones are refused."),
+    subscriptionsMax: z
+      .int()
+      .min(0)
+      .max(10_000)
+      .default(RPC_LIMITS.subscriptionsMax)
+      .describe("Subscriptions of one WebSocket connection."),
   })
   .describe("The JSON-RPC server for clients.");
 
@@ -102,13 +123,13 @@ export const MEMPOOL_SECTION = z
       .int()
       .min(1)
       .max(10_000_000)
-      .default(50_000)
+      .default(MEMPOOL_LIMITS_DEFAULT.countMax)
       .describe("Transactions that may wait; beyond it the lowest fees are dropped."),
     sizeBytesMax: z
       .int()
       .min(1024)
       .max(16 * 1024 * MEBIBYTE)
-      .default(128 * MEBIBYTE)
+      .default(MEMPOOL_LIMITS_DEFAULT.sizeBytesMax)
       .describe("Bytes that waiting transactions may take."),
   })
   .describe("Transactions that wait for a block.");

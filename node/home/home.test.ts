@@ -3,6 +3,8 @@
 import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PassThrough } from "node:stream";
+import type { ReadStream } from "node:tty";
 import fc from "fast-check";
 import t from "tap";
 import { encodeNetworkFile, parseNetworkFile } from "../../chain/block/genesis.ts";
@@ -158,6 +160,33 @@ t.test("a passphrase comes from the option, the variable, the file, and never fr
   await t.rejects(findPassphrase({ file: `${file}x` }, SIGNAL), { code: "passphrase_file" });
   await chmod(file, 0o644);
   await t.rejects(findPassphrase({ file }, SIGNAL), { code: "passphrase_permissions" });
+});
+
+/** A terminal whose keys are pressed by the test, and which shows what is written to it. */
+class Terminal extends PassThrough {
+  readonly screen = new PassThrough();
+  isRaw = false;
+  setRawMode(isRaw: boolean): void {
+    this.isRaw = isRaw;
+  }
+}
+
+async function typedOn(terminal: Terminal, keys: readonly string[], confirm: boolean): Promise<string> {
+  for (const key of keys) terminal.write(key);
+  const input = terminal as unknown as ReadStream;
+  return findPassphrase({ terminal: { input, output: terminal.screen }, prompt: "Passphrase", confirm }, SIGNAL);
+}
+
+t.test("a typed passphrase is not shown, can be corrected, and is typed twice when nothing can check it", async (t) => {
+  const terminal = new Terminal();
+  t.equal(await typedOn(terminal, ["secrex", "\u007f", "t", "\r"], false), "secret");
+  t.equal(String(terminal.screen.read()), "Passphrase: \n");
+  t.notOk(terminal.isRaw, "the terminal is given back");
+  t.equal(await typedOn(new Terminal(), ["one\r", "one\r"], true), "one");
+  t.equal(await typedOn(new Terminal(), ["one\rone\r"], true), "one", "pasted at once");
+  await t.rejects(typedOn(new Terminal(), ["one\r", "two\r"], true), { code: "passphrase_mismatch" });
+  await t.rejects(typedOn(new Terminal(), ["one", "\u0003"], false), { code: "passphrase_missing" });
+  await t.rejects(typedOn(new Terminal(), ["\r"], false), { code: "passphrase_empty" });
 });
 
 t.test("a run file names a live process, and one left by a crash is stale", async (t) => {

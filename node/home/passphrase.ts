@@ -108,8 +108,16 @@ async function ask(terminal: NonNullable<PassphraseSources["terminal"]>, prompt:
   const { promise, resolve, reject } = Promise.withResolvers<string>();
   const typed: string[] = [];
   const onData = (chunk: string): void => {
-    for (const character of chunk) {
-      if (CONTROL.enter.some((key) => key === character)) return resolve(typed.join(""));
+    const characters = Array.from(chunk);
+    for (const [index, character] of characters.entries()) {
+      if (CONTROL.enter.some((key) => key === character)) {
+        // What was pasted behind it is the next line's: given back before anybody else can hear it.
+        input.off("data", onData);
+        input.pause();
+        const rest = characters.slice(index + 1).join("");
+        if (rest !== "") input.unshift(rest, "utf8");
+        return resolve(typed.join(""));
+      }
       if (character === CONTROL.interrupt || character === CONTROL.end) {
         return reject(new CodedError("passphrase_missing", { message: "interrupted" }));
       }
