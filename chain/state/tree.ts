@@ -134,27 +134,8 @@ export class StateTree {
 
   /** Rows of a version in key order (or reverse), read as they are taken. Throws `state_version_missing`. */
   *entries(version: Height, query: RowQuery = {}): IterableIterator<Row> {
-    let left = query.limit ?? Number.POSITIVE_INFINITY;
-    const { location } = this.#existing(version);
-    if (location === undefined || left <= 0) return;
-    const reverse = query.reverse === true;
-    const stack = [this.#cursor(location, query, reverse)];
-    while (stack.length > 0) {
-      const cursor = stack[stack.length - 1] as Cursor;
-      if (cursor.next === cursor.end) {
-        stack.pop();
-        continue;
-      }
-      const index = cursor.next;
-      cursor.next += reverse ? -1 : 1;
-      const { page } = cursor;
-      if (!page.isEntry(index)) {
-        stack.push(this.#cursor(page.location(index), query, reverse));
-        continue;
-      }
+    for (const { page, index } of this.#places(version, query)) {
       yield { key: page.key(index), value: this.#readValue(page.location(index)).slice() };
-      left -= 1;
-      if (left <= 0) return;
     }
   }
 
@@ -309,19 +290,44 @@ export class StateTree {
     readValue: (location: Location): Uint8Array => this.#readValue(location),
   };
 
+  /** Where the rows of a query are: pages, and indexes of entries on them. */
+  *#places(version: Height, query: RowQuery): IterableIterator<{ readonly page: Page; readonly index: number }> {
+    let left = query.limit ?? Number.POSITIVE_INFINITY;
+    const { location } = this.#existing(version);
+    if (location === undefined || left <= 0) return;
+    const reverse = query.reverse === true;
+    const stack = [this.#cursor(location, query, reverse)];
+    while (stack.length > 0) {
+      const cursor = stack[stack.length - 1] as Cursor;
+      if (cursor.next === cursor.end) {
+        stack.pop();
+        continue;
+      }
+      const { page, next: index } = cursor;
+      cursor.next += reverse ? -1 : 1;
+      if (!page.isEntry(index)) {
+        stack.push(this.#cursor(page.location(index), query, reverse));
+        continue;
+      }
+      yield { page, index };
+      left -= 1;
+      if (left <= 0) return;
+    }
+  }
+
   /** Where the answer to a limited query must stop, or `undefined` when it need not. */
-  #end(version: Height, query: ProofQuery): Uint8Array | undefined {
-    if (query.limit === undefined && query.sizeBytesMax === undefined) return undefined;
-    const limit = query.limit ?? Number.POSITIVE_INFINITY;
-    const sizeBytesMax = query.sizeBytesMax ?? Number.POSITIVE_INFINITY;
-    assert(limit > 0, `limit ${limit}`);
+  #end(version: Height, { from, to, limit, sizeBytesMax }: ProofQuery): Uint8Array | undefined {
+    if (limit === undefined && sizeBytesMax === undefined) return undefined;
+    assert(limit === undefined || limit > 0, `limit ${limit}`);
     let count = 0;
     let sizeBytes = 0;
     let last: Uint8Array | undefined;
-    for (const { key, value } of this.entries(version, { from: query.from, to: query.to })) {
+    for (const { page, index } of this.#places(version, { from, to })) {
+      const key = page.key(index);
       count += 1;
-      sizeBytes += key.length + value.length;
-      if (last !== undefined && (count > limit || sizeBytes > sizeBytesMax)) return successor(last);
+      if (sizeBytesMax !== undefined) sizeBytes += key.length + this.#readValue(page.location(index)).length;
+      const isFull = (limit !== undefined && count > limit) || (sizeBytesMax !== undefined && sizeBytes > sizeBytesMax);
+      if (last !== undefined && isFull) return successor(last);
       last = key;
     }
     return undefined;
