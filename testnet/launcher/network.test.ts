@@ -19,7 +19,7 @@ const WAIT = { timeoutMs: 30_000 };
 const MANIFEST = {
   name: "try",
   engine: "tendermint",
-  parameters: { dev: true, blockIntervalMsMin: 50 },
+  parameters: { dev: true, blockIntervalMsMin: 50, timeoutProposeMs: 300, timeoutPrevoteMs: 300, timeoutPrecommitMs: 300 },
   validators: [{ name: "validator-0", keyType: "hybrid", power: "10" }],
   authority: "authority",
   accounts: ["authority", "alice", "bob", "carol"].map((name) => ({ name, keyType: "ed25519", amount: "1000000000" })),
@@ -232,6 +232,22 @@ t.test("a node joins by the file alone, is killed, comes back, and its data is a
     code: 0,
     value: { self: { member: false }, validators: [{ signed: true }] },
   });
+
+  // Becomes a validator: the node prints the call, the authority sends it, and it decides two heights later.
+  const calls = join(node.home.path, "calls.json");
+  const applied = await tell("validator", "apply", "--power", "1", ...home);
+  t.match(applied, { code: 0, value: [{ kind: "validatorSet", power: "1" }] });
+  await writeFile(calls, JSON.stringify(applied.value));
+  t.match(await tell("tx", "calls", calls, "--from", "alice", ...accounts), {
+    code: 1,
+    value: { error: { code: "authority_required" } },
+  });
+  t.match(await tell("tx", "calls", calls, "--from", "authority", ...accounts), { code: 0 });
+  // An empty block takes seconds, one with something in it does not.
+  for (const amount of ["1", "2"])
+    t.match(await tell("tx", "transfer", "bob", amount, "--from", "alice", ...accounts), { code: 0 });
+  await node.waitForHeight(await network.highest(), { ...WAIT, signal });
+  t.match(await tell("validator", "status", ...home), { code: 0, value: { totalPower: "11", self: { member: true } } });
 
   const pid = present(node.pid, "pid");
   await node.kill("SIGKILL");
