@@ -143,7 +143,7 @@ export class Node implements AsyncDisposable {
       broadcast: (bytes) => own(network.gossip("consensus").publish(bytes).then(() => undefined)),
       reap: (limits) => intake.reap(limits),
       isVerified: (transaction) => intake.isVerified(transaction),
-      evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece).ok),
+      evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece)),
       onEvidence: (piece: Evidence) => {
         if (evidence.add(piece)) log.warn({ kind: piece.kind, height: piece.first.height, validator: piece.first.validator }, "evidence of misbehaviour");
       },

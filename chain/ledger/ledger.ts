@@ -16,7 +16,7 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
-import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import {
@@ -36,7 +36,7 @@ import { type NetworkFile, networkHash } from "../block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/height.ts";
 import type { Transaction } from "../block/transaction.ts";
 import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
-import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
+import { type Certificate, certificateHash, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
 import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
 import { appendOperations, partitionConsistency, readRecords, recordProof, undoOperations } from "../segment/partition.ts";
 import type { BlockContext, Execution, Executor, Selection, StateView } from "../state/executor.ts";
@@ -330,7 +330,13 @@ export class Ledger implements AsyncDisposable {
    */
   async judge(block: Block, options: { readonly isVerified?: (transaction: Transaction) => boolean } = {}): Promise<Result<void, BlockRefusal>> {
     const key = toHex(block.hash);
-    if (this.#outcomes.has(key)) return ok(undefined);
+    const known = this.#outcomes.get(key);
+    if (known !== undefined) {
+      // Asked for again: the last to be pushed out by others.
+      this.#outcomes.delete(key);
+      this.#outcomes.set(key, known);
+      return ok(undefined);
+    }
     const base = this.#head;
     const framed = this.#checkFrame(block);
     if (!framed.ok) return framed;
@@ -348,11 +354,15 @@ export class Ledger implements AsyncDisposable {
     return fail({ code: "block_root", field: `header.${firstDifference(outcome.block.header, block.header)}` });
   }
 
-  /** Whether `certificate` makes `block` final: more than 2/3 of the set of its height precommitted its hash. */
+  /**
+   * Whether `certificate` makes `block` final: more than 2/3 of the set of its height precommitted its hash. That is the
+   * hash of the header, so the body is checked against it too.
+   */
   async checkCertificate(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
     const set = this.validators(block.header.height);
     if (set === undefined) return fail({ code: "certificate_height" });
     if (certificate.height !== block.header.height || !bytesEqual(certificate.blockHash, block.hash)) return fail({ code: "certificate_block" });
+    if (!hasOwnBody(block)) return fail({ code: "block_root" });
     return await verifyCertificateAsync(this.network.chainId, set, certificate);
   }
 
@@ -371,7 +381,8 @@ export class Ledger implements AsyncDisposable {
     if (!bytesEqual(block.header.validatorsHash, block.header.nextValidatorsHash)) this.#changes.push(block.header.height);
     this.#head = { height: block.header.height, hash: block.hash, timeMs: block.header.timeMs, stateRoot: block.header.stateRoot };
     const commit: Commit = {
-      block,
+      // What was executed and stored, whatever body the caller's block has.
+      block: outcome.block,
       certificate,
       results: outcome.execution.results,
       changedKeys: outcome.execution.updates.map((update) => update.key),
@@ -573,6 +584,15 @@ function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Has
     frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, at, hash) => nodes.set(`${level}/${at}`, hash));
   }
   return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) => present(nodes.get(`${level}/${at}`), "log node"));
+}
+
+/** Whether the header commits to what stands beside it. */
+function hasOwnBody({ header, transactions, previousCertificate, evidence }: Block): boolean {
+  return (
+    bytesEqual(header.certificateHash, previousCertificate === undefined ? ZERO_HASH : certificateHash(previousCertificate)) &&
+    bytesEqual(header.evidenceRoot, evidenceRoot(evidence)) &&
+    bytesEqual(header.transactionsRoot, transactionsRoot(transactions))
+  );
 }
 
 function firstDifference(made: Header, given: Header): string {

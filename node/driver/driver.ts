@@ -20,6 +20,7 @@ import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
+import { blake3 } from "../../crypto/backend/blake3.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { verifySignatureAsync } from "../../crypto/sign/key.ts";
 import type { Block } from "../../chain/block/block.ts";
@@ -207,13 +208,12 @@ export class ConsensusDriver implements AsyncDisposable {
    */
   async apply(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
     return await this.#inTurn(async () => {
+      if (this.#isClosed) throw new CodedError("consensus_closed");
       const next = nextHeight(this.#ledger.head().height);
       if (block.header.height < next) return ok(undefined);
       if (block.header.height > next) return fail({ code: "block_height" });
       const certified = await this.#ledger.checkCertificate(block, certificate);
       if (!certified.ok) return certified;
-      // The certificate is of the header: a peer may still have put another body under it.
-      if (!hasOwnBody(block)) return fail({ code: "block_root" });
       await this.#commitDecided(block, certificate);
       return ok(undefined);
     });
@@ -523,9 +523,9 @@ export class ConsensusDriver implements AsyncDisposable {
   }
 }
 
-/** What a proposal is known by: the first bytes of its signature, which no other has. */
+/** What a proposal is known by: the hash of its signature, which no other has. */
 function proposalId({ signature }: Proposal): Uint8Array {
-  return signature.subarray(0, PROPOSAL_ID_SIZE_BYTES);
+  return blake3(signature);
 }
 
 function* bounded(messages: readonly ConsensusMessage[], sizeBytesMax: number): IterableIterator<Uint8Array> {

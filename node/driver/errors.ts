@@ -10,4 +10,6 @@ export const DRIVER_ERRORS = {
   sign_state_corrupt: "the record of what this key signed is damaged",
   /** More than two thirds decided a block that this node holds invalid: its version or its state differs from theirs. Audit it. */
   consensus_invalid_block: "the network decided a block that is invalid here",
+  /** The node is going down after an earlier failure, which says why. Nothing to do about this one. */
+  consensus_closed: "consensus has stopped",
 } as const satisfies Record<string, string>;

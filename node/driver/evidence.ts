@@ -1,6 +1,7 @@
 /** Evidence of misbehaviour on its way into a block: bounded, each misbehaviour once. */
 
 import { toHex } from "../../crypto/base/bytes.ts";
+import type { Coded, Result } from "../../crypto/base/result.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
 
 /** More misbehaving (validator, height) pairs than this wait for a later block, which loses nothing but time. */
@@ -20,13 +21,17 @@ export class EvidencePool {
     return true;
   }
 
-  /** What the next block should carry: those for which `isAdmissible` holds; the others are forgotten. */
-  reap(isAdmissible: (evidence: Evidence) => boolean): readonly Evidence[] {
+  /**
+   * What the next block should carry: those that are admitted. One of the height still being decided
+   * (`evidence_height`) waits, the others are forgotten.
+   */
+  reap(admit: (evidence: Evidence) => Result<void, Coded>): readonly Evidence[] {
     const reaped: Evidence[] = [];
     for (const [key, evidence] of this.#waiting) {
       if (reaped.length >= BLOCK_EVIDENCE_MAX) break;
-      if (isAdmissible(evidence)) reaped.push(evidence);
-      else this.#waiting.delete(key);
+      const admitted = admit(evidence);
+      if (admitted.ok) reaped.push(evidence);
+      else if (admitted.error.code !== "evidence_height") this.#waiting.delete(key);
     }
     return reaped;
   }

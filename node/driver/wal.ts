@@ -106,7 +106,8 @@ export class WriteAheadLog {
     const file = this.#file;
     if (file === undefined) return;
     this.#file = undefined;
-    await this.#flushing?.catch(() => undefined); // The writer that waits for it reports it.
+    // A writer that waits for one fsync starts another after it; each reports its own failure.
+    while (this.#flushing !== undefined) await this.#flushing.catch(() => undefined);
     closeSync(file);
   }
 

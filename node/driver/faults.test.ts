@@ -1,0 +1,297 @@
+/**
+ * What goes wrong around consensus and must not end it, or must end this node and nothing else: everybody falls at
+ * once, the set of validators changes, one of them lies or talks without end, a block does not hold.
+ */
+
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import t, { type Test } from "tap";
+import { present } from "../../crypto/base/assert.ts";
+import { codeOf } from "../../crypto/base/error.ts";
+import { type Hash, hash } from "../../crypto/hash/hash.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
+import { utf8 } from "../../crypto/base/bytes.ts";
+import { assembleBlock, type Block } from "../../chain/block/block.ts";
+import { doubleVoteOf } from "../../chain/block/evidence.ts";
+import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
+import { findValidator, proposerAt } from "../../chain/block/validators.ts";
+import { type Certificate, proposalSigningBytes, type Vote, type VoteStep, voteSigningBytes } from "../../chain/block/vote.ts";
+import { Ledger } from "../../chain/ledger/ledger.ts";
+import { openMemoryStore } from "../../chain/store/memory.ts";
+import { type ConsensusMessage, encodeMessage } from "../../consensus/tendermint/message.ts";
+import { TendermintEngine } from "../../consensus/tendermint/engine.ts";
+import { EXECUTOR } from "../../contracts/executor.ts";
+import { EvidencePool } from "./evidence.ts";
+import { HeardMessages } from "./heard.ts";
+import { KEY_PAIRS, type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
+import { WriteAheadLog } from "./wal.ts";
+
+const ALL = [0, 1, 2, 3];
+const keyOf = (index: number) => present(KEY_PAIRS[index], "key pair");
+const someHash = (text: string): Hash => hash("header", utf8(text));
+
+/** A vote that validator `index` signs, whatever it signed before. */
+function voteOf(index: number, height: Height, round: number, step: VoteStep, blockHash: Hash | undefined): Vote {
+  const unsigned = { step, height, round, blockHash, validator: addressOfKey(keyOf(index).publicKey) } as const;
+  return { ...unsigned, signature: keyOf(index).sign(voteSigningBytes(WIRE_NETWORK.chainId, unsigned)) };
+}
+
+function certificateOf(block: Block, indexes: readonly number[]): Certificate {
+  const { height } = block.header;
+  const signatures = indexes
+    .map((index) => voteOf(index, height, 0, "precommit", block.hash))
+    .map(({ validator, signature }) => ({ validator, signature }))
+    .toSorted((a, b) => Buffer.compare(a.validator, b.validator));
+  return { height, round: 0, blockHash: block.hash, signatures };
+}
+
+async function startAll(test: Test): Promise<Wire> {
+  const wire = new Wire(test);
+  wire.isSyncing = true;
+  for (const index of ALL) await wire.start(index);
+  return wire;
+}
+
+t.test("all validators fall at once, in the middle of a height, and go on from what they wrote down", async (t) => {
+  const wire = await startAll(t);
+  wire.transfer(1n);
+  await wire.reach(1n, ALL);
+  for (let fall = 0; fall < 3; fall += 1) {
+    const stores = ALL.map((index) => wire.member(index).store);
+    const before = Math.max(...ALL.map((index) => Number(wire.member(index).ledger.head().height)));
+    wire.transfer(2n);
+    // Each time a little later in the height: before the proposal, among the votes, near the commit.
+    await new Promise((resolve) => setTimeout(resolve, 15 + fall * 20));
+    await Promise.all(ALL.map(async (index) => await wire.stop(index)));
+    for (const [index, store] of stores.entries()) await wire.start(index, store);
+    await wire.reach(BigInt(before) + 1n, ALL, 20_000);
+  }
+  await wire.until(
+    () => wire.pool.every(({ id }) => ALL.every((index) => wire.member(index).ledger.findTransaction(id) !== undefined)),
+    () => "not everything was included",
+  );
+  const top = ALL.map((index) => wire.member(index).ledger.head().height).reduce((least, height) => (height < least ? height : least));
+  for (let height = 1n; height <= top; height += 1n) {
+    const headers = new Set(ALL.map((index) => Buffer.from(present(wire.member(index).ledger.headerBytes(heightOf(height)), "header")).toString("hex")));
+    t.equal(headers.size, 1, `one header at ${height}`);
+  }
+  t.ok(ALL.every((index) => wire.member(index).evidence.reap(() => ({ ok: true, value: undefined })).length === 0), "nobody said two things");
+  t.same(wire.rejected, []);
+});
+
+async function follow({ driver, ledger }: Member, source: Ledger): Promise<void> {
+  while (ledger.head().height < source.head().height) {
+    const height = nextHeight(ledger.head().height);
+    const applied = await driver.apply(present(source.block(height), "block"), present(source.certificate(height), "certificate"));
+    if (!applied.ok) throw new Error(applied.error.code);
+  }
+}
+
+t.test("a fifth validator comes in and another leaves while the network runs", async (t) => {
+  const wire = await startAll(t);
+  await wire.start(4);
+  const five = [...ALL, 4];
+  wire.submit(
+    { kind: "validatorSet", key: keyOf(4).publicKey, power: 1n },
+    { kind: "validatorSet", key: keyOf(0).publicKey, power: 0n },
+  );
+  await wire.reach(1n, five);
+  for (let count = 0; count < 6; count += 1) {
+    const height = wire.member(1).ledger.head().height;
+    wire.transfer(BigInt(count + 1));
+    await wire.reach(height + 1n, five);
+  }
+  const { ledger } = wire.member(0);
+  const changed = present(ledger.validatorChanges(heightOf(1n), 1)[0], "change").height;
+  t.equal(present(ledger.validators(changed), "set").validators.length, 4);
+  const set = present(ledger.validators(nextHeight(changed)), "set");
+  t.ok(findValidator(set, addressOfKey(keyOf(4).publicKey)) !== undefined, "the fifth is in");
+  t.equal(findValidator(set, addressOfKey(keyOf(0).publicKey)), undefined, "the first is out");
+  t.ok(wire.member(4).guard.height > changed, "the fifth votes");
+  t.ok(wire.member(0).guard.height <= changed, "the first signs no more");
+  await wire.stop(1);
+  const height = wire.member(2).ledger.head().height;
+  wire.transfer(99n);
+  await wire.reach(height + 1n, [0, 2, 3, 4]);
+  t.same(wire.rejected, [], "nobody was blamed at the change");
+});
+
+t.test("a validator that votes twice loses its place, by the evidence in a block", async (t) => {
+  const wire = new Wire(t);
+  wire.isSyncing = true;
+  const honest = [0, 1, 2];
+  for (const index of honest) await wire.start(index);
+  wire.transfer(1n);
+  await wire.reach(1n, honest);
+  wire.transfer(2n);
+  const height = nextHeight(wire.member(0).ledger.head().height);
+  for (const text of ["one", "other"]) {
+    const bytes = encodeMessage({ kind: "vote", vote: voteOf(3, height, 0, "prevote", someHash(text)) });
+    for (const index of honest) void wire.member(index).driver.receive("3", bytes);
+  }
+  const liar = addressOfKey(keyOf(3).publicKey);
+  await wire.reach(height, honest);
+  for (let count = 0; count < 4; count += 1) {
+    const { ledger } = wire.member(0);
+    const next = ledger.head().height + 1n;
+    wire.transfer(3n);
+    await wire.reach(next, honest);
+  }
+  const { ledger } = wire.member(0);
+  const heights = Array.from({ length: Number(ledger.head().height) }, (_, index) => heightOf(BigInt(index + 1)));
+  t.equal(heights.flatMap((at) => present(ledger.block(at), "block").evidence).length, 1, "one piece in the chain");
+  t.equal(findValidator(ledger.validatorsAfterNext(), liar), undefined);
+});
+
+t.test("evidence of a height that is still being decided waits for the next one", (t) => {
+  const pool = new EvidencePool();
+  const height = heightOf(5n);
+  const evidence = doubleVoteOf(voteOf(3, height, 0, "prevote", someHash("one")), voteOf(3, height, 0, "prevote", undefined));
+  t.ok(pool.add(evidence));
+  t.same(pool.reap(() => ({ ok: false, error: { code: "evidence_height" } })), [], "a later round of the same height");
+  t.same(pool.reap(() => ({ ok: true, value: undefined })), [evidence]);
+  t.same(pool.reap(() => ({ ok: false, error: { code: "evidence_repeated" } })), []);
+  t.same(pool.reap(() => ({ ok: true, value: undefined })), [], "what can never be in a block is forgotten");
+  t.end();
+});
+
+t.test("a driver that was not started applies blocks and says nothing", async (t) => {
+  const wire = new Wire(t);
+  for (const index of [0, 1, 2]) await wire.start(index);
+  wire.transfer(1n);
+  await wire.reach(1n, [0, 1, 2]);
+  const late = await wire.start(3, openMemoryStore(), { isStarted: false });
+  await follow(late, wire.member(0).ledger);
+  // There is work, and peers speak of the height: everything that would make a started driver begin.
+  wire.transfer(2n);
+  await wire.reach(2n, [0, 1, 2]);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  t.equal(late.driver.status(), undefined);
+  t.equal(late.guard.height, 0n, "nothing was signed before the floor could be raised");
+  await follow(late, wire.member(0).ledger);
+  late.driver.start();
+  wire.transfer(3n);
+  await wire.reach(3n, ALL);
+});
+
+t.test("a decided block", async (t) => {
+  const wire = new Wire(t);
+  const { driver, ledger } = await wire.start(0, openMemoryStore(), { isStarted: false });
+  const maker = await Ledger.open({ store: openMemoryStore(), network: WIRE_NETWORK, executor: EXECUTOR });
+  const parts = { proposer: addressOfKey(keyOf(1).publicKey), timeMs: WIRE_NETWORK.genesisTimeMs + 1n, evidence: [] };
+  const { block } = maker.build({ ...parts, transactions: [wire.transfer(1n)] });
+  const certificate = certificateOf(block, [0, 1, 2]);
+
+  await t.test("with another body under its header is refused, also when its own was judged before", async (t) => {
+    t.ok((await ledger.judge(block)).ok);
+    const gutted = { ...block, transactions: [] };
+    t.same(await driver.apply(gutted, certificate), { ok: false, error: { code: "block_root" } });
+    t.equal(ledger.head().height, 0n);
+  });
+
+  await t.test("that more than 2/3 signed and that does not hold stops the node, and nobody is blamed", async (t) => {
+    const { header } = block;
+    const forged = assembleBlock({ ...header, stateRoot: someHash("state"), transactions: block.transactions, results: [{ kind: "applied" }], previousCertificate: undefined, evidence: [] });
+    const failed = driver.failed.then(() => "", codeOf);
+    t.equal(await driver.apply(forged, certificateOf(forged, [0, 1, 2])).then(() => "applied", codeOf), "consensus_invalid_block");
+    t.equal(await failed, "consensus_invalid_block");
+    t.equal(await driver.apply(block, certificate).then(() => "applied", codeOf), "consensus_closed");
+  });
+});
+
+t.test("an engine that throws stops the node, whoever brought the input", async (t) => {
+  class FaultyEngine extends TendermintEngine {
+    override step(input: Parameters<TendermintEngine["step"]>[0]): ReturnType<TendermintEngine["step"]> {
+      if (input.kind === "message") throw new Error("fault");
+      return super.step(input);
+    }
+  }
+  const wire = new Wire(t);
+  const self = addressOfKey(keyOf(0).publicKey);
+  const { parameters, chainId } = WIRE_NETWORK;
+  const { driver } = await wire.start(0, openMemoryStore(), { newEngine: () => new FaultyEngine({ chainId, self, parameters }) });
+  const failed = driver.failed.then(() => "", (error: unknown) => (error as Error).message);
+  await driver.receive("1", encodeMessage({ kind: "vote", vote: voteOf(1, heightOf(1n), 0, "prevote", undefined) }));
+  t.equal(await failed, "fault");
+});
+
+t.test("what one validator says without end", async (t) => {
+  const height = heightOf(7n);
+  const vote = (index: number, text: string): ConsensusMessage => ({ kind: "vote", vote: voteOf(index, height, 0, "prevote", someHash(text)) });
+
+  await t.test("fills its own place and nobody else's", (t) => {
+    const heard = new HeardMessages();
+    for (let count = 0; count < 100; count += 1) {
+      const message = vote(0, `${count}`);
+      if (!heard.hasRoom(message, 0)) break;
+      heard.note(message);
+      heard.keep({ from: "relay", message });
+    }
+    t.notOk(heard.hasRoom(vote(0, "one more"), 0));
+    t.ok(heard.hasRoom(vote(0, "one more"), 5), "a later round has more to say");
+    const other = vote(1, "honest");
+    t.ok(heard.hasRoom(other, 0));
+    heard.keep({ from: "relay", message: other });
+    const waiting = heard.take();
+    t.equal(waiting.length, 8 + 1);
+    t.equal(waiting.at(-1)?.message, other);
+    t.notOk(heard.isWaiting);
+    t.end();
+  });
+
+  await t.test("is checked once, and known again only with the very signature that was checked", (t) => {
+    const heard = new HeardMessages();
+    const message = vote(0, "block");
+    heard.note(message);
+    t.ok(heard.isKnown(message));
+    t.notOk(heard.isKnown(vote(0, "other block")));
+    const { vote: given } = message as Extract<ConsensusMessage, { kind: "vote" }>;
+    t.notOk(heard.isKnown({ kind: "vote", vote: { ...given, signature: keyOf(1).sign(utf8("forged")) } }));
+    t.end();
+  });
+
+  await t.test("is refused as a proposal when its turn has not come", async (t) => {
+    const wire = new Wire(t);
+    const { driver, ledger } = await wire.start(0);
+    const { block } = ledger.build({ proposer: addressOfKey(keyOf(1).publicKey), timeMs: WIRE_NETWORK.genesisTimeMs + 1n, transactions: [], evidence: [] });
+    const set = present(ledger.validators(heightOf(1n)), "set");
+    const propose = (index: number, round: number): Uint8Array => {
+      const unsigned = { height: heightOf(1n), round, blockHash: block.hash, validRound: -1, validator: addressOfKey(keyOf(index).publicKey) };
+      const signature = keyOf(index).sign(proposalSigningBytes(WIRE_NETWORK.chainId, unsigned));
+      return encodeMessage({ kind: "proposal", proposal: { ...unsigned, signature }, block });
+    };
+    const turn = ALL.find((index) => Buffer.compare(addressOfKey(keyOf(index).publicKey), proposerAt(set, 1).address) === 0);
+    const another = ALL.find((index) => index !== turn);
+    t.equal(await driver.receive("p", propose(present(another, "another"), 1)), "reject");
+    t.equal(await driver.receive("p", propose(present(turn, "proposer"), 1)), "accept");
+    t.equal(await driver.receive("p", propose(present(turn, "proposer"), 2_000_000)), "ignore");
+  });
+});
+
+t.test("an answer to a peer that missed gossip leaves out the blocks that it has", async (t) => {
+  const wire = new Wire(t);
+  // Two of four: the height begins, a proposal is made sooner or later, and nothing can be decided.
+  for (const index of [0, 1]) await wire.start(index);
+  wire.transfer(1n);
+  const { driver } = wire.member(0);
+  await wire.until(() => driver.proposalIds().length > 0, () => "no proposal");
+  const ids = driver.proposalIds().map((id) => Buffer.from(id).toString("hex"));
+  const everything = [...driver.knowledge(1n)];
+  const news = [...driver.knowledge(1n, (id) => ids.includes(Buffer.from(id).toString("hex")))];
+  t.equal(everything.length - news.length, ids.length);
+  t.same([...driver.knowledge(2n)], [], "nothing of another height");
+});
+
+t.test("the log begins a height while fsyncs of the last one are under way", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "pyralog-log-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  await using log = new WriteAheadLog(directory);
+  for (let height = 1n; height <= 60n; height += 1n) {
+    await log.start(heightOf(height));
+    const appended = [1, 2, 3].map(async (byte) => await log.append(heightOf(height), new Uint8Array(64).fill(byte)));
+    await log.start(heightOf(height + 1n));
+    const settled = await Promise.allSettled(appended);
+    t.ok(settled.every(({ status }) => status === "fulfilled"), `height ${height}`);
+  }
+});
