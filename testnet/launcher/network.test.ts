@@ -3,17 +3,20 @@
  * and what is left behind. The four-validator network is the demo's matter.
  */
 
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
+import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { runCommandLine } from "../../node/cli/main.ts";
 import { Home } from "../../node/home/home.ts";
 import { parseManifest, portsOf } from "../../node/home/manifest.ts";
-import { freeBasePort, LocalNetwork, LocalNode } from "./network.ts";
+import { freeBasePort, LocalNetwork, LocalNode, sleep } from "./network.ts";
 
 const WAIT = { timeoutMs: 30_000 };
 const MANIFEST = {
@@ -302,4 +305,42 @@ t.test("stopping leaves no process, and the same directory goes on where it was"
   await network.node(0).waitForHeight(before, { ...WAIT, signal });
   t.match(await tell("tx", "transfer", "bob", "1", "--from", "alice", "--home", network.homes.accounts.path), { code: 0 });
   t.ok((await network.highest()) > before);
+});
+
+const START = fileURLToPath(new URL("./start.ts", import.meta.url));
+
+/** `npm start` as a process of its own; resolves with what it printed once the network finalises. */
+async function startProcess(
+  t: Test,
+  directory: string,
+): Promise<{ readonly child: ChildProcess; readonly pids: readonly number[] }> {
+  const manifest = join(directory, "manifest.json");
+  await writeFile(manifest, JSON.stringify(MANIFEST));
+  const port = await freeBasePort();
+  const argv = ["--home", join(directory, name), "--port", `${port}`, "--manifest", manifest, "--json"];
+  const child = spawn(process.execPath, [START, ...argv], { stdio: ["ignore", "pipe", "inherit"] });
+  t.teardown(() => void child.kill("SIGKILL"));
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const { nodes } = JSON.parse(line.toString()) as { readonly nodes: readonly { readonly pid: number }[] };
+  return { child, pids: nodes.map(({ pid }) => pid) };
+}
+
+async function waitUntilGone(pids: readonly number[]): Promise<boolean> {
+  for (let attempt = 0; attempt < 100; attempt += 1) {
+    if (!pids.some(isAlive)) return true;
+    await sleep(100, new AbortController().signal);
+  }
+  return false;
+}
+
+t.test("npm start ends in order at Ctrl-C, and takes its nodes along when it is killed itself", async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), "pyralog-start-"));
+  t.teardown(() => rm(directory, { recursive: true }));
+  const first = await startProcess(t, directory, "first");
+  first.child.kill("SIGINT");
+  t.strictSame(await once(first.child, "exit"), [0, null]);
+  t.ok(await waitUntilGone(first.pids));
+  const second = await startProcess(t, directory, "second");
+  second.child.kill("SIGKILL");
+  t.ok(await waitUntilGone(second.pids), "nobody holds the other end of their standard input any more");
 });

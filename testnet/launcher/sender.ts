@@ -1,13 +1,13 @@
 /** A client that sends many transactions of one account in order, a bounded number of them under way at once. */
 
-import type { NetworkFile } from "../../chain/block/genesis.ts";
-import { feeOf } from "../../chain/block/genesis.ts";
+import { feeOf, type NetworkFile } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { AMOUNT_MAX } from "../../chain/block/limits.ts";
 import {
   assembleTransaction,
   type Call,
   encodeTransactionBody,
+  signedSizeBytes,
   type Transaction,
   type TransactionBody,
   transactionId,
@@ -41,6 +41,7 @@ export class Sender {
   readonly #underWay = new Set<Promise<void>>();
   readonly finalised: Finalised[] = [];
   #nonce: bigint;
+  #sample: Authorisation | undefined;
 
   /**
    * @param options - `nonce` of the account now; `node` gives the node to use next, so that a dead one can be left out
@@ -104,9 +105,9 @@ export class Sender {
       calls,
     };
     this.#nonce += 1n;
-    // The size of a signature does not depend on what is signed, so the first attempt tells the fee.
-    const sized = assembleTransaction(body, this.account.authorise(transactionId(encodeTransactionBody(body))));
-    const paid = { ...body, fee: feeOf(this.#network.parameters, sized.bytes.length) };
+    // The size of an authorisation does not depend on what it is for, so the first one tells the fee of all.
+    this.#sample ??= this.account.authorise(transactionId(encodeTransactionBody(body)));
+    const paid = { ...body, fee: feeOf(this.#network.parameters, signedSizeBytes(body, this.#sample)) };
     return assembleTransaction(paid, this.account.authorise(transactionId(encodeTransactionBody(paid))));
   }
 }
