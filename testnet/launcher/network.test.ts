@@ -313,6 +313,7 @@ const START = fileURLToPath(new URL("./start.ts", import.meta.url));
 async function startProcess(
   t: Test,
   directory: string,
+  name: string,
 ): Promise<{ readonly child: ChildProcess; readonly pids: readonly number[] }> {
   const manifest = join(directory, "manifest.json");
   await writeFile(manifest, JSON.stringify(MANIFEST));
