@@ -174,6 +174,7 @@ export class Node implements AsyncDisposable {
     failure.promise.catch(() => undefined); // `failed` is awaited by whoever runs the node.
     driver.failed.catch((error: unknown) => failure.reject(error));
 
+    const pruner = new Pruner(ledger, config.storage.keepHeights, signal);
     await network.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), network.limits));
     await network.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
     network.onGossip("consensus", async (from, bytes) => await driver.receive(from, bytes));
@@ -182,7 +183,7 @@ export class Node implements AsyncDisposable {
       ledger.onCommit((commit) => {
         evidence.remove(commit.block.evidence);
         intake.onCommit(commit);
-        own(prune(ledger, config.storage.keepHeights));
+        own(pruner.follow(commit.block.header.height));
         log.info(
           { height: commit.block.header.height, transactions: commit.block.transactions.length, round: commit.certificate.round, stateRoot: commit.block.header.stateRoot },
           "block final",
@@ -263,7 +264,8 @@ function isMember(ledger: Ledger, self: Address): boolean {
  *
  * A validator that could finish a block alone has nobody to ask. Every other waits for a peer, and until it has what
  * the best peer in good standing claims. If its key's newest signature is from before the height that was decided
- * last, it was away, or restored from an old copy: the height now under way is sat out.
+ * last, it was away, or restored from an old copy: the height now under way is sat out. Not so by a key that has signed
+ * nothing yet and without which nobody can decide: a large validator that has just joined would stop the network.
  */
 async function beginConsensus(parts: {
   readonly ledger: Ledger;
@@ -284,7 +286,9 @@ async function beginConsensus(parts: {
   }
   if (signal.aborted) return;
   const { height } = ledger.head();
-  if (guard.height < height && isMember(ledger, self)) {
+  const current = present(ledger.validators(nextHeight(height)), "validators of the next height");
+  const isIndispensable = guard.height === 0n && canBlock(current, self);
+  if (guard.height < height && isMember(ledger, self) && !isIndispensable) {
     guard.raiseFloor(heightOf(height + 1n));
     log.info({ height: height + 1n, signed: guard.height }, "sitting out one height, whose votes this home may not remember");
   }
@@ -295,6 +299,11 @@ async function beginConsensus(parts: {
 function isAlone(set: ValidatorSet, self: Address): boolean {
   const power = findValidator(set, self)?.power ?? 0n;
   return power * 3n > set.totalPower * 2n;
+}
+
+/** Whether nothing can be decided without this validator. */
+function canBlock(set: ValidatorSet, self: Address): boolean {
+  return (findValidator(set, self)?.power ?? 0n) * 3n >= set.totalPower;
 }
 
 function blockSource(ledger: Ledger): Parameters<typeof blockServer>[0] {
@@ -321,11 +330,30 @@ function blockSink(ledger: Ledger, driver: ConsensusDriver): ConstructorParamete
   };
 }
 
-/** Forgets old state versions, a stretch at a time. */
-async function prune(ledger: Ledger, keepHeights: number): Promise<void> {
-  const { height } = ledger.head();
-  if (keepHeights === 0 || height % PRUNE_INTERVAL_HEIGHTS !== 0n || height <= BigInt(keepHeights)) return;
-  await ledger.tree.prune(heightOf(height - BigInt(keepHeights)));
+/** Forgets old state versions, a stretch at a time. Sync applies a stretch faster than one is forgotten: then it is left for the next. */
+class Pruner {
+  readonly #ledger: Ledger;
+  readonly #keepHeights: number;
+  readonly #signal: AbortSignal;
+  #isAtWork = false;
+
+  constructor(ledger: Ledger, keepHeights: number, signal: AbortSignal) {
+    this.#ledger = ledger;
+    this.#keepHeights = keepHeights;
+    this.#signal = signal;
+  }
+
+  /** A block of this height was committed. */
+  async follow(height: Height): Promise<void> {
+    const isDue = this.#keepHeights > 0 && height % PRUNE_INTERVAL_HEIGHTS === 0n && height > BigInt(this.#keepHeights);
+    if (!isDue || this.#isAtWork) return;
+    this.#isAtWork = true;
+    try {
+      await this.#ledger.tree.prune(heightOf(height - BigInt(this.#keepHeights)), this.#signal);
+    } finally {
+      this.#isAtWork = false;
+    }
+  }
 }
 
 function blockMetrics(ledger: Ledger, metrics: Metrics): void {

@@ -43,6 +43,7 @@ import type { BlockContext, Execution, Executor, Selection, StateView } from "..
 import { type Staged, StateTree } from "../state/tree.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { HistoryLog } from "./history.ts";
+import { inspectAll } from "./inspect.ts";
 import { LedgerRows, ours } from "./rows.ts";
 
 /** The newest final block, or genesis: height 0, whose `hash` is the network's. */
@@ -459,10 +460,10 @@ export class Ledger implements AsyncDisposable {
   }
 
   async #checkSignatures(block: Block, isVerified: (transaction: Transaction) => boolean): Promise<Result<void, BlockRefusal>> {
-    const checks: Promise<Result<void, BlockRefusal>>[] = [];
     if (block.previousCertificate !== undefined) {
       const set = present(this.validators(this.#head.height), "validators of the head");
-      checks.push(verifyCertificateAsync(this.network.chainId, set, block.previousCertificate));
+      const certified = await verifyCertificateAsync(this.network.chainId, set, block.previousCertificate);
+      if (!certified.ok) return certified;
     }
     for (const [index, evidence] of block.evidence.entries()) {
       const statement = evidence.first;
@@ -471,16 +472,10 @@ export class Ledger implements AsyncDisposable {
       const checked = verifyEvidence(this.network.chainId, set, evidence);
       if (!checked.ok) return fail({ ...checked.error, field: `evidence[${index}]` });
     }
-    for (const [index, transaction] of block.transactions.entries()) {
-      if (isVerified(transaction)) continue;
-      checks.push(
-        verifyAuthorisationAsync(transaction.authorisation, transaction.id).then((valid) =>
-          valid ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex: index }),
-        ),
-      );
-    }
-    const refused = (await Promise.all(checks)).find((result) => !result.ok);
-    return refused ?? ok(undefined);
+    return await inspectAll(block.transactions, async (transaction, transactionIndex): Promise<Result<void, BlockRefusal>> => {
+      const isSigned = isVerified(transaction) || (await verifyAuthorisationAsync(transaction.authorisation, transaction.id));
+      return isSigned ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex });
+    });
   }
 
   /** Completes the header with what execution gave, and keeps the outcome until the height is decided. */

@@ -16,6 +16,7 @@ import type { Address } from "../../crypto/identity/address.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
 import { isRefusalCode } from "../../chain/block/errors.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { inspectAll } from "../../chain/ledger/inspect.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import type { Mempool, SenderAccount } from "../../chain/mempool/mempool.ts";
 import { accountKey } from "../../chain/state/keys.ts";
@@ -33,7 +34,7 @@ export type IntakeRefusal = { readonly code: string; readonly field: string };
 export type IntakeParts = {
   readonly ledger: Ledger;
   readonly mempool: Mempool;
-  readonly network: Network;
+  readonly network: Pick<Network, "limits" | "gossip">;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly onWork: () => void;
@@ -43,6 +44,8 @@ export type IntakeParts = {
 const CHECKS_MAX = 4_096;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
+/** What a batch of one takes beside it. */
+const BATCH_FRAME_SIZE_BYTES = 16;
 /** At most so many at once. */
 const REPEAT_MAX = 256;
 
@@ -70,6 +73,8 @@ export class Intake implements AsyncDisposable {
     const parsed = parseTransaction(bytes);
     if (!parsed.ok) return fail({ code: parsed.error.code, field: parsed.error.field ?? "transaction" });
     const transaction = parsed.value;
+    // One that no gossip message can carry would wait for this node alone to propose.
+    if (transaction.bytes.length > this.#parts.network.limits.gossipTransactionsBytesMax - BATCH_FRAME_SIZE_BYTES) return fail({ code: "transaction_size", field: "transaction" });
     if (this.isVerified(transaction)) return ok(transaction.id);
     const taken = await this.#take(transaction);
     if (!taken.ok) return taken;
@@ -81,9 +86,15 @@ export class Intake implements AsyncDisposable {
   async receive(_from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
     const batch = parseBatch(bytes, this.#parts.network.limits);
     if (!batch.ok) return "reject";
-    const verdicts = await Promise.all(batch.value.map(async (item) => await this.#receiveOne(item)));
-    if (verdicts.includes("reject")) return "reject";
-    return verdicts.includes("accept") ? "accept" : "ignore";
+    let isNew = false;
+    // No honest node passes on a batch with a bad transaction in it: the first one ends the work.
+    const inspected = await inspectAll(batch.value, async (item) => {
+      const verdict = await this.#receiveOne(item);
+      if (verdict === "accept") isNew = true;
+      return verdict === "reject" ? fail({ code: verdict }) : ok(undefined);
+    });
+    if (!inspected.ok) return "reject";
+    return isNew ? "accept" : "ignore";
   }
 
   /** Transactions for a block, best first. */
@@ -99,7 +110,8 @@ export class Intake implements AsyncDisposable {
 
   /** Whether a block would have something to order. */
   hasWork(): boolean {
-    return this.#parts.mempool.count > 0;
+    // What waits behind a gap of nonces is no work: else anybody could have empty blocks made without end.
+    return this.#parts.mempool.reap({ countMax: 1, sizeBytesMax: this.#parts.ledger.parameters.blockSizeBytesMax }).length > 0;
   }
 
   /** Takes out a transaction that could not be put into a block. */

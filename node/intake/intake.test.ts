@@ -1,0 +1,110 @@
+/** The intake over a real ledger and mempool: what it lets wait, what it refuses, and what forgeries cost. */
+
+import t, { type Test } from "tap";
+import { assert } from "../../crypto/base/assert.ts";
+import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
+import { inspectAll } from "../../chain/ledger/inspect.ts";
+import { Ledger } from "../../chain/ledger/ledger.ts";
+import { assembleTransaction, type Call, type Transaction } from "../../chain/block/transaction.ts";
+import { Mempool } from "../../chain/mempool/mempool.ts";
+import { openMemoryStore } from "../../chain/store/memory.ts";
+import { EXECUTOR } from "../../contracts/executor.ts";
+import { commitBlock, LONE_NETWORK, sign } from "../driver/testing/lone.ts";
+import { SILENT } from "../driver/testing/wire.ts";
+import { openMetrics } from "../metrics/metrics.ts";
+import { encodeBatch } from "../network/batcher.ts";
+import { LIMITS } from "../network/limits.ts";
+import { Intake } from "./intake.ts";
+
+const CREATE: Call = { kind: "tableCreate", namespace: "n", table: "t" };
+const append = (sizeBytes: number, text = 0): Call => ({ kind: "logAppend", stream: "s", partition: 0, records: [new Uint8Array(sizeBytes).fill(text)] });
+
+/** A transaction of Alice whose signature is of something else. */
+function forged(nonce: bigint): Transaction {
+  const { body } = sign(nonce, [append(1, Number(nonce))]);
+  const { authorisation } = sign(nonce, [CREATE]);
+  return assembleTransaction(body, authorisation);
+}
+
+async function open(test: Test) {
+  const ledger = await Ledger.open({ store: openMemoryStore(), network: LONE_NETWORK, executor: EXECUTOR });
+  const mempool = new Mempool();
+  const published: Uint8Array[] = [];
+  const publish = async (bytes: Uint8Array): Promise<number> => published.push(bytes);
+  const network = { limits: LIMITS, gossip: () => ({ publish }) };
+  const woken = { count: 0 };
+  const onWork = (): void => void (woken.count += 1);
+  const intake = new Intake({ ledger, mempool, network, log: SILENT, metrics: openMetrics({ process: false }), onWork });
+  test.teardown(async () => await intake[Symbol.asyncDispose]());
+  ledger.onCommit((commit) => intake.onCommit(commit));
+  return { ledger, mempool, intake, published, woken };
+}
+
+t.test("transactions that come at the same time wait in the order of their nonces", async (t) => {
+  const { intake, mempool, woken } = await open(t);
+  const transactions = Array.from({ length: 20 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]));
+  const results = await Promise.all(transactions.toReversed().map(async ({ bytes }) => await intake.submit(bytes)));
+  t.ok(results.every((result) => result.ok));
+  t.same(mempool.reap({ countMax: 99, sizeBytesMax: 1 << 20 }).map(({ body }) => body.nonce), transactions.map(({ body }) => body.nonce));
+  t.equal(woken.count, 20);
+});
+
+t.test("what waits behind a gap is no work for a block", async (t) => {
+  const { intake, mempool } = await open(t);
+  t.ok((await intake.submit(sign(1n, [CREATE]).bytes)).ok);
+  t.equal(mempool.count, 1);
+  t.notOk(intake.hasWork());
+  t.ok((await intake.submit(sign(0n, [append(1)]).bytes)).ok);
+  t.ok(intake.hasWork());
+});
+
+t.test("a block takes out what it includes, and what it makes impossible", async (t) => {
+  const { intake, mempool, ledger } = await open(t);
+  const [included, impossible] = [sign(0n, [CREATE]), sign(0n, [append(1)])];
+  t.ok((await intake.submit(impossible.bytes)).ok);
+  await commitBlock(ledger, [included]);
+  t.equal(mempool.count, 0);
+  t.match(intake.status(impossible.id), { kind: "refused", code: "nonce_used" });
+  t.match(await intake.submit(impossible.bytes), { ok: false, error: { code: "nonce_used" } });
+});
+
+t.test("a transaction that no gossip message can carry is refused", async (t) => {
+  const { intake } = await open(t);
+  const part = append(60 * 1024);
+  const large = sign(0n, [part, part, part, part, append(16 * 1024 - 220)]);
+  assert(large.bytes.length > LIMITS.gossipTransactionsBytesMax - 16 && large.bytes.length < 262_144, `${large.bytes.length} bytes`);
+  t.same(await intake.submit(large.bytes), { ok: false, error: { code: "transaction_size", field: "transaction" } });
+});
+
+t.test("a batch", async (t) => {
+  await t.test("is passed on when it holds something new, and not again", async (t) => {
+    const { intake } = await open(t);
+    const batch = encodeBatch([sign(0n, [CREATE]).bytes, sign(1n, [append(1)]).bytes]);
+    t.equal(await intake.receive("peer", batch), "accept");
+    t.equal(await intake.receive("peer", batch), "ignore");
+  });
+
+  await t.test("with a forgery in it is rejected, and the true sender may still send", async (t) => {
+    const { intake } = await open(t);
+    t.equal(await intake.receive("peer", encodeBatch([forged(0n).bytes])), "reject");
+    t.equal(await intake.receive("peer", encodeBatch([sign(0n, [append(1, 0)]).bytes])), "accept");
+  });
+
+  await t.test("of nothing but forgeries costs a few checks, not one for each", async (t) => {
+    let checks = 0;
+    const check = async (): Promise<Result<void, Coded>> => {
+      checks += 1;
+      await new Promise((resolve) => setImmediate(resolve));
+      return fail({ code: "signature_invalid" });
+    };
+    t.match(await inspectAll(Array.from({ length: 1_000 }), check), { ok: false });
+    t.ok(checks <= 16, `${checks} checks`);
+    const seen: number[] = [];
+    const look = async (_item: undefined, index: number): Promise<Result<void, Coded>> => {
+      seen.push(index);
+      return ok(undefined);
+    };
+    t.ok((await inspectAll(Array.from<undefined>({ length: 100 }), look)).ok);
+    t.equal(new Set(seen).size, 100, "each once when all hold");
+  });
+});
