@@ -6,13 +6,27 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { fileURLToPath } from "node:url";
+import fc from "fast-check";
 import t from "tap";
+import { heightOf } from "../../chain/block/height.ts";
+import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
+import { encodeTransactionBody, transactionId } from "../../chain/block/transaction.ts";
+import { utf8 } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { decodeValue, encodeValue } from "../../crypto/codec/value.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
+import { verifySignature } from "../../crypto/sign/key.ts";
+import { callJson, parseCalls } from "./calls.ts";
+import { encodeDraft, parseDraft, signDraft } from "./draft.ts";
+import { jsonText } from "./json.ts";
+import { encodeJsonText, jsonOf } from "./value.ts";
 import { parseArguments } from "./arguments.ts";
 import type { Command } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
 import { runCommandLine } from "./main.ts";
 
+const SEED = Number(process.env["SEED"] ?? 20_254);
 const BIN = fileURLToPath(new URL("../bin.mjs", import.meta.url));
 
 type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };
@@ -44,6 +58,10 @@ async function temporary(test: { teardown(run: () => Promise<void>): void }): Pr
   const path = await mkdtemp(join(tmpdir(), "pyralog-cli-"));
   test.teardown(() => rm(path, { recursive: true }));
   return path;
+}
+
+function text(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("utf8");
 }
 
 function everyCommand(command: Command, path: readonly Command[] = []): readonly (readonly Command[])[] {
@@ -172,6 +190,53 @@ t.test("the program prints what its parts say: one JSON value, and the exit code
   });
   t.match(await run(["keys", "list"]), { code: 1, stdout: "", stderr: /^home_missing: / });
 });
+
+t.test(
+  `mutated drafts, calls and values are refused with a code or read, and never thrown on otherwise (seed ${SEED})`,
+  async (t) => {
+    const keyPair = keyPairAt(1);
+    const body = {
+      chainId: "try",
+      sender: addressOfKey(keyPair.publicKey),
+      nonce: 1n,
+      fee: 500n,
+      expiry: heightOf(9n),
+      calls: [{ kind: "tablePut", namespace: "a", table: "b", key: utf8("k"), value: encodeValue(1) }],
+    } as const;
+    const draft = utf8(encodeDraft(signDraft({ body, signatures: [] }, keyPair)));
+    const calls = utf8(jsonText(body.calls.map(callJson)));
+    const value = utf8('{"a": [1, 2.5, {"/": {"bytes": "AAEC"}}, null, "text"]}');
+    t.match(parseDraft(draft), { ok: true, value: { body: { nonce: 1n }, signatures: [{}] } });
+    t.match(parseCalls(text(calls)), body.calls);
+    const decoded = decodeValue(encodeJsonText(text(value), "VALUE"));
+    t.strictSame(decoded.ok ? JSON.parse(jsonText(jsonOf(decoded.value))) : decoded, JSON.parse(text(value)));
+    const isCoded = (read: () => unknown): boolean => {
+      try {
+        read();
+        return true;
+      } catch (error) {
+        return error instanceof CodedError;
+      }
+    };
+    fc.assert(
+      fc.property(fc.nat(100_000), fc.nat(127), (at, byte) => {
+        const mutated = (bytes: Uint8Array): Uint8Array => bytes.map((old, index) => (index === at % bytes.length ? byte : old));
+        const parsed = parseDraft(mutated(draft));
+        const isRead =
+          !parsed.ok ||
+          parsed.value.signatures.every(({ key, signature }) =>
+            verifySignature(key, transactionId(encodeTransactionBody(parsed.value.body)), signature),
+          );
+        return (
+          isRead &&
+          isCoded(() => parseCalls(text(mutated(calls)))) &&
+          isCoded(() => encodeJsonText(text(mutated(value)), "VALUE"))
+        );
+      }),
+      { seed: SEED, numRuns: 1000 },
+    );
+  },
+);
 
 t.test("a passphrase on the command line is not an option that exists", async (t) => {
   t.match(await json(["init", "--passphrase", "secret"]), { code: 2, value: { error: { code: "usage_unknown_option" } } });
