@@ -39,6 +39,7 @@ import { sleep } from "./sleep.ts";
 import type { SignGuard } from "./guard.ts";
 import { HeardMessages } from "./heard.ts";
 import type { WriteAheadLog } from "./wal.ts";
+import { withinWork } from "./work.ts";
 
 /** What a gossiped message turned out to be: pass on, drop silently, or drop and blame the sender. */
 export type Verdict = "accept" | "ignore" | "reject";
@@ -107,7 +108,7 @@ export class ConsensusDriver implements AsyncDisposable {
   #timers = new Set<NodeJS.Timeout>();
   #startTimer: NodeJS.Timeout | undefined;
   #startedAtMs = 0;
-  #committedAtMs = 0;
+  #committedAtMs = Number.NEGATIVE_INFINITY;
   #inFlight = new Set<Promise<void>>();
   #queue: Promise<unknown> = Promise.resolve();
   #atMs = 0;
@@ -410,7 +411,7 @@ export class ConsensusDriver implements AsyncDisposable {
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a proposer"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
-      transactions: this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX }),
+      transactions: withinWork(this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX })),
       evidence: this.#parts.evidence(),
     });
     for (const { transaction, refusal } of dropped) {

@@ -26,6 +26,7 @@ import { EvidencePool } from "./evidence.ts";
 import { HeardMessages } from "./heard.ts";
 import { KEY_PAIRS, type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
 import { WriteAheadLog } from "./wal.ts";
+import { withinWork } from "./work.ts";
 
 const ALL = [0, 1, 2, 3];
 const keyOf = (index: number) => present(KEY_PAIRS[index], "key pair");
@@ -281,6 +282,19 @@ t.test("an answer to a peer that missed gossip leaves out the blocks that it has
   const news = [...driver.knowledge(1n, (id) => ids.includes(Buffer.from(id).toString("hex")))];
   t.equal(everything.length - news.length, ids.length);
   t.same([...driver.knowledge(2n)], [], "nothing of another height");
+});
+
+t.test("a proposer leaves work for later blocks when bytes alone would let in too much", (t) => {
+  const wire = new Wire(t);
+  const records = Array.from({ length: 1_000 }, () => new Uint8Array(1));
+  const appends = (count: number) => Array.from({ length: count }, (_, partition) => ({ kind: "logAppend", stream: "s", partition, records }) as const);
+  const transactions = [appends(9), appends(9), appends(1), appends(2), appends(1)].map((calls) => wire.submit(...calls));
+  t.same(withinWork(transactions), transactions.slice(0, 3), "in order, so that no nonce is skipped");
+  t.same(withinWork(transactions.slice(0, 3)), transactions.slice(0, 3));
+  const large = wire.submit(...appends(60));
+  t.same(withinWork([large, ...transactions]), [large], "one that is valid is included some time");
+  t.same(withinWork([]), []);
+  t.end();
 });
 
 t.test("the log begins a height while fsyncs of the last one are under way", async (t) => {
