@@ -10,7 +10,7 @@ import { bytesEqual, compareBytes } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
-import { type Hash, hash } from "../../crypto/hash/hash.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
 import { verifySignature } from "../../crypto/sign/key.ts";
 import { findValidator, type ValidatorSet } from "./validators.ts";
 import {
@@ -47,11 +47,6 @@ export function doubleVoteOf(one: Vote, other: Vote): Evidence {
 export function doubleProposalOf(one: Proposal, other: Proposal): Evidence {
   const [first, second] = compareProposals(one, other) <= 0 ? [one, other] : [other, one];
   return { kind: "doubleProposal", first, second };
-}
-
-/** What a piece of evidence is recognised by in pools and logs. */
-export function evidenceHash(evidence: Evidence): Hash {
-  return hash("evidence", encodeEvidence(evidence));
 }
 
 /**

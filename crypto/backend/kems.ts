@@ -12,7 +12,6 @@ export type KemType = "ml-kem-768" | "ml-kem-1024";
 export const KEM_TYPES: readonly KemType[] = ["ml-kem-768", "ml-kem-1024"];
 
 export const KEM_SEED_SIZE_BYTES = 64;
-export const KEM_SHARED_SECRET_SIZE_BYTES = 32;
 export const KEM_PUBLIC_KEY_SIZES_BYTES = { "ml-kem-768": 1184, "ml-kem-1024": 1568 } as const satisfies Record<KemType, number>;
 export const KEM_CIPHERTEXT_SIZES_BYTES = { "ml-kem-768": 1088, "ml-kem-1024": 1568 } as const satisfies Record<KemType, number>;
 

@@ -17,7 +17,6 @@
 /** What both adapters implement; `hybrid` is made of these two above them. */
 export type SignatureAlgorithm = "ed25519" | "ml-dsa-65";
 
-export const SEED_SIZES_BYTES = { ed25519: 32, "ml-dsa-65": 32 } as const satisfies Record<SignatureAlgorithm, number>;
 export const PUBLIC_KEY_SIZES_BYTES = { ed25519: 32, "ml-dsa-65": 1952 } as const satisfies Record<SignatureAlgorithm, number>;
 export const SIGNATURE_SIZES_BYTES = { ed25519: 64, "ml-dsa-65": 3309 } as const satisfies Record<SignatureAlgorithm, number>;
 

@@ -25,8 +25,7 @@ export const DOMAIN = {
   /** A vote and a proposal, as validators sign them. */
   vote: 0x24,
   proposal: 0x25,
-  /** A piece of misbehaviour evidence. */
-  evidence: 0x26,
+  // 0x26 was given to evidence hashes, which nothing uses.
   /** A network file. */
   network: 0x27,
   /** An account or validator address: a key, or a multisig policy. */

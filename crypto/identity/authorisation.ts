@@ -24,7 +24,7 @@ import {
 import { type Address, addressOfKey, addressOfPolicy } from "./address.ts";
 import { type MultisigPolicy, POLICY_KEYS_MAX, readPolicy, writePolicy } from "./policy.ts";
 
-export { type MultisigPolicy, multisigPolicy, POLICY_KEYS_MAX } from "./policy.ts";
+export { type MultisigPolicy, multisigPolicy } from "./policy.ts";
 
 /** One key's part in a multisig authorisation: `keyIndex` counts from 0 in the policy's keys. */
 export type IndexedSignature = { readonly keyIndex: number; readonly signature: Uint8Array };

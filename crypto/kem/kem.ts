@@ -21,7 +21,6 @@ import {
 export {
   type Encapsulation,
   KEM_SEED_SIZE_BYTES,
-  KEM_SHARED_SECRET_SIZE_BYTES,
   KEM_TYPES,
   type KemType,
 } from "../backend/kems.ts";

@@ -1,13 +1,11 @@
 /** From arguments to a command, its options and its positionals, or to a wrong usage with the nearest right one. */
 
 import { parseArgs } from "node:util";
-import { CodedError } from "../../crypto/base/error.ts";
+import type { CodedError } from "../../crypto/base/error.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { nearestName } from "../config/nearest.ts";
 import { GLOBAL_OPTIONS, type Command, type OptionTable } from "./command.ts";
-
-/** The values of the options that were given. */
-export type OptionValues = { readonly [name: string]: true | string | readonly string[] };
+import { type OptionValues, usageError } from "./usage.ts";
 
 /** What the arguments say. */
 export type ParsedArguments = {
@@ -16,11 +14,6 @@ export type ParsedArguments = {
   readonly values: OptionValues;
   readonly positionals: readonly string[];
 };
-
-/** A fault of the command line: exit code 2. */
-export function usageError(code: `usage_${string}`, message: string, detail: Readonly<Record<string, unknown>> = {}): CodedError {
-  return new CodedError(code, { message, ...detail });
-}
 
 /**
  * Parses everything after the program's name.

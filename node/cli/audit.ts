@@ -13,7 +13,8 @@ import { AUDIT_CODES, type AuditFault } from "../auditor/errors.ts";
 import { rpcSource } from "../auditor/rpc-source.ts";
 import { type AuditSource, ledgerSource } from "../auditor/source.ts";
 import { openClient } from "./client.ts";
-import { NODE_OPTIONS, type Answer, type Command } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import { NODE_OPTIONS, type Command } from "./command.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** `pyralog audit`. */

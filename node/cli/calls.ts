@@ -7,7 +7,7 @@ import { parseHex, parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { decodeValue } from "../../crypto/codec/value.ts";
 import { formatAddress, parseAddress, type Address } from "../../crypto/identity/address.ts";
-import type { Json } from "./command.ts";
+import type { Json } from "./answer.ts";
 import { encodeJsonText, jsonOf } from "./value.ts";
 
 /** An address from its text. */

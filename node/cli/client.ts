@@ -7,9 +7,9 @@ import { parseHash, type Hash } from "../../crypto/hash/hash.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { PyralogClient, type Verification } from "../rpc/client.ts";
 import { bytesOf, requireAddress } from "./calls.ts";
-import type { Json } from "./command.ts";
+import type { Json } from "./answer.ts";
 import type { Invocation } from "./invocation.ts";
-import { usageError } from "./arguments.ts";
+import { usageError } from "./usage.ts";
 
 const HEIGHT_MAX = (1n << 63n) - 1n;
 

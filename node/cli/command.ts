@@ -3,6 +3,7 @@
  * name for a misspelt one all come from the same row.
  */
 
+import type { Answer } from "./answer.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** One option. */
@@ -16,20 +17,6 @@ export type OptionSpec = {
 
 /** Options by name, without the dashes. */
 export type OptionTable = { readonly [name: string]: OptionSpec };
-
-/** Anything that goes to standard output under `--json`: bigints become decimal strings, bytes become hex. */
-export type Json =
-  | null
-  | boolean
-  | number
-  | string
-  | bigint
-  | Uint8Array
-  | readonly Json[]
-  | { readonly [key: string]: Json | undefined };
-
-/** What a verb found, for programs and for people. */
-export type Answer = { readonly json: Json; readonly text: string };
 
 /** One verb or subverb. Either it runs, or it has subverbs. */
 export type Command = {

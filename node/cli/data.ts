@@ -16,7 +16,8 @@ import { snapshotChunks } from "../snapshot/create.ts";
 import { readSnapshotFile, writeSnapshotFile } from "../snapshot/file.ts";
 import { restoreSnapshot, type Restored } from "../snapshot/restore.ts";
 import { encodeNetworkFile } from "../../chain/block/genesis.ts";
-import type { Answer, Command } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import type { Command } from "./command.ts";
 import { createHome, NEW_HOME_OPTIONS } from "./init.ts";
 import type { Invocation } from "./invocation.ts";
 

@@ -13,7 +13,8 @@ import { chainCertificate } from "../rpc/methods/chain.ts";
 import { stateProve } from "../rpc/methods/state.ts";
 import { bytesOf } from "./calls.ts";
 import { findAddress, openClient, readOptions, requireId } from "./client.ts";
-import { NODE_OPTIONS, type Answer, type Command, type Json, type OptionTable } from "./command.ts";
+import type { Answer, Json } from "./answer.ts";
+import { NODE_OPTIONS, type Command, type OptionTable } from "./command.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
 import { jsonText } from "./json.ts";
 

@@ -6,7 +6,7 @@ import type { Overrides } from "../config/document.ts";
 import type { Home } from "../home/home.ts";
 import { initialiseHome, type CreatedHome } from "../home/initialise.ts";
 import { peerIdOf } from "../home/keys.ts";
-import { usageError } from "./arguments.ts";
+import { usageError } from "./usage.ts";
 import { PASSPHRASE_OPTIONS, type Command, type OptionTable } from "./command.ts";
 import type { Invocation } from "./invocation.ts";
 

@@ -8,8 +8,8 @@ import { CodedError } from "../../crypto/base/error.ts";
 import type { Environment } from "../config/load.ts";
 import { findPassphrase } from "../home/passphrase.ts";
 import { Home, readNetworkFile } from "../home/home.ts";
-import { usageError, type OptionValues } from "./arguments.ts";
-import type { Answer } from "./command.ts";
+import { usageError, type OptionValues } from "./usage.ts";
+import type { Answer } from "./answer.ts";
 import { Progress } from "./progress.ts";
 
 /** What stands around a run; the process itself, or a test's own. */

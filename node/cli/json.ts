@@ -1,7 +1,7 @@
 /** JSON as the command line writes it. */
 
 import { toHex } from "../../crypto/base/bytes.ts";
-import type { Json } from "./command.ts";
+import type { Json } from "./answer.ts";
 
 /** One JSON text: bigints as decimal strings, bytes as hex. */
 export function jsonText(value: Json): string {

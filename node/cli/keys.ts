@@ -21,7 +21,8 @@ import {
   readKey,
   readPolicy,
 } from "../home/keys.ts";
-import { PASSPHRASE_OPTIONS, type Answer, type Command, type Json } from "./command.ts";
+import type { Answer, Json } from "./answer.ts";
+import { PASSPHRASE_OPTIONS, type Command } from "./command.ts";
 import { tableText } from "./help.ts";
 import { parseKeyType } from "./init.ts";
 import type { Invocation } from "./invocation.ts";

@@ -2,8 +2,9 @@
 
 import { AssertionError, present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
-import { parseArguments, titleOf, usageError } from "./arguments.ts";
-import type { Answer, Json } from "./command.ts";
+import { parseArguments, titleOf } from "./arguments.ts";
+import { usageError } from "./usage.ts";
+import type { Answer, Json } from "./answer.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
 import { jsonText } from "./json.ts";

@@ -6,7 +6,8 @@ import { toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import { readNetworkFile } from "../home/home.ts";
-import type { Command, Json } from "./command.ts";
+import type { Json } from "./answer.ts";
+import type { Command } from "./command.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** `pyralog network show|hash|check`. */

@@ -22,7 +22,8 @@ import { listKeys, listPolicies, openKey, readKey, readPolicy } from "../home/ke
 import type { PyralogClient } from "../rpc/client.ts";
 import { callText } from "./calls.ts";
 import { openClient } from "./client.ts";
-import { NODE_OPTIONS, PASSPHRASE_OPTIONS, type Answer, type OptionTable } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import { NODE_OPTIONS, PASSPHRASE_OPTIONS, type OptionTable } from "./command.ts";
 import { completeDraft, type Draft, encodeDraft, signDraft } from "./draft.ts";
 import type { Invocation } from "./invocation.ts";
 import { explain, transactionAnswer } from "./transaction-text.ts";

@@ -3,7 +3,8 @@
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { formatAddress } from "../../crypto/identity/address.ts";
-import { NODE_OPTIONS, type Answer, type Command } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import { NODE_OPTIONS, type Command } from "./command.ts";
 import { openClient, timeText, verificationJson } from "./client.ts";
 import type { Invocation } from "./invocation.ts";
 import type { Verified } from "../rpc/client.ts";

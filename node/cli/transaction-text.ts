@@ -8,7 +8,7 @@ import { formatAddress } from "../../crypto/identity/address.ts";
 import type { Verified } from "../rpc/client.ts";
 import { callJson, callText } from "./calls.ts";
 import { verificationJson, verificationText } from "./client.ts";
-import type { Answer, Json } from "./command.ts";
+import type { Answer, Json } from "./answer.ts";
 
 /** A transaction and its result, verified. */
 export type FinalTransaction = Verified<{ readonly transaction: Transaction; readonly result: TransactionResult }>;

@@ -10,7 +10,8 @@ import { formatPublicKey, NODE_KEY_NAME, peerIdOf, readKey } from "../home/keys.
 import { UnprovenError } from "../light/errors.ts";
 import { chainHead } from "../rpc/methods/chain.ts";
 import { openClient } from "./client.ts";
-import { NODE_OPTIONS, type Answer, type Command } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import { NODE_OPTIONS, type Command } from "./command.ts";
 import { tableText } from "./help.ts";
 import type { Invocation } from "./invocation.ts";
 import { jsonText } from "./json.ts";

@@ -7,7 +7,7 @@ import { CID } from "multiformats/cid";
 import { CodedError } from "../../crypto/base/error.ts";
 import { encodeValue, Float, type Value } from "../../crypto/codec/value.ts";
 import { DEPTH_MAX } from "../../crypto/codec/reader.ts";
-import type { Json } from "./command.ts";
+import type { Json } from "./answer.ts";
 
 /**
  * The canonical encoding of a JSON text.

@@ -8,7 +8,8 @@ import { PROOF_FILE_SIZE_BYTES_MAX, type ProvenStatement, verifyProofFile } from
 import { UnprovenError } from "../light/errors.ts";
 import { bytesJson, bytesText, callText, rowValueJson } from "./calls.ts";
 import { timeText } from "./client.ts";
-import type { Answer, Command, Json } from "./command.ts";
+import type { Answer, Json } from "./answer.ts";
+import type { Command } from "./command.ts";
 import { jsonText } from "./json.ts";
 import type { Invocation } from "./invocation.ts";
 import { resultJson, resultText, transactionJson } from "./transaction-text.ts";
