@@ -2,6 +2,7 @@
 
 export const SNAPSHOT_CODES = {
   snapshot_height: "the height is not there, or its state is pruned: name a later one",
+  file_io: "the file cannot be read or written: look at its path, its rights and the disk",
   snapshot_missing: "the file is not there",
   snapshot_malformed: "not a snapshot, or cut short: copy it again",
   snapshot_damaged: "a chunk has another hash than it states: copy it again",
