@@ -64,7 +64,7 @@ export type DriverParts = {
   /** A transaction that could not be put into a block: the mempool forgets it. */
   readonly onDropped: (transaction: Transaction, refusal: Coded) => void;
   readonly hasWork: () => boolean;
-  /** A peer spoke of a height that is too far ahead to follow by votes. Unproven. */
+  /** A peer passed on a word of a height so far ahead that it must have decided this one, unless it lies. */
   readonly onAhead: (peer: string, height: bigint) => void;
   readonly log: Log;
 };
@@ -160,7 +160,8 @@ export class ConsensusDriver implements AsyncDisposable {
     if (!parsed.ok) return "reject";
     const message = parsed.value;
     const { height, round } = statementOf(message);
-    if (height > this.#height + 1n) this.#parts.onAhead(from, height - 1n);
+    // Who relays it may itself be a height behind whoever said it, and must not be taken at another's word.
+    if (height > this.#height + 1n) this.#parts.onAhead(from, height - 2n);
     const set = this.#setOf(height);
     if (set === undefined) return "ignore";
     const heard = this.#heardOf(height);

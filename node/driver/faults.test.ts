@@ -270,6 +270,17 @@ t.test("what one validator says without end", async (t) => {
   });
 });
 
+t.test("a word of a far height says what the relay must have decided, not what the speaker has", async (t) => {
+  const wire = new Wire(t);
+  const { driver } = await wire.start(0, openMemoryStore(), { isStarted: false });
+  const hear = async (height: bigint) =>
+    await driver.receive("relay", encodeMessage({ kind: "vote", vote: voteOf(1, heightOf(height), 0, "prevote", undefined) }));
+  t.equal(await hear(2n), "accept", "the next height is listened to");
+  t.same(wire.ahead, []);
+  t.equal(await hear(3n), "ignore");
+  t.same(wire.ahead, [{ from: "relay", height: 1n }], "who passes on height 3 is at 2 at least, and has decided 1");
+});
+
 t.test("an answer to a peer that missed gossip leaves out the blocks that it has", async (t) => {
   const wire = new Wire(t);
   // Two of four: the height begins, a proposal is made sooner or later, and nothing can be decided.

@@ -78,7 +78,8 @@ export class Intake implements AsyncDisposable {
     if (this.isVerified(transaction)) return ok(transaction.id);
     const taken = await this.#take(transaction);
     if (!taken.ok) return taken;
-    if (this.#batcher.add(transaction.bytes)) this.#own.set(transaction, performance.now());
+    // With a full queue it goes out with the next repetition.
+    this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? performance.now() : Number.NEGATIVE_INFINITY);
     return ok(transaction.id);
   }
 

@@ -82,6 +82,8 @@ export class Wire {
   readonly pool: Transaction[] = [];
   /** What members called bad, and from whom: must stay empty among honest ones. */
   readonly rejected: string[] = [];
+  /** What members were told of heights beyond the next one. */
+  readonly ahead: { readonly from: string; readonly height: bigint }[] = [];
   /** Whether members fetch blocks from those that are ahead. */
   isSyncing = false;
   readonly directory = mkdtempSync(join(tmpdir(), "pyralog-wire-"));
@@ -118,7 +120,7 @@ export class Wire {
       onEvidence: (piece) => void evidence.add(piece),
       onDropped: (_, { code }) => this.rejected.push(`transaction: ${code}`),
       hasWork: () => waiting().length > 0,
-      onAhead: nothing,
+      onAhead: (from, height) => this.ahead.push({ from, height }),
       log: SILENT,
     });
     const closing = new AbortController();
