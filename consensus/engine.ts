@@ -61,7 +61,12 @@ export type Input<M> =
 export type Effect<M> =
   | { readonly kind: "persist"; readonly sequence: number; readonly record: Uint8Array }
   /** To everybody, or to one peer; not before record `after` is durable (`undefined`: at once). */
-  | { readonly kind: "send"; readonly to: "all" | { readonly peer: string }; readonly message: M; readonly after: number | undefined }
+  | {
+      readonly kind: "send";
+      readonly to: "all" | { readonly peer: string };
+      readonly message: M;
+      readonly after: number | undefined;
+    }
   /** Sign this vote or proposal with the validator's own key. */
   | { readonly kind: "sign"; readonly id: number; readonly what: Unsigned }
   /** Check the signature of this message against the key that `validators` gives for its signer. */

@@ -140,12 +140,22 @@ export class Node implements AsyncDisposable {
       wal: new WriteAheadLog(home.walPath),
       guard,
       self,
-      broadcast: (bytes) => own(network.gossip("consensus").publish(bytes).then(() => undefined)),
+      broadcast: (bytes) =>
+        own(
+          network
+            .gossip("consensus")
+            .publish(bytes)
+            .then(() => undefined),
+        ),
       reap: (limits) => intake.reap(limits),
       isVerified: (transaction) => intake.isVerified(transaction),
       evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece)),
       onEvidence: (piece: Evidence) => {
-        if (evidence.add(piece)) log.warn({ kind: piece.kind, height: piece.first.height, validator: piece.first.validator }, "evidence of misbehaviour");
+        if (evidence.add(piece))
+          log.warn(
+            { kind: piece.kind, height: piece.first.height, validator: piece.first.validator },
+            "evidence of misbehaviour",
+          );
       },
       onDropped: (transaction, refusal) => intake.drop(transaction, refusal),
       hasWork: () => intake.hasWork(),
@@ -185,19 +195,36 @@ export class Node implements AsyncDisposable {
         intake.onCommit(commit);
         own(pruner.follow(commit.block.header.height));
         log.info(
-          { height: commit.block.header.height, transactions: commit.block.transactions.length, round: commit.certificate.round, stateRoot: commit.block.header.stateRoot },
+          {
+            height: commit.block.header.height,
+            transactions: commit.block.transactions.length,
+            round: commit.certificate.round,
+            stateRoot: commit.block.header.stateRoot,
+          },
           "block final",
         );
       }),
     );
     blockMetrics(ledger, metrics);
 
-    const backend = backendOf({ ledger, network, intake, mempool, synchroniser, file, startedAtMs, self: () => (isValidator() ? self : undefined) });
+    const backend = backendOf({
+      ledger,
+      network,
+      intake,
+      mempool,
+      synchroniser,
+      file,
+      startedAtMs,
+      self: () => (isValidator() ? self : undefined),
+    });
     const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
     own(synchroniser.run(signal));
     own(catchUp({ driver, network, log, signal }));
     own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, log, signal }));
-    log.info({ chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() }, "node open");
+    log.info(
+      { chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() },
+      "node open",
+    );
     return new Node({ stack: stack.move(), failed: failure.promise, ledger, network, server });
   }
 
@@ -233,13 +260,23 @@ export class Node implements AsyncDisposable {
 function requireSupported(file: NetworkFile): void {
   const { blockSizeBytesMax } = file.parameters;
   if (blockSizeBytesMax > LIMITS.gossipConsensusBytesMax - PROPOSAL_SIZE_BYTES_MAX) {
-    throw new CodedError("block_size_unsupported", { blockSizeBytesMax, message: `this version gossips proposals of at most ${LIMITS.gossipConsensusBytesMax} bytes` });
+    throw new CodedError("block_size_unsupported", {
+      blockSizeBytesMax,
+      message: `this version gossips proposals of at most ${LIMITS.gossipConsensusBytesMax} bytes`,
+    });
   }
   if (file.engine === "tendermint") return;
-  throw new CodedError("engine_unsupported", { engine: file.engine, message: `this version runs tendermint, not ${file.engine}` });
+  throw new CodedError("engine_unsupported", {
+    engine: file.engine,
+    message: `this version runs tendermint, not ${file.engine}`,
+  });
 }
 
-async function openLedger(store: Awaited<ReturnType<typeof openLevelStore>>, network: NetworkFile, config: Config): Promise<Ledger> {
+async function openLedger(
+  store: Awaited<ReturnType<typeof openLevelStore>>,
+  network: NetworkFile,
+  config: Config,
+): Promise<Ledger> {
   try {
     return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes: config.storage.cacheSizeBytes });
   } catch (error) {
@@ -248,7 +285,10 @@ async function openLedger(store: Awaited<ReturnType<typeof openLevelStore>>, net
   }
 }
 
-async function openServer(config: Config, parts: { readonly backend: NodeBackend; readonly log: Log; readonly metrics: Metrics }): Promise<RpcServer> {
+async function openServer(
+  config: Config,
+  parts: { readonly backend: NodeBackend; readonly log: Log; readonly metrics: Metrics },
+): Promise<RpcServer> {
   const { host, port, cors, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = config.rpc;
   const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
   return await RpcServer.open({ host, port, cors, serveMetrics: config.metrics.enabled, limits }, parts);
@@ -405,7 +445,16 @@ function backendOf(parts: {
     submit: async (bytes) => await intake.submit(bytes),
     transactionStatus,
     status,
-    peers: () => network.peers().map((peer) => ({ peerId: peer.id, address: peer.address, direction: peer.direction, height: heightOf(peer.height), score: peer.score })),
+    peers: () =>
+      network
+        .peers()
+        .map((peer) => ({
+          peerId: peer.id,
+          address: peer.address,
+          direction: peer.direction,
+          height: heightOf(peer.height),
+          score: peer.score,
+        })),
     onCommit: (listener) => ledger.onCommit(listener),
   };
 }

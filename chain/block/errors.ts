@@ -127,11 +127,23 @@ export const REFUSALS = {
   block_chain: { meaning: "the block is of another network", action: "drop it; whoever sent it is at fault" },
   block_height: { meaning: "the block is not the next one", action: "fetch the blocks between first" },
   block_previous: { meaning: "the block does not follow the newest final one", action: "drop it; whoever sent it is at fault" },
-  block_time: { meaning: "the block's time is not after the one before, or too far ahead of the clock", action: "check the clocks of the validators" },
-  block_transactions: { meaning: "the block has more transactions than the network allows", action: "drop it; whoever sent it is at fault" },
+  block_time: {
+    meaning: "the block's time is not after the one before, or too far ahead of the clock",
+    action: "check the clocks of the validators",
+  },
+  block_transactions: {
+    meaning: "the block has more transactions than the network allows",
+    action: "drop it; whoever sent it is at fault",
+  },
   block_proposer: { meaning: "the proposer named is no validator of the height", action: "drop it; whoever sent it is at fault" },
-  block_certificate: { meaning: "the block does not carry the certificate of the one before", action: "drop it; whoever sent it is at fault" },
-  block_root: { meaning: "a commitment of the header is not that of what it commits to", action: "drop it; if it is final, this node's state is damaged or its version differs" },
+  block_certificate: {
+    meaning: "the block does not carry the certificate of the one before",
+    action: "drop it; whoever sent it is at fault",
+  },
+  block_root: {
+    meaning: "a commitment of the header is not that of what it commits to",
+    action: "drop it; if it is final, this node's state is damaged or its version differs",
+  },
   block_size: { meaning: "the block is larger than the format allows", action: "drop it; whoever sent it is at fault" },
   network_size: { meaning: "the network file is larger than 8 MiB", action: "fund fewer accounts at genesis" },
   network_json: { meaning: "the network file is not JSON", action: "fetch it again" },
@@ -149,7 +161,10 @@ export const REFUSALS = {
   },
 
   // The mempool.
-  mempool_busy: { meaning: "the node checks as many signatures as it may at once", action: "try again in a moment, or another node" },
+  mempool_busy: {
+    meaning: "the node checks as many signatures as it may at once",
+    action: "try again in a moment, or another node",
+  },
   mempool_known: { meaning: "the transaction is waiting already", action: "nothing: wait for it" },
   mempool_nonce_gap: {
     meaning: "the nonce is too far ahead of the sender's next one",

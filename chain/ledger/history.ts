@@ -24,7 +24,10 @@ export class HistoryLog {
 
   /** The log over headers 1 to `head`. Reads one node a level. */
   static open(rows: LedgerRows, head: Height): HistoryLog {
-    return new HistoryLog(rows, frontierAt(head, (level, index) => rows.historyNode(level, index)));
+    return new HistoryLog(
+      rows,
+      frontierAt(head, (level, index) => rows.historyNode(level, index)),
+    );
   }
 
   /** The root over all headers so far: what the next header carries. */
@@ -63,7 +66,10 @@ export class HistoryLog {
 
   /** Siblings for header `of` under the root in header `at`, `1 <= of < at <= head + 1`. */
   prove(of: Height, at: Height): readonly Hash[] {
-    assert(of >= 1n && of < at && at <= this.#frontier.size + 1n, `history of ${of} at ${at} with ${this.#frontier.size} headers`);
+    assert(
+      of >= 1n && of < at && at <= this.#frontier.size + 1n,
+      `history of ${of} at ${at} with ${this.#frontier.size} headers`,
+    );
     return inclusionProof(LOG_HASHER, { index: of - 1n, size: at - 1n }, (level, index) => this.#rows.historyNode(level, index));
   }
 

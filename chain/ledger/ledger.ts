@@ -140,18 +140,34 @@ export class Ledger implements AsyncDisposable {
     const { store, network, executor } = options;
     const rows = new LedgerRows(store);
     const hash = networkHash(network);
-    const tree = await StateTree.open(store, options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes });
+    const tree = await StateTree.open(
+      store,
+      options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes },
+    );
     const known = rows.networkHash();
     if (known === undefined) await writeGenesis({ store, network, executor, tree, rows, hash });
     else if (!bytesEqual(known, hash)) {
-      throw new CodedError("ledger_network", { message: "this store belongs to another network", stored: toHex(known), given: toHex(hash) });
+      throw new CodedError("ledger_network", {
+        message: "this store belongs to another network",
+        stored: toHex(known),
+        given: toHex(hash),
+      });
     }
     const height = rows.headHeight();
     // A rollback that was cut short has moved the head and not yet the state.
     if ((tree.latest() ?? height) > height) await tree.rollback(height);
     const history = HistoryLog.open(rows, height);
     const changes = await rows.validatorChanges();
-    return new Ledger({ store, network, executor, tree, rows, history, changes, head: headAt({ rows, tree, network, hash, height }) });
+    return new Ledger({
+      store,
+      network,
+      executor,
+      tree,
+      rows,
+      history,
+      changes,
+      head: headAt({ rows, tree, network, hash, height }),
+    });
   }
 
   /** The newest final block. */
@@ -228,7 +244,10 @@ export class Ledger implements AsyncDisposable {
   }
 
   /** A proof of the rows in a range (or of their absence) under `header(height).stateRoot`; `undefined` when pruned. */
-  proveState(height: Height, range: { readonly from?: Uint8Array; readonly to?: Uint8Array; readonly limit?: number }): Uint8Array | undefined {
+  proveState(
+    height: Height,
+    range: { readonly from?: Uint8Array; readonly to?: Uint8Array; readonly limit?: number },
+  ): Uint8Array | undefined {
     return this.#tree.rootAt(height) === undefined ? undefined : this.#tree.prove(height, range);
   }
 
@@ -255,7 +274,10 @@ export class Ledger implements AsyncDisposable {
     if (block === undefined || results === undefined || transaction === undefined || result === undefined) return undefined;
     return {
       bytes: transaction.bytes,
-      siblings: siblingsOf(block.transactions.map(({ bytes }) => bytes), index),
+      siblings: siblingsOf(
+        block.transactions.map(({ bytes }) => bytes),
+        index,
+      ),
       result,
       resultSiblings: siblingsOf(results.map(encodeResult), index),
       count: results.length,
@@ -274,7 +296,12 @@ export class Ledger implements AsyncDisposable {
   }
 
   /** Encoded records of a partition from index `from` on, at most `count`. */
-  records(stream: string, partition: number, from: bigint, count: number): readonly { readonly index: bigint; readonly bytes: Uint8Array }[] {
+  records(
+    stream: string,
+    partition: number,
+    from: bigint,
+    count: number,
+  ): readonly { readonly index: bigint; readonly bytes: Uint8Array }[] {
     return readRecords(this.#store, { stream, partition }, from, count);
   }
 
@@ -303,7 +330,11 @@ export class Ledger implements AsyncDisposable {
 
   /** Whether a transaction whose signature is known to be good could be included next, or later if only its nonce is ahead. */
   admit(transaction: Transaction): ReturnType<Executor["admit"]> {
-    return this.#executor.admit(this.#headView(), transaction, this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }));
+    return this.#executor.admit(
+      this.#headView(),
+      transaction,
+      this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }),
+    );
   }
 
   /** Whether evidence could be in the next block: both signatures good, of a validator of its height, not acted on yet. */
@@ -312,7 +343,11 @@ export class Ledger implements AsyncDisposable {
     if (set === undefined) return fail({ code: "evidence_height" });
     const verified = verifyEvidence(this.network.chainId, set, evidence);
     if (!verified.ok) return verified;
-    return this.#executor.admitEvidence(this.#headView(), evidence, this.#context({ proposer: evidence.first.validator, timeMs: this.#head.timeMs + 1n }));
+    return this.#executor.admitEvidence(
+      this.#headView(),
+      evidence,
+      this.#context({ proposer: evidence.first.validator, timeMs: this.#head.timeMs + 1n }),
+    );
   }
 
   /** Builds the next block. Transactions that may not be included are left out, with the refusal. */
@@ -329,7 +364,10 @@ export class Ledger implements AsyncDisposable {
    *
    * @param isVerified - says of a transaction that its signature was checked before, over the very same bytes
    */
-  async judge(block: Block, options: { readonly isVerified?: (transaction: Transaction) => boolean } = {}): Promise<Result<void, BlockRefusal>> {
+  async judge(
+    block: Block,
+    options: { readonly isVerified?: (transaction: Transaction) => boolean } = {},
+  ): Promise<Result<void, BlockRefusal>> {
     const key = toHex(block.hash);
     const known = this.#outcomes.get(key);
     if (known !== undefined) {
@@ -344,7 +382,12 @@ export class Ledger implements AsyncDisposable {
     const signed = await this.#checkSignatures(block, options.isVerified ?? (() => false));
     if (!signed.ok) return signed;
     if (this.#head !== base) return fail({ code: "block_height", field: "header.height" });
-    const candidate = { proposer: block.header.proposer, timeMs: block.header.timeMs, evidence: block.evidence, transactions: block.transactions };
+    const candidate = {
+      proposer: block.header.proposer,
+      timeMs: block.header.timeMs,
+      evidence: block.evidence,
+      transactions: block.transactions,
+    };
     // The proposer collected other precommits than we did; its certificate was checked and is the one that counts.
     const { previousCertificate } = block;
     const executed = this.#executor.execute(this.#headView(), block.transactions, block.evidence, this.#context(candidate));
@@ -362,7 +405,8 @@ export class Ledger implements AsyncDisposable {
   async checkCertificate(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
     const set = this.validators(block.header.height);
     if (set === undefined) return fail({ code: "certificate_height" });
-    if (certificate.height !== block.header.height || !bytesEqual(certificate.blockHash, block.hash)) return fail({ code: "certificate_block" });
+    if (certificate.height !== block.header.height || !bytesEqual(certificate.blockHash, block.hash))
+      return fail({ code: "certificate_block" });
     if (!hasOwnBody(block)) return fail({ code: "block_root" });
     return await verifyCertificateAsync(this.network.chainId, set, certificate);
   }
@@ -380,7 +424,12 @@ export class Ledger implements AsyncDisposable {
     this.#history.adopt(block.hash);
     this.#outcomes.clear();
     if (!bytesEqual(block.header.validatorsHash, block.header.nextValidatorsHash)) this.#changes.push(block.header.height);
-    this.#head = { height: block.header.height, hash: block.hash, timeMs: block.header.timeMs, stateRoot: block.header.stateRoot };
+    this.#head = {
+      height: block.header.height,
+      hash: block.hash,
+      timeMs: block.header.timeMs,
+      stateRoot: block.header.stateRoot,
+    };
     const commit: Commit = {
       // What was executed and stored, whatever body the caller's block has.
       block: outcome.block,
@@ -407,7 +456,10 @@ export class Ledger implements AsyncDisposable {
     }
     for (let height = from; height > to; height = heightOf(height - 1n)) {
       const block = present(this.block(height), "block to undo");
-      await this.#store.write([...this.#rows.undoOperations(block), ...this.#undoAppends(block), ...this.#history.undoOperations(height)], { sync: true });
+      await this.#store.write(
+        [...this.#rows.undoOperations(block), ...this.#undoAppends(block), ...this.#history.undoOperations(height)],
+        { sync: true },
+      );
       onProgress(heightOf(height - 1n));
     }
     await this.#tree.rollback(to);
@@ -447,7 +499,8 @@ export class Ledger implements AsyncDisposable {
     if (header.timeMs <= this.#head.timeMs) return refuse("block_time", "header.timeMs");
     if (block.transactions.length > parameters.transactionsMax) return refuse("block_transactions", "transactions");
     if (encodeBlock(block).length > parameters.blockSizeBytesMax) return refuse("block_size", "transactions");
-    if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot)) return refuse("block_root", "header.transactionsRoot");
+    if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot))
+      return refuse("block_root", "header.transactionsRoot");
     if (!bytesEqual(evidenceRoot(block.evidence), header.evidenceRoot)) return refuse("block_root", "header.evidenceRoot");
     const set = present(this.validators(header.height), "validators of the next height");
     if (findValidator(set, header.proposer) === undefined) return refuse("block_proposer", "header.proposer");
@@ -511,9 +564,12 @@ export class Ledger implements AsyncDisposable {
     const before = present(this.state(heightOf(block.header.height - 1n)), "state before the block");
     const partitions = new Map<string, { readonly stream: string; readonly partition: number }>();
     for (const call of block.transactions.flatMap(({ body }) => body.calls)) {
-      if (call.kind === "logAppend") partitions.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
+      if (call.kind === "logAppend")
+        partitions.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
     }
-    return [...partitions.values()].flatMap((id) => undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n));
+    return [...partitions.values()].flatMap((id) =>
+      undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n),
+    );
   }
 
   #operations({ block, execution, staged }: Outcome, certificate: Certificate): StoreOperation[] {
@@ -578,7 +634,9 @@ function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Has
   for (const entry of entries) {
     frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, at, hash) => nodes.set(`${level}/${at}`, hash));
   }
-  return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) => present(nodes.get(`${level}/${at}`), "log node"));
+  return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) =>
+    present(nodes.get(`${level}/${at}`), "log node"),
+  );
 }
 
 /** Whether the header commits to what stands beside it. */
@@ -591,7 +649,14 @@ function hasOwnBody({ header, transactions, previousCertificate, evidence }: Blo
 }
 
 function firstDifference(made: Header, given: Header): string {
-  for (const field of ["validatorsHash", "nextValidatorsHash", "historyRoot", "certificateHash", "resultsRoot", "stateRoot"] as const) {
+  for (const field of [
+    "validatorsHash",
+    "nextValidatorsHash",
+    "historyRoot",
+    "certificateHash",
+    "resultsRoot",
+    "stateRoot",
+  ] as const) {
     if (!bytesEqual(made[field], given[field])) return field;
   }
   return "hash";

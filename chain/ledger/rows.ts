@@ -14,11 +14,27 @@ import type { Coded, Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hashOf } from "../../crypto/hash/hash.ts";
-import { type Block, encodeBlock, encodeHeader, encodeResult, type Header, parseResult, type TransactionResult } from "../block/block.ts";
+import {
+  type Block,
+  encodeBlock,
+  encodeHeader,
+  encodeResult,
+  type Header,
+  parseResult,
+  type TransactionResult,
+} from "../block/block.ts";
 import { type Height, heightOf } from "../block/height.ts";
 import { encodeMembers, parseMembers, type ValidatorSet, validatorsHash } from "../block/validators.ts";
 import { encodeCertificate } from "../block/vote.ts";
-import { heightKey, heightOfKey, historyNodeKey, kindRange, metadataKey, transactionKey, validatorsKey } from "../store/keyspace.ts";
+import {
+  heightKey,
+  heightOfKey,
+  historyNodeKey,
+  kindRange,
+  metadataKey,
+  transactionKey,
+  validatorsKey,
+} from "../store/keyspace.ts";
 import type { StoreOperation, StoreReader } from "../store/store.ts";
 
 const NETWORK_KEY = metadataKey("network");
@@ -26,7 +42,8 @@ const HEAD_KEY = metadataKey("head");
 
 /** What we wrote must parse; when it does not, the disk gave back something else. */
 export function ours<T>(parsed: Result<T, Coded>, what: string): T {
-  if (!parsed.ok) throw new CodedError("ledger_corrupt", { message: `stored ${what} does not decode`, reason: parsed.error.code });
+  if (!parsed.ok)
+    throw new CodedError("ledger_corrupt", { message: `stored ${what} does not decode`, reason: parsed.error.code });
   return parsed.value;
 }
 
@@ -64,7 +81,8 @@ export class LedgerRows {
     const body = this.#reader.get(heightKey("block", height));
     if (header === undefined || body === undefined) return undefined;
     const { transactions, evidence } = ours(readWith(body, readBody), "block");
-    const previous = height === 1n ? undefined : present(this.certificate(heightOf(height - 1n)), `certificate of ${height - 1n}`);
+    const previous =
+      height === 1n ? undefined : present(this.certificate(heightOf(height - 1n)), `certificate of ${height - 1n}`);
     const writer = new Writer().array(4).bytes(header).raw(transactions);
     return (previous === undefined ? writer.null() : writer.raw(previous)).raw(evidence).finish();
   }
@@ -150,7 +168,10 @@ export class LedgerRows {
   /** Header, body, results, index, and the certificate that the block carries. */
   blockOperations(block: Block, results: readonly TransactionResult[]): StoreOperation[] {
     const { height } = block.header;
-    assert(results.length === block.transactions.length, `${results.length} results of ${block.transactions.length} transactions`);
+    assert(
+      results.length === block.transactions.length,
+      `${results.length} results of ${block.transactions.length} transactions`,
+    );
     const resultsWriter = new Writer().array(results.length);
     for (const result of results) resultsWriter.raw(encodeResult(result));
     const operations: StoreOperation[] = [

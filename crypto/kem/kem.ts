@@ -18,12 +18,7 @@ import {
   type KemType,
 } from "../backend/kems.ts";
 
-export {
-  type Encapsulation,
-  KEM_SEED_SIZE_BYTES,
-  KEM_TYPES,
-  type KemType,
-} from "../backend/kems.ts";
+export { type Encapsulation, KEM_SEED_SIZE_BYTES, KEM_TYPES, type KemType } from "../backend/kems.ts";
 
 /** A public key: 1,184 or 1,568 bytes. */
 export type KemPublicKey = { readonly type: KemType; readonly bytes: Uint8Array };

@@ -58,7 +58,10 @@ t.test("four validators", async (t) => {
     for (let height = before + 1n; height <= source.head().height; height += 1n) {
       const block = present(source.block(heightOf(height)), "block");
       const certificate = present(source.certificate(heightOf(height)), "certificate");
-      t.match(await driver.apply(block, { ...certificate, signatures: certificate.signatures.slice(0, 2) }), { ok: false, error: { code: "certificate_power" } });
+      t.match(await driver.apply(block, { ...certificate, signatures: certificate.signatures.slice(0, 2) }), {
+        ok: false,
+        error: { code: "certificate_power" },
+      });
       t.ok((await driver.apply(block, certificate)).ok);
     }
     const height = source.head().height;
@@ -75,7 +78,9 @@ t.test("four validators", async (t) => {
     for (const index of all) t.ok(member(index).ledger.head().height <= BigInt(before) + 1n, `validator ${index} is not ahead`);
     wire.cut.clear();
     await wire.reach(BigInt(before) + 1n, all, 20_000);
-    const hashes = new Set(all.map((index) => toHex(present(member(index).ledger.headerBytes(heightOf(BigInt(before) + 1n)), "header"))));
+    const hashes = new Set(
+      all.map((index) => toHex(present(member(index).ledger.headerBytes(heightOf(BigInt(before) + 1n)), "header"))),
+    );
     t.equal(hashes.size, 1);
   });
 

@@ -187,7 +187,9 @@ export class ConsensusDriver implements AsyncDisposable {
 
   /** The ids of the proposals that this node has of the height being decided: what a peer need not send. */
   proposalIds(): readonly Uint8Array[] {
-    return (this.#engine?.messages() ?? []).flatMap((message) => (message.kind === "proposal" ? [proposalId(message.proposal)] : []));
+    return (this.#engine?.messages() ?? []).flatMap((message) =>
+      message.kind === "proposal" ? [proposalId(message.proposal)] : [],
+    );
   }
 
   /**
@@ -199,7 +201,10 @@ export class ConsensusDriver implements AsyncDisposable {
   *knowledge(height: bigint, hasProposal: (id: Uint8Array) => boolean = () => false): IterableIterator<Uint8Array> {
     if (height !== this.#height || this.#engine === undefined) return;
     const messages = this.#engine.messages().toReversed();
-    yield* bounded(messages.filter(({ kind }) => kind === "vote"), KNOWLEDGE_VOTES_BYTES_MAX);
+    yield* bounded(
+      messages.filter(({ kind }) => kind === "vote"),
+      KNOWLEDGE_VOTES_BYTES_MAX,
+    );
     const proposals = messages.filter((message) => message.kind === "proposal" && !hasProposal(proposalId(message.proposal)));
     yield* bounded(proposals, KNOWLEDGE_PROPOSALS_BYTES_MAX);
   }
@@ -241,10 +246,13 @@ export class ConsensusDriver implements AsyncDisposable {
     const hasWork = this.#heard.isWaiting || this.#parts.hasWork();
     this.#isScheduledForWork = hasWork;
     const waitMs = (hasWork ? this.#ledger.parameters.blockIntervalMsMin : EMPTY_BLOCK_INTERVAL_MS) - sinceMs;
-    this.#startTimer = setTimeout(() => {
-      this.#startTimer = undefined;
-      this.#track(this.#inTurn(async () => this.#begin()));
-    }, Math.max(0, waitMs));
+    this.#startTimer = setTimeout(
+      () => {
+        this.#startTimer = undefined;
+        this.#track(this.#inTurn(async () => this.#begin()));
+      },
+      Math.max(0, waitMs),
+    );
   }
 
   async #begin(): Promise<void> {
@@ -370,9 +378,18 @@ export class ConsensusDriver implements AsyncDisposable {
     const request =
       what.kind === "vote"
         ? { height: what.vote.height, round: what.vote.round, step: what.vote.step, bytes: voteSigningBytes(chainId, what.vote) }
-        : { height: what.proposal.height, round: what.proposal.round, step: "proposal" as const, bytes: proposalSigningBytes(chainId, what.proposal) };
+        : {
+            height: what.proposal.height,
+            round: what.proposal.round,
+            step: "proposal" as const,
+            bytes: proposalSigningBytes(chainId, what.proposal),
+          };
     const signed = await guard.sign(request);
-    if (!signed.ok) this.#parts.log.warn({ code: signed.error.code, height: request.height, round: request.round, step: request.step }, "not signed");
+    if (!signed.ok)
+      this.#parts.log.warn(
+        { code: signed.error.code, height: request.height, round: request.round, step: request.step },
+        "not signed",
+      );
     this.#answer(engine, { kind: "signed", id, signature: signed.ok ? signed.value : undefined, atMs: this.#now() });
   }
 
@@ -387,7 +404,11 @@ export class ConsensusDriver implements AsyncDisposable {
   async #judge(engine: TendermintEngine, block: Block): Promise<void> {
     await this.#awaitBlockTime(block);
     const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
-    if (!judged.ok) this.#parts.log.warn({ ...judged.error, height: block.header.height, proposer: toHex(block.header.proposer) }, "refused block");
+    if (!judged.ok)
+      this.#parts.log.warn(
+        { ...judged.error, height: block.header.height, proposer: toHex(block.header.proposer) },
+        "refused block",
+      );
     await Promise.resolve();
     this.#answer(engine, { kind: "judged", blockHash: block.hash, valid: judged.ok, atMs: this.#now() });
   }
@@ -401,7 +422,8 @@ export class ConsensusDriver implements AsyncDisposable {
     if (aheadMs() <= 0) return;
     const { height, proposer } = block.header;
     this.#parts.log.warn({ code: "block_time", height, aheadMs: aheadMs(), proposer: toHex(proposer) }, "block from the future");
-    while (aheadMs() > 0 && this.#height === height && !this.#isClosed) await sleep(Math.min(aheadMs(), FUTURE_LOOK_MS), this.#closing.signal);
+    while (aheadMs() > 0 && this.#height === height && !this.#isClosed)
+      await sleep(Math.min(aheadMs(), FUTURE_LOOK_MS), this.#closing.signal);
   }
 
   #build(engine: TendermintEngine, height: Height, round: number): void {
@@ -412,7 +434,12 @@ export class ConsensusDriver implements AsyncDisposable {
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a proposer"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
-      transactions: withinWork(this.#parts.reap({ countMax: parameters.transactionsMax, sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX })),
+      transactions: withinWork(
+        this.#parts.reap({
+          countMax: parameters.transactionsMax,
+          sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX,
+        }),
+      ),
       evidence: this.#parts.evidence(),
     });
     for (const { transaction, refusal } of dropped) {
@@ -549,7 +576,11 @@ function monotonicMs(): number {
   return performance.now();
 }
 
-function statementOf(message: ConsensusMessage): { readonly height: Height; readonly round: number; readonly validator: Address } {
+function statementOf(message: ConsensusMessage): {
+  readonly height: Height;
+  readonly round: number;
+  readonly validator: Address;
+} {
   return message.kind === "proposal" ? message.proposal : message.vote;
 }
 
@@ -558,6 +589,7 @@ function signedPartOf(
   message: ConsensusMessage,
 ): { readonly validator: Address; readonly bytes: Uint8Array; readonly signature: Uint8Array } {
   const { validator, signature } = message.kind === "proposal" ? message.proposal : message.vote;
-  const bytes = message.kind === "proposal" ? proposalSigningBytes(chainId, message.proposal) : voteSigningBytes(chainId, message.vote);
+  const bytes =
+    message.kind === "proposal" ? proposalSigningBytes(chainId, message.proposal) : voteSigningBytes(chainId, message.vote);
   return { validator, bytes, signature };
 }

@@ -72,19 +72,29 @@ t.test("all validators fall at once, in the middle of a height, and go on from w
     () => wire.pool.every(({ id }) => ALL.every((index) => wire.member(index).ledger.findTransaction(id) !== undefined)),
     () => "not everything was included",
   );
-  const top = ALL.map((index) => wire.member(index).ledger.head().height).reduce((least, height) => (height < least ? height : least));
+  const top = ALL.map((index) => wire.member(index).ledger.head().height).reduce((least, height) =>
+    height < least ? height : least,
+  );
   for (let height = 1n; height <= top; height += 1n) {
-    const headers = new Set(ALL.map((index) => Buffer.from(present(wire.member(index).ledger.headerBytes(heightOf(height)), "header")).toString("hex")));
+    const headers = new Set(
+      ALL.map((index) => Buffer.from(present(wire.member(index).ledger.headerBytes(heightOf(height)), "header")).toString("hex")),
+    );
     t.equal(headers.size, 1, `one header at ${height}`);
   }
-  t.ok(ALL.every((index) => wire.member(index).evidence.reap(() => ({ ok: true, value: undefined })).length === 0), "nobody said two things");
+  t.ok(
+    ALL.every((index) => wire.member(index).evidence.reap(() => ({ ok: true, value: undefined })).length === 0),
+    "nobody said two things",
+  );
   t.same(wire.rejected, []);
 });
 
 async function follow({ driver, ledger }: Member, source: Ledger): Promise<void> {
   while (ledger.head().height < source.head().height) {
     const height = nextHeight(ledger.head().height);
-    const applied = await driver.apply(present(source.block(height), "block"), present(source.certificate(height), "certificate"));
+    const applied = await driver.apply(
+      present(source.block(height), "block"),
+      present(source.certificate(height), "certificate"),
+    );
     if (!applied.ok) throw new Error(applied.error.code);
   }
 }
@@ -150,10 +160,24 @@ t.test("evidence of a height that is still being decided waits for the next one"
   const height = heightOf(5n);
   const evidence = doubleVoteOf(voteOf(3, height, 0, "prevote", someHash("one")), voteOf(3, height, 0, "prevote", undefined));
   t.ok(pool.add(evidence));
-  t.same(pool.reap(() => ({ ok: false, error: { code: "evidence_height" } })), [], "a later round of the same height");
-  t.same(pool.reap(() => ({ ok: true, value: undefined })), [evidence]);
-  t.same(pool.reap(() => ({ ok: false, error: { code: "evidence_repeated" } })), []);
-  t.same(pool.reap(() => ({ ok: true, value: undefined })), [], "what can never be in a block is forgotten");
+  t.same(
+    pool.reap(() => ({ ok: false, error: { code: "evidence_height" } })),
+    [],
+    "a later round of the same height",
+  );
+  t.same(
+    pool.reap(() => ({ ok: true, value: undefined })),
+    [evidence],
+  );
+  t.same(
+    pool.reap(() => ({ ok: false, error: { code: "evidence_repeated" } })),
+    [],
+  );
+  t.same(
+    pool.reap(() => ({ ok: true, value: undefined })),
+    [],
+    "what can never be in a block is forgotten",
+  );
   t.end();
 });
 
@@ -193,9 +217,19 @@ t.test("a decided block", async (t) => {
 
   await t.test("that more than 2/3 signed and that does not hold stops the node, and nobody is blamed", async (t) => {
     const { header } = block;
-    const forged = assembleBlock({ ...header, stateRoot: someHash("state"), transactions: block.transactions, results: [{ kind: "applied" }], previousCertificate: undefined, evidence: [] });
+    const forged = assembleBlock({
+      ...header,
+      stateRoot: someHash("state"),
+      transactions: block.transactions,
+      results: [{ kind: "applied" }],
+      previousCertificate: undefined,
+      evidence: [],
+    });
     const failed = driver.failed.then(() => "", codeOf);
-    t.equal(await driver.apply(forged, certificateOf(forged, [0, 1, 2])).then(() => "applied", codeOf), "consensus_invalid_block");
+    t.equal(
+      await driver.apply(forged, certificateOf(forged, [0, 1, 2])).then(() => "applied", codeOf),
+      "consensus_invalid_block",
+    );
     t.equal(await failed, "consensus_invalid_block");
     t.equal(await driver.apply(block, certificate).then(() => "applied", codeOf), "consensus_closed");
   });
@@ -212,14 +246,20 @@ t.test("an engine that throws stops the node, whoever brought the input", async 
   const self = addressOfKey(keyOf(0).publicKey);
   const { parameters, chainId } = WIRE_NETWORK;
   const { driver } = await wire.start(0, openMemoryStore(), { newEngine: () => new FaultyEngine({ chainId, self, parameters }) });
-  const failed = driver.failed.then(() => "", (error: unknown) => (error as Error).message);
+  const failed = driver.failed.then(
+    () => "",
+    (error: unknown) => (error as Error).message,
+  );
   await driver.receive("1", encodeMessage({ kind: "vote", vote: voteOf(1, heightOf(1n), 0, "prevote", undefined) }));
   t.equal(await failed, "fault");
 });
 
 t.test("what one validator says without end", async (t) => {
   const height = heightOf(7n);
-  const vote = (index: number, text: string): ConsensusMessage => ({ kind: "vote", vote: voteOf(index, height, 0, "prevote", someHash(text)) });
+  const vote = (index: number, text: string): ConsensusMessage => ({
+    kind: "vote",
+    vote: voteOf(index, height, 0, "prevote", someHash(text)),
+  });
 
   await t.test("fills its own place and nobody else's", (t) => {
     const heard = new HeardMessages();
@@ -255,10 +295,21 @@ t.test("what one validator says without end", async (t) => {
   await t.test("is refused as a proposal when its turn has not come", async (t) => {
     const wire = new Wire(t);
     const { driver, ledger } = await wire.start(0);
-    const { block } = ledger.build({ proposer: addressOfKey(keyOf(1).publicKey), timeMs: WIRE_NETWORK.genesisTimeMs + 1n, transactions: [], evidence: [] });
+    const { block } = ledger.build({
+      proposer: addressOfKey(keyOf(1).publicKey),
+      timeMs: WIRE_NETWORK.genesisTimeMs + 1n,
+      transactions: [],
+      evidence: [],
+    });
     const set = present(ledger.validators(heightOf(1n)), "set");
     const propose = (index: number, round: number): Uint8Array => {
-      const unsigned = { height: heightOf(1n), round, blockHash: block.hash, validRound: -1, validator: addressOfKey(keyOf(index).publicKey) };
+      const unsigned = {
+        height: heightOf(1n),
+        round,
+        blockHash: block.hash,
+        validRound: -1,
+        validator: addressOfKey(keyOf(index).publicKey),
+      };
       const signature = keyOf(index).sign(proposalSigningBytes(WIRE_NETWORK.chainId, unsigned));
       return encodeMessage({ kind: "proposal", proposal: { ...unsigned, signature }, block });
     };
@@ -287,7 +338,10 @@ t.test("an answer to a peer that missed gossip leaves out the blocks that it has
   for (const index of [0, 1]) await wire.start(index);
   wire.transfer(1n);
   const { driver } = wire.member(0);
-  await wire.until(() => driver.proposalIds().length > 0, () => "no proposal");
+  await wire.until(
+    () => driver.proposalIds().length > 0,
+    () => "no proposal",
+  );
   const ids = driver.proposalIds().map((id) => Buffer.from(id).toString("hex"));
   const everything = [...driver.knowledge(1n)];
   const news = [...driver.knowledge(1n, (id) => ids.includes(Buffer.from(id).toString("hex")))];
@@ -298,7 +352,8 @@ t.test("an answer to a peer that missed gossip leaves out the blocks that it has
 t.test("a proposer leaves work for later blocks when bytes alone would let in too much", (t) => {
   const wire = new Wire(t);
   const records = Array.from({ length: 1_000 }, () => new Uint8Array(1));
-  const appends = (count: number) => Array.from({ length: count }, (_, partition) => ({ kind: "logAppend", stream: "s", partition, records }) as const);
+  const appends = (count: number) =>
+    Array.from({ length: count }, (_, partition) => ({ kind: "logAppend", stream: "s", partition, records }) as const);
   const transactions = [appends(9), appends(9), appends(1), appends(2), appends(1)].map((calls) => wire.submit(...calls));
   t.same(withinWork(transactions), transactions.slice(0, 3), "in order, so that no nonce is skipped");
   t.same(withinWork(transactions.slice(0, 3)), transactions.slice(0, 3));
@@ -317,6 +372,9 @@ t.test("the log begins a height while fsyncs of the last one are under way", asy
     const appended = [1, 2, 3].map(async (byte) => await log.append(heightOf(height), new Uint8Array(64).fill(byte)));
     await log.start(heightOf(height + 1n));
     const settled = await Promise.allSettled(appended);
-    t.ok(settled.every(({ status }) => status === "fulfilled"), `height ${height}`);
+    t.ok(
+      settled.every(({ status }) => status === "fulfilled"),
+      `height ${height}`,
+    );
   }
 });

@@ -78,7 +78,11 @@ export class SignGuard {
     const { path, keyPair, isNew } = options;
     let bytes = await readFileBounded(path, STATE_SIZE_BYTES_MAX);
     if (bytes === undefined) {
-      if (!isNew) throw new CodedError("sign_state_missing", { path, message: "this home has blocks but no record of what its key signed" });
+      if (!isNew)
+        throw new CodedError("sign_state_missing", {
+          path,
+          message: "this home has blocks but no record of what its key signed",
+        });
       bytes = encodeState(INITIAL);
       await placeFile(path, bytes);
     }
@@ -140,7 +144,14 @@ function compareSteps(height: Height, round: number, step: number, state: State)
 }
 
 function encodeState(state: State): Uint8Array {
-  const body = new Writer().array(5).uint(state.height).uint(state.round).uint(state.step).bytes(state.bytes).bytes(state.signature).finish();
+  const body = new Writer()
+    .array(5)
+    .uint(state.height)
+    .uint(state.round)
+    .uint(state.step)
+    .bytes(state.bytes)
+    .bytes(state.signature)
+    .finish();
   return concatBytes(blake3(body).subarray(0, CHECKSUM_SIZE_BYTES), body);
 }
 

@@ -38,7 +38,13 @@ async function grow(ledger: Ledger, heights: number): Promise<void> {
       nonce === 0n
         ? [{ kind: "tableCreate", namespace: "n", table: "t" } as const]
         : [
-            { kind: "tablePut", namespace: "n", table: "t", key: utf8(`row-${nonce}`), value: encodeValue(`value ${nonce}`) } as const,
+            {
+              kind: "tablePut",
+              namespace: "n",
+              table: "t",
+              key: utf8(`row-${nonce}`),
+              value: encodeValue(`value ${nonce}`),
+            } as const,
             { kind: "logAppend", stream: "s", partition: 1, records: [utf8(`a ${nonce}`), utf8(`b ${nonce}`)] } as const,
           ];
     await commitBlock(ledger, [sign(nonce, calls)]);
@@ -52,7 +58,11 @@ t.test("a ledger of ten heights", async (t) => {
 
   t.test("proves rows of the newest and of an old height, and that a row was not there yet", async (t) => {
     const key = rowKey("n", "t", utf8("row-5"));
-    for (const [height, expected] of [[10, encodeValue("value 5")], [6, encodeValue("value 5")], [5, undefined]] as const) {
+    for (const [height, expected] of [
+      [10, encodeValue("value 5")],
+      [6, encodeValue("value 5")],
+      [5, undefined],
+    ] as const) {
       const root = present(ledger.header(at(height)), "header").stateRoot;
       const proof = ledger.tree.proveKeys(at(height), [key]);
       const proven = verifyRow(root, key, proof);
@@ -88,10 +98,22 @@ t.test("a ledger of ten heights", async (t) => {
     t.equal(newer.size, 18n);
     const [record] = ledger.records("s", 1, 7n, 1);
     const siblings = present(ledger.proveRecord(at(10), "s", 1, 7n), "siblings");
-    const claim = { leafHash: LOG_HASHER.leaf(present(record, "record").bytes), index: 7n, size: newer.size, siblings, root: frontierRoot(LOG_HASHER, newer) };
+    const claim = {
+      leafHash: LOG_HASHER.leaf(present(record, "record").bytes),
+      index: 7n,
+      size: newer.size,
+      siblings,
+      root: frontierRoot(LOG_HASHER, newer),
+    };
     t.ok(verifyInclusion(LOG_HASHER, claim).ok);
     const hashes = present(ledger.proveConsistency("s", 1, older.size, newer.size), "proof");
-    const growth = { first: older.size, second: newer.size, hashes, firstRoot: frontierRoot(LOG_HASHER, older), secondRoot: frontierRoot(LOG_HASHER, newer) };
+    const growth = {
+      first: older.size,
+      second: newer.size,
+      hashes,
+      firstRoot: frontierRoot(LOG_HASHER, older),
+      secondRoot: frontierRoot(LOG_HASHER, newer),
+    };
     t.ok(verifyConsistency(LOG_HASHER, growth).ok);
     t.notOk(verifyConsistency(LOG_HASHER, { ...growth, firstRoot: growth.secondRoot }).ok);
     t.equal(ledger.proveRecord(at(10), "s", 1, 18n), undefined, "no proof of a record that is not there");
@@ -115,7 +137,17 @@ t.test("a ledger of ten heights", async (t) => {
   t.test("refuses a block with one commitment changed, naming it", async (t) => {
     const next = await open(openMemoryStore());
     const block = present(ledger.block(at(1)), "block");
-    for (const field of ["previous", "historyRoot", "transactionsRoot", "stateRoot", "resultsRoot", "validatorsHash", "nextValidatorsHash", "certificateHash", "evidenceRoot"] as const) {
+    for (const field of [
+      "previous",
+      "historyRoot",
+      "transactionsRoot",
+      "stateRoot",
+      "resultsRoot",
+      "validatorsHash",
+      "nextValidatorsHash",
+      "certificateHash",
+      "evidenceRoot",
+    ] as const) {
       const wrong = Uint8Array.from(block.header[field]);
       wrong[0] = present(wrong[0], "byte") ^ 1;
       const header = { ...block.header, [field]: wrong as typeof block.header.stateRoot };
@@ -147,34 +179,40 @@ t.test("a ledger of ten heights", async (t) => {
   });
 });
 
-t.test("a ledger killed with kill -9 at twelve random moments opens at a height that it had acknowledged, or the one it was writing", async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "pyralog-kill-"));
-  t.teardown(() => rmSync(directory, { recursive: true }));
-  const child = fileURLToPath(new URL("testing/commit-forever.ts", import.meta.url));
-  const seed = Math.floor(Math.random() * 2 ** 31);
-  t.comment(`seed ${seed}`);
-  let random = seed;
-  for (let cycle = 0; cycle < 12; cycle += 1) {
-    random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0;
-    const running = spawn(process.execPath, [child, directory], { stdio: ["ignore", "pipe", "inherit"] });
-    let acknowledged = -1n;
-    const lines = createInterface({ input: running.stdout });
-    const opened = Promise.withResolvers<void>();
-    lines.on("line", (line) => {
-      acknowledged = BigInt(line);
-      opened.resolve();
-    });
-    const exited = new Promise((resolve) => running.once("exit", resolve));
-    await opened.promise;
-    await new Promise((resolve) => setTimeout(resolve, random % 150));
-    running.kill("SIGKILL");
-    await exited;
-    const store = await openLevelStore({ path: directory });
-    const ledger = await open(store);
-    const { height } = ledger.head();
-    t.ok(height === acknowledged || height === acknowledged + 1n, `acknowledged ${acknowledged}, opened at ${height}`);
-    t.equal(ledger.tree.audit(height), undefined, "every page and value of its state is there");
-    t.same(ledger.state(height)?.get(rowKey("n", "t", utf8(`row-${height - 1n}`))), height < 2n ? undefined : encodeValue(`value ${height - 1n}`));
-    await ledger[Symbol.asyncDispose]();
-  }
-});
+t.test(
+  "a ledger killed with kill -9 at twelve random moments opens at a height that it had acknowledged, or the one it was writing",
+  async (t) => {
+    const directory = mkdtempSync(join(tmpdir(), "pyralog-kill-"));
+    t.teardown(() => rmSync(directory, { recursive: true }));
+    const child = fileURLToPath(new URL("testing/commit-forever.ts", import.meta.url));
+    const seed = Math.floor(Math.random() * 2 ** 31);
+    t.comment(`seed ${seed}`);
+    let random = seed;
+    for (let cycle = 0; cycle < 12; cycle += 1) {
+      random = (Math.imul(random, 1_103_515_245) + 12_345) >>> 0;
+      const running = spawn(process.execPath, [child, directory], { stdio: ["ignore", "pipe", "inherit"] });
+      let acknowledged = -1n;
+      const lines = createInterface({ input: running.stdout });
+      const opened = Promise.withResolvers<void>();
+      lines.on("line", (line) => {
+        acknowledged = BigInt(line);
+        opened.resolve();
+      });
+      const exited = new Promise((resolve) => running.once("exit", resolve));
+      await opened.promise;
+      await new Promise((resolve) => setTimeout(resolve, random % 150));
+      running.kill("SIGKILL");
+      await exited;
+      const store = await openLevelStore({ path: directory });
+      const ledger = await open(store);
+      const { height } = ledger.head();
+      t.ok(height === acknowledged || height === acknowledged + 1n, `acknowledged ${acknowledged}, opened at ${height}`);
+      t.equal(ledger.tree.audit(height), undefined, "every page and value of its state is there");
+      t.same(
+        ledger.state(height)?.get(rowKey("n", "t", utf8(`row-${height - 1n}`))),
+        height < 2n ? undefined : encodeValue(`value ${height - 1n}`),
+      );
+      await ledger[Symbol.asyncDispose]();
+    }
+  },
+);

@@ -17,7 +17,12 @@ import { LIMITS } from "../network/limits.ts";
 import { Intake } from "./intake.ts";
 
 const CREATE: Call = { kind: "tableCreate", namespace: "n", table: "t" };
-const append = (sizeBytes: number, text = 0): Call => ({ kind: "logAppend", stream: "s", partition: 0, records: [new Uint8Array(sizeBytes).fill(text)] });
+const append = (sizeBytes: number, text = 0): Call => ({
+  kind: "logAppend",
+  stream: "s",
+  partition: 0,
+  records: [new Uint8Array(sizeBytes).fill(text)],
+});
 
 /** A transaction of Alice whose signature is of something else. */
 function forged(nonce: bigint): Transaction {
@@ -45,7 +50,10 @@ t.test("transactions that come at the same time wait in the order of their nonce
   const transactions = Array.from({ length: 20 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]));
   const results = await Promise.all(transactions.toReversed().map(async ({ bytes }) => await intake.submit(bytes)));
   t.ok(results.every((result) => result.ok));
-  t.same(mempool.reap({ countMax: 99, sizeBytesMax: 1 << 20 }).map(({ body }) => body.nonce), transactions.map(({ body }) => body.nonce));
+  t.same(
+    mempool.reap({ countMax: 99, sizeBytesMax: 1 << 20 }).map(({ body }) => body.nonce),
+    transactions.map(({ body }) => body.nonce),
+  );
   t.equal(woken.count, 20);
 });
 
@@ -72,7 +80,10 @@ t.test("a transaction that no gossip message can carry is refused", async (t) =>
   const { intake } = await open(t);
   const part = append(60 * 1024);
   const large = sign(0n, [part, part, part, part, append(16 * 1024 - 220)]);
-  assert(large.bytes.length > LIMITS.gossipTransactionsBytesMax - 16 && large.bytes.length < 262_144, `${large.bytes.length} bytes`);
+  assert(
+    large.bytes.length > LIMITS.gossipTransactionsBytesMax - 16 && large.bytes.length < 262_144,
+    `${large.bytes.length} bytes`,
+  );
   t.same(await intake.submit(large.bytes), { ok: false, error: { code: "transaction_size", field: "transaction" } });
 });
 

@@ -62,9 +62,16 @@ export class Intake implements AsyncDisposable {
   constructor(parts: IntakeParts) {
     this.#parts = parts;
     const { network, metrics } = parts;
-    this.#batcher = new Batcher(network.limits, { publish: (batch) => network.gossip("transactions").publish(batch), log: parts.log });
+    this.#batcher = new Batcher(network.limits, {
+      publish: (batch) => network.gossip("transactions").publish(batch),
+      log: parts.log,
+    });
     this.#refused = metrics.counter({ name: "mempool_refusals_total", help: "Transactions refused, by code", labels: ["code"] });
-    metrics.gauge({ name: "mempool_transactions_count", help: "Transactions that wait for a block", read: () => parts.mempool.count });
+    metrics.gauge({
+      name: "mempool_transactions_count",
+      help: "Transactions that wait for a block",
+      read: () => parts.mempool.count,
+    });
     this.#timer = setInterval(() => this.#repeat(), REPEAT_AFTER_MS);
   }
 
@@ -74,7 +81,8 @@ export class Intake implements AsyncDisposable {
     if (!parsed.ok) return fail({ code: parsed.error.code, field: parsed.error.field ?? "transaction" });
     const transaction = parsed.value;
     // One that no gossip message can carry would wait for this node alone to propose.
-    if (transaction.bytes.length > this.#parts.network.limits.gossipTransactionsBytesMax - BATCH_FRAME_SIZE_BYTES) return fail({ code: "transaction_size", field: "transaction" });
+    if (transaction.bytes.length > this.#parts.network.limits.gossipTransactionsBytesMax - BATCH_FRAME_SIZE_BYTES)
+      return fail({ code: "transaction_size", field: "transaction" });
     if (this.isVerified(transaction)) return ok(transaction.id);
     const taken = await this.#take(transaction);
     if (!taken.ok) return taken;
@@ -117,7 +125,8 @@ export class Intake implements AsyncDisposable {
 
   /** Takes out a transaction that could not be put into a block. */
   drop(transaction: Transaction, refusal: Coded & { readonly field?: string | undefined }): void {
-    if (isRefusalCode(refusal.code)) this.#parts.mempool.drop(transaction.id, { code: refusal.code, field: refusal.field ?? "transaction" });
+    if (isRefusalCode(refusal.code))
+      this.#parts.mempool.drop(transaction.id, { code: refusal.code, field: refusal.field ?? "transaction" });
   }
 
   /** Where a transaction that is in no block stands. */
@@ -129,7 +138,9 @@ export class Intake implements AsyncDisposable {
 
   /** Follows a block. */
   onCommit({ block }: Commit): void {
-    this.#parts.mempool.commit({ height: block.header.height, transactions: block.transactions }, (sender) => this.#accountOf(sender));
+    this.#parts.mempool.commit({ height: block.header.height, transactions: block.transactions }, (sender) =>
+      this.#accountOf(sender),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -50,14 +50,23 @@ const BATCH_SIZE = 50;
 const TIMEOUT_MS = 120_000;
 
 /** The transactions of one sender: a table of its own, then puts into it. */
-export function signLoad(options: { readonly chainId: string; readonly keyPair: KeyPair; readonly nonce: bigint; readonly count: number; readonly valueSizeBytes: number }): readonly Transaction[] {
+export function signLoad(options: {
+  readonly chainId: string;
+  readonly keyPair: KeyPair;
+  readonly nonce: bigint;
+  readonly count: number;
+  readonly valueSizeBytes: number;
+}): readonly Transaction[] {
   const { chainId, keyPair, count, valueSizeBytes } = options;
   const sender = addressOfKey(keyPair.publicKey);
   const table = `t${toHex(sender).slice(0, 12)}`;
   // A byte string of 2 to 255 bytes takes two bytes of head.
   const value = encodeValue(new Uint8Array(valueSizeBytes - 3).fill(7));
   const sign = (index: number, call: Call): Transaction =>
-    signTransaction({ chainId, sender, nonce: options.nonce + BigInt(index), fee: FEE, expiry: heightOf(1_000_000n), calls: [call] }, keyPair);
+    signTransaction(
+      { chainId, sender, nonce: options.nonce + BigInt(index), fee: FEE, expiry: heightOf(1_000_000n), calls: [call] },
+      keyPair,
+    );
   const created = sign(0, { kind: "tableCreate", namespace: NAMESPACE, table });
   const puts = Array.from({ length: count }, (_, index) => {
     const key = concatBytes(utf8("row-"), u32(index));
@@ -70,7 +79,9 @@ export function signLoad(options: { readonly chainId: string; readonly keyPair: 
 export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   const { urls, senders, signal, inFlightMax } = options;
   const perSender = Math.ceil(options.transactions / senders.length);
-  const lanes = senders.map(({ keyPair, nonce }) => signLoad({ chainId: options.chainId, keyPair, nonce, count: perSender, valueSizeBytes: options.valueSizeBytes }));
+  const lanes = senders.map(({ keyPair, nonce }) =>
+    signLoad({ chainId: options.chainId, keyPair, nonce, count: perSender, valueSizeBytes: options.valueSizeBytes }),
+  );
   const first = present(urls[0], "a node");
   let height = await headHeight(first, signal);
   const sentAtMs = new Map<string, number>();
@@ -81,10 +92,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
   const total = lanes.reduce((sum, lane) => sum + lane.length, 0);
 
   const submitLane = async (lane: readonly Transaction[], url: string): Promise<void> => {
-    for (let index = 0; index < lane.length; ) {
+    for (let index = 0; index < lane.length;) {
       signal.throwIfAborted();
       assert(performance.now() < deadlineMs, "the load did not get through in time");
-      const isPaced = options.perSecond !== undefined && sentAtMs.size >= ((performance.now() - startMs) / 1000) * options.perSecond;
+      const isPaced =
+        options.perSecond !== undefined && sentAtMs.size >= ((performance.now() - startMs) / 1000) * options.perSecond;
       if (sentAtMs.size - finalized - refused >= inFlightMax || isPaced) {
         await pause(2);
         continue;
@@ -93,7 +105,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
       index += batch.length;
       const nowMs = performance.now();
       for (const { id } of batch) sentAtMs.set(toHex(id), nowMs);
-      const answers = await call(url, batch.map(({ bytes }) => ({ method: "transaction.submit", params: { transaction: toHex(bytes) } })), signal);
+      const answers = await call(
+        url,
+        batch.map(({ bytes }) => ({ method: "transaction.submit", params: { transaction: toHex(bytes) } })),
+        signal,
+      );
       for (const answer of answers) if (answer.error !== undefined) refused += 1;
     }
   };
@@ -120,9 +136,19 @@ export async function runLoad(options: LoadOptions): Promise<LoadReport> {
       }
     }
   };
-  await Promise.all([follow(), ...lanes.map(async (lane, index) => await submitLane(lane, present(urls[index % urls.length], "a node")))]);
+  await Promise.all([
+    follow(),
+    ...lanes.map(async (lane, index) => await submitLane(lane, present(urls[index % urls.length], "a node"))),
+  ]);
   const seconds = (lastMs - startMs) / 1000;
-  return { finalized, refused, seconds, finalizedPerSecond: finalized / seconds, finalityMs: finalityMs.toSorted((a, b) => a - b), blocks };
+  return {
+    finalized,
+    refused,
+    seconds,
+    finalizedPerSecond: finalized / seconds,
+    finalityMs: finalityMs.toSorted((a, b) => a - b),
+    blocks,
+  };
 }
 
 /** The value below which a share of the sorted values lies. */
@@ -138,7 +164,11 @@ async function headHeight(url: string, signal: AbortSignal): Promise<bigint> {
   return BigInt(present(height, "height of the head"));
 }
 
-async function call(url: string, calls: readonly { readonly method: string; readonly params: unknown }[], signal: AbortSignal): Promise<readonly Answer[]> {
+async function call(
+  url: string,
+  calls: readonly { readonly method: string; readonly params: unknown }[],
+  signal: AbortSignal,
+): Promise<readonly Answer[]> {
   const body = JSON.stringify(calls.map(({ method, params }, id) => ({ jsonrpc: "2.0", id, method, params })));
   const response = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body, signal });
   return (await response.json()) as readonly Answer[];

@@ -44,7 +44,12 @@ export async function benchNetwork(options: NetworkBenchOptions = {}): Promise<F
   process.env["PYRALOG_RPC_REQUESTS_PER_SECOND_MAX"] = "1000000";
   const directory = await mkdtemp(join(tmpdir(), "pyralog-bench-network-"));
   try {
-    await using network = await LocalNetwork.open({ directory, manifest: await readManifest(MANIFEST_PATH), basePort: await freeBasePort(), signal });
+    await using network = await LocalNetwork.open({
+      directory,
+      manifest: await readManifest(MANIFEST_PATH),
+      basePort: await freeBasePort(),
+      signal,
+    });
     const startedMs = performance.now();
     await network.start({ timeoutMs: START_TIMEOUT_MS });
     const startSeconds = (performance.now() - startedMs) / 1000;
@@ -54,7 +59,12 @@ export async function benchNetwork(options: NetworkBenchOptions = {}): Promise<F
   }
 }
 
-async function measure(network: LocalNetwork, options: NetworkBenchOptions, startSeconds: number, signal: AbortSignal): Promise<Figures> {
+async function measure(
+  network: LocalNetwork,
+  options: NetworkBenchOptions,
+  startSeconds: number,
+  signal: AbortSignal,
+): Promise<Figures> {
   const load = async (transactions: number, perSecond: number | undefined): Promise<LoadReport> =>
     await runLoad({
       urls: network.nodes.map(({ rpcUrl }) => rpcUrl),
@@ -83,7 +93,10 @@ async function measure(network: LocalNetwork, options: NetworkBenchOptions, star
       finalityMsP99: round(percentile(half.finalityMs, 0.99)),
       halfLoadPerSecond: round(half.finalizedPerSecond),
       startSeconds: round(startSeconds),
-      rssBytesPerNode: percentile(rss.toSorted((a, b) => a - b), 0.5),
+      rssBytesPerNode: percentile(
+        rss.toSorted((a, b) => a - b),
+        0.5,
+      ),
       diskBytesPerTransaction: Math.round(stored / network.nodes.length / finalized),
       refused: reports.reduce((sum, { refused }) => sum + refused, half.refused),
     },

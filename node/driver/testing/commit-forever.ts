@@ -14,7 +14,13 @@ const ledger = await Ledger.open({ store, network: LONE_NETWORK, executor: EXECU
 writeSync(1, `${ledger.head().height}\n`);
 for (;;) {
   const nonce = ledger.head().height;
-  const put = { kind: "tablePut", namespace: "n", table: "t", key: utf8(`row-${nonce}`), value: encodeValue(`value ${nonce}`) } as const;
+  const put = {
+    kind: "tablePut",
+    namespace: "n",
+    table: "t",
+    key: utf8(`row-${nonce}`),
+    value: encodeValue(`value ${nonce}`),
+  } as const;
   await commitBlock(ledger, [sign(nonce, [nonce === 0n ? { kind: "tableCreate", namespace: "n", table: "t" } : put])]);
   writeSync(1, `${ledger.head().height}\n`);
 }

@@ -28,13 +28,26 @@ export const LONE_NETWORK: NetworkFile = {
 
 /** A transaction of Alice. */
 export function sign(nonce: bigint, calls: readonly Call[]): Transaction {
-  const body = { chainId: LONE_NETWORK.chainId, sender: addressOfKey(ALICE.publicKey), nonce, fee: 100_000n, expiry: heightOf(1_000_000n), calls };
+  const body = {
+    chainId: LONE_NETWORK.chainId,
+    sender: addressOfKey(ALICE.publicKey),
+    nonce,
+    fee: 100_000n,
+    expiry: heightOf(1_000_000n),
+    calls,
+  };
   return signTransaction(body, ALICE);
 }
 
 /** The certificate of the lone validator, real signature and all. */
 export function certify(block: Block, round: number): Certificate {
-  const vote = { step: "precommit", height: block.header.height, round, blockHash: block.hash, validator: addressOfKey(LONE_VALIDATOR.publicKey) } as const;
+  const vote = {
+    step: "precommit",
+    height: block.header.height,
+    round,
+    blockHash: block.hash,
+    validator: addressOfKey(LONE_VALIDATOR.publicKey),
+  } as const;
   const signature = LONE_VALIDATOR.sign(voteSigningBytes(LONE_NETWORK.chainId, vote));
   return { height: vote.height, round, blockHash: block.hash, signatures: [{ validator: vote.validator, signature }] };
 }

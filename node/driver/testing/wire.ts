@@ -30,7 +30,9 @@ export const SILENT: Log = { debug: nothing, info: nothing, warn: nothing, error
 function nothing(): void {}
 
 /** The keys of the members; the first four are the validators of genesis. */
-export const KEY_PAIRS: readonly KeyPair[] = [1, 2, 3, 4, 5].map((byte) => keyPairFromSeed("hybrid", new Uint8Array(32).fill(byte)));
+export const KEY_PAIRS: readonly KeyPair[] = [1, 2, 3, 4, 5].map((byte) =>
+  keyPairFromSeed("hybrid", new Uint8Array(32).fill(byte)),
+);
 /** Who has tokens, and the authority. */
 export const ALICE = keyPairFromSeed("ed25519", new Uint8Array(32).fill(50));
 export const BOB = addressOfKey(keyPairFromSeed("ml-dsa-65", new Uint8Array(32).fill(51)).publicKey);
@@ -109,7 +111,8 @@ export class Wire {
     const driver = new ConsensusDriver({
       ledger,
       newEngine:
-        options.newEngine ?? (() => new TendermintEngine({ chainId: WIRE_NETWORK.chainId, self, parameters: WIRE_NETWORK.parameters })),
+        options.newEngine ??
+        (() => new TendermintEngine({ chainId: WIRE_NETWORK.chainId, self, parameters: WIRE_NETWORK.parameters })),
       wal,
       guard,
       self,
@@ -174,8 +177,14 @@ export class Wire {
   async reach(height: bigint, indexes: readonly number[], boundMs = 15_000): Promise<void> {
     const heightAt = (index: number): bigint => this.members.get(index)?.ledger.head().height ?? 0n;
     const where = (): string =>
-      indexes.map((index) => `${index} at ${heightAt(index)}, round ${this.members.get(index)?.driver.status()?.round}`).join("; ");
-    await this.until(() => indexes.every((index) => heightAt(index) >= height), () => `height ${height} not reached: ${where()}`, boundMs);
+      indexes
+        .map((index) => `${index} at ${heightAt(index)}, round ${this.members.get(index)?.driver.status()?.round}`)
+        .join("; ");
+    await this.until(
+      () => indexes.every((index) => heightAt(index) >= height),
+      () => `height ${height} not reached: ${where()}`,
+      boundMs,
+    );
   }
 
   async until(holds: () => boolean, what: () => string, boundMs = 15_000): Promise<void> {
