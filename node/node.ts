@@ -446,15 +446,13 @@ function backendOf(parts: {
     transactionStatus,
     status,
     peers: () =>
-      network
-        .peers()
-        .map((peer) => ({
-          peerId: peer.id,
-          address: peer.address,
-          direction: peer.direction,
-          height: heightOf(peer.height),
-          score: peer.score,
-        })),
+      network.peers().map((peer) => ({
+        peerId: peer.id,
+        address: peer.address,
+        direction: peer.direction,
+        height: heightOf(peer.height),
+        score: peer.score,
+      })),
     onCommit: (listener) => ledger.onCommit(listener),
   };
 }

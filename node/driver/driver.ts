@@ -169,7 +169,7 @@ export class ConsensusDriver implements AsyncDisposable {
     if (heard.isKnown(message)) {
       verified.add(message);
       this.#deliver(from, message);
-      return "ignore";
+      return "accept";
     }
     const ourRound = height === this.#height ? (this.#engine?.status()?.round ?? 0) : 0;
     if (!heard.hasRoom(message, ourRound)) return "ignore";

@@ -9,7 +9,7 @@
 import type { Transaction } from "../../chain/block/transaction.ts";
 
 /** Rows and records that a block may write, fees aside: about a second of one core. */
-export const BLOCK_OPERATIONS_MAX = 20_000;
+const BLOCK_OPERATIONS_MAX = 20_000;
 
 /** The first of these transactions that together stay within the bound; one alone may be over it. */
 export function withinWork(transactions: readonly Transaction[], operationsMax = BLOCK_OPERATIONS_MAX): readonly Transaction[] {
