@@ -30,9 +30,12 @@ export const KEYSPACE = {
   validators: 0x08,
   /** height -> nothing: the header of this height names another set for the next one */
   validatorChange: 0x09,
-  /** 0x10 to 0x1f: the state tree, whose keys `chain/state/layout.ts` builds. */
-  stateRoot: 0x10,
-  stateChunk: 0x11,
+  /**
+   * 0x10 to 0x1f: the state tree, whose keys `chain/state/layout.ts` builds. Chunks come first: their numbers grow, so
+   * a run of new ones and of what follows overlaps no older run of chunks, and LevelDB need not merge the two.
+   */
+  stateChunk: 0x10,
+  stateRoot: 0x11,
   stateStale: 0x12,
   stateWorn: 0x13,
   /** stream, partition, index -> record */
