@@ -265,6 +265,13 @@ function requireSupported(file: NetworkFile): void {
       message: `this version gossips proposals of at most ${LIMITS.gossipConsensusBytesMax} bytes`,
     });
   }
+  const { transactionSizeBytesMax } = file.parameters;
+  if (transactionSizeBytesMax > LIMITS.gossipTransactionsBytesMax) {
+    throw new CodedError("transaction_size_unsupported", {
+      transactionSizeBytesMax,
+      message: `this version gossips transactions of at most ${LIMITS.gossipTransactionsBytesMax} bytes`,
+    });
+  }
   if (file.engine === "tendermint") return;
   throw new CodedError("engine_unsupported", {
     engine: file.engine,

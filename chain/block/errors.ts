@@ -135,6 +135,10 @@ export const REFUSALS = {
     meaning: "the block has more transactions than the network allows",
     action: "drop it; whoever sent it is at fault",
   },
+  block_operations: {
+    meaning: "the block's calls write more rows and records than a block may",
+    action: "drop it; whoever sent it is at fault",
+  },
   block_proposer: { meaning: "the proposer named is no validator of the height", action: "drop it; whoever sent it is at fault" },
   block_certificate: {
     meaning: "the block does not carry the certificate of the one before",

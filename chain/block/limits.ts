@@ -22,6 +22,11 @@ export const NAME_PATTERN = /^[a-z0-9][a-z0-9_.-]{0,63}$/;
 export const ROW_KEY_SIZE_BYTES_MAX = 256;
 /** A row value stands whole in its proof. Larger things belong in records or outside, by CID. */
 export const ROW_VALUE_SIZE_BYTES_MAX = 64 * 1024;
+/**
+ * Rows and records that the calls of one block may write: what one transaction may, so that any fits a block. Bytes do
+ * not bound it: a record of one byte takes three of them and some 20 us of every validator.
+ */
+export const BLOCK_OPERATIONS_MAX = 65_536;
 /** Records of one append; each costs a tree leaf. */
 export const RECORDS_MAX = 1024;
 /** A record stands whole in its proof. */

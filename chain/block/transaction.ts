@@ -183,6 +183,11 @@ export function signedSizeBytes(body: TransactionBody, authorisation: Authorisat
   return writer.finish().length;
 }
 
+/** Rows and records that a transaction's calls write, at most. */
+export function operationsOf({ body }: Transaction): number {
+  return body.calls.reduce((count, call) => count + (call.kind === "logAppend" ? call.records.length : 1), 0);
+}
+
 // Checking one.
 
 /**

@@ -34,7 +34,8 @@ import {
 import { type Evidence, verifyEvidence } from "../block/evidence.ts";
 import { type NetworkFile, networkHash } from "../block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/height.ts";
-import type { Transaction } from "../block/transaction.ts";
+import { BLOCK_OPERATIONS_MAX } from "../block/limits.ts";
+import { operationsOf, type Transaction } from "../block/transaction.ts";
 import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
 import { type Certificate, certificateHash, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
 import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
@@ -498,6 +499,8 @@ export class Ledger implements AsyncDisposable {
     if (!bytesEqual(header.previous, this.#head.hash)) return refuse("block_previous", "header.previous");
     if (header.timeMs <= this.#head.timeMs) return refuse("block_time", "header.timeMs");
     if (block.transactions.length > parameters.transactionsMax) return refuse("block_transactions", "transactions");
+    const operations = block.transactions.reduce((count, transaction) => count + operationsOf(transaction), 0);
+    if (operations > BLOCK_OPERATIONS_MAX) return refuse("block_operations", "transactions");
     if (encodeBlock(block).length > parameters.blockSizeBytesMax) return refuse("block_size", "transactions");
     if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot))
       return refuse("block_root", "header.transactionsRoot");

@@ -212,6 +212,19 @@ t.test("a record whose parts are of different heights is refused, and a damaged 
   t.end();
 });
 
+t.test("a restart many rounds after the block was proposed finds the block that a later polka was for", (t) => {
+  const engine = started("v2");
+  const polka = ["v1", "v3", "v4"].map((name) => vote(name, { round: 9 }));
+  const records: readonly WalRecord[] = [
+    { kind: "proposal", height: HEIGHT, message: proposal("v1") },
+    { kind: "round", height: HEIGHT, round: 9 },
+    { kind: "polka", height: HEIGHT, votes: polka },
+  ];
+  for (const record of records) engine.step({ kind: "restore", record: encodeRecord(record), atMs: 0 });
+  t.match(engine.status(), { round: 9, validRound: 9 });
+  t.end();
+});
+
 // ---- what is worth a signature check
 
 t.test("only what could matter is checked", (t) => {

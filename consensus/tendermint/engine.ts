@@ -553,7 +553,9 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
       pin === undefined || instance.candidates.block(pin.value) === undefined ? [] : [pin.value],
     );
     instance.votes.moveTo(round, pinned);
-    instance.candidates.retain((proposal) => this.#keepsProposal(instance, proposal, round, pinned), blocks);
+    // While records are read back, a later one may be about a block of any round before: nothing is let go yet.
+    if (!options.isRestoring)
+      instance.candidates.retain((proposal) => this.#keepsProposal(instance, proposal, round, pinned), blocks);
     if (options.isRestoring) instance.rounds = { ...instance.rounds, step: "unstarted" };
     this.#run(instance, { kind: "newRound", round, isProposer: this.#isProposer(instance, round) });
   }

@@ -15,6 +15,7 @@ import { codeOf } from "../../crypto/base/error.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { headerHash } from "../../chain/block/block.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { frontierRoot, LOG_HASHER, verifyConsistency, verifyInclusion } from "../../chain/merkle/log.ts";
@@ -25,7 +26,7 @@ import { openLevelStore } from "../../chain/store/level.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import type { Store } from "../../chain/store/store.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
-import { certify, commitBlock, LONE_NETWORK, sign } from "./testing/lone.ts";
+import { certify, commitBlock, LONE_NETWORK, LONE_VALIDATOR, sign } from "./testing/lone.ts";
 
 const open = async (store: Store): Promise<Ledger> => await Ledger.open({ store, network: LONE_NETWORK, executor: EXECUTOR });
 const at = (height: number) => heightOf(BigInt(height));
@@ -155,6 +156,23 @@ t.test("a ledger of ten heights", async (t) => {
       t.match(judged, { ok: false, error: { field: `header.${field}` } });
     }
     t.ok((await next.judge(block)).ok);
+  });
+
+  t.test("refuses a block whose calls write one record more than a block may", async (t) => {
+    const byte = Uint8Array.of(1);
+    const append = (count: number) =>
+      ({ kind: "logAppend", stream: "s", partition: 0, records: Array.from({ length: count }, () => byte) }) as const;
+    const full = sign(
+      0n,
+      Array.from({ length: 64 }, () => append(1024)),
+    );
+    const maker = await open(openMemoryStore());
+    const parts = { proposer: addressOfKey(LONE_VALIDATOR.publicKey), timeMs: maker.head().timeMs + 1_000n, evidence: [] };
+    const { block: whole } = maker.build({ ...parts, transactions: [full] });
+    const { block: over } = maker.build({ ...parts, transactions: [full, sign(1n, [append(1)])] });
+    const judge = await open(openMemoryStore());
+    t.match(await judge.judge(over), { ok: false, error: { code: "block_operations" } });
+    t.ok((await judge.judge(whole)).ok, "one transaction that is as large as may be fits");
   });
 
   t.test("goes back to an earlier height and grows again to the same one", async (t) => {

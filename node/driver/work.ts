@@ -3,24 +3,23 @@
  *
  * Bytes do not say it: an appended record of one byte takes three of them in a block and some 20 us of every
  * validator, so that a block filled with such records (700,000 of them) takes longer to execute than rounds wait.
- * This is the proposer's own restraint, not a rule of the chain: who judges executes whatever is valid.
+ * This is the proposer's own restraint, well below the rule of the chain (`BLOCK_OPERATIONS_MAX` of chain/block).
  */
 
-import type { Transaction } from "../../chain/block/transaction.ts";
+import { operationsOf, type Transaction } from "../../chain/block/transaction.ts";
 
 /** Rows and records that a block may write, fees aside: about a second of one core. */
-const BLOCK_OPERATIONS_MAX = 20_000;
+const PROPOSED_OPERATIONS_MAX = 20_000;
 
 /** The first of these transactions that together stay within the bound; one alone may be over it. */
-export function withinWork(transactions: readonly Transaction[], operationsMax = BLOCK_OPERATIONS_MAX): readonly Transaction[] {
+export function withinWork(
+  transactions: readonly Transaction[],
+  operationsMax = PROPOSED_OPERATIONS_MAX,
+): readonly Transaction[] {
   let operations = 0;
   const end = transactions.findIndex((transaction, index) => {
     operations += operationsOf(transaction);
     return index > 0 && operations > operationsMax;
   });
   return end < 0 ? transactions : transactions.slice(0, end);
-}
-
-function operationsOf({ body }: Transaction): number {
-  return body.calls.reduce((count, call) => count + (call.kind === "logAppend" ? call.records.length : 1), 0);
 }

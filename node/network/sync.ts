@@ -363,10 +363,12 @@ export class Synchroniser {
       for (const peer of heights.keys()) if (!known.has(peer)) heights.delete(peer);
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, this.#network.limits.syncIdleMs);
-    signal.addEventListener("abort", () => resolve(), { once: true });
+    const stop = (): void => resolve();
+    signal.addEventListener("abort", stop, { once: true });
     this.#wake = resolve;
     await promise;
     this.#wake = undefined;
+    signal.removeEventListener("abort", stop);
     clearTimeout(timer);
   }
 }

@@ -32,7 +32,7 @@ export function sign(nonce: bigint, calls: readonly Call[]): Transaction {
     chainId: LONE_NETWORK.chainId,
     sender: addressOfKey(ALICE.publicKey),
     nonce,
-    fee: 100_000n,
+    fee: 1_000_000n,
     expiry: heightOf(1_000_000n),
     calls,
   };
