@@ -62,6 +62,8 @@ export type NodeOptions = {
   readonly onSyncProgress?: (progress: SyncProgress) => void;
 };
 
+/** How long a height may stand still because a returning validator sits it out. */
+const SIT_OUT_MS_MAX = 30_000;
 /** How long a lone start waits between looks at its peers. */
 const LOOK_INTERVAL_MS = 100;
 /** What a proposal message takes beside its block: a hybrid signature and some numbers. */
@@ -340,6 +342,15 @@ async function beginConsensus(parts: {
     log.info({ height: height + 1n, signed: guard.height }, "sitting out one height, whose votes this home may not remember");
   }
   driver.start();
+  while (!signal.aborted && guard.floor === driver.height) {
+    await sleep(LOOK_INTERVAL_MS, signal);
+    if (driver.stalledMs < SIT_OUT_MS_MAX) continue;
+    // The others cannot decide without us. They have been asked for what they hold of this height since the first
+    // seconds; a vote of ours among it has raised the guard.
+    guard.liftFloor();
+    log.warn({ height: driver.height, stalledMs: driver.stalledMs }, "taking part in the height that was to be sat out");
+    await driver.retry();
+  }
 }
 
 /** Whether this validator decides without anybody else. */

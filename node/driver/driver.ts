@@ -226,6 +226,20 @@ export class ConsensusDriver implements AsyncDisposable {
     });
   }
 
+  /**
+   * Begins the height under way anew, from what its log holds, and asks again for every signature that the guard
+   * refused. What peers said is heard again through catch-up.
+   */
+  async retry(): Promise<void> {
+    await this.#inTurn(async () => {
+      if (this.#engine === undefined || this.#isCommitting) return;
+      this.#clearTimers();
+      this.#engine = undefined;
+      this.#heard = new HeardMessages();
+      await this.#begin();
+    });
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
     this.#closing.abort();

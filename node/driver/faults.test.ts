@@ -54,6 +54,30 @@ async function startAll(test: Test): Promise<Wire> {
   return wire;
 }
 
+t.test("a validator that sits a height out takes part again when the others cannot decide without it", async (t) => {
+  const wire = await startAll(t);
+  wire.transfer(1n);
+  await wire.reach(1n, ALL);
+  const { store } = wire.member(3);
+  await wire.stop(2);
+  await wire.stop(3);
+  const { driver, guard, ledger } = await wire.start(3, store, { isStarted: false });
+  await wire.until(
+    () => ledger.head().height === wire.member(0).ledger.head().height,
+    () => "3 is behind",
+  );
+  const sat = heightOf(ledger.head().height + 1n);
+  guard.raiseFloor(sat);
+  driver.start();
+  wire.transfer(2n);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  t.equal(wire.member(0).ledger.head().height, sat - 1n, "two of four decide nothing");
+  guard.liftFloor();
+  await driver.retry();
+  await wire.reach(sat, [0, 1, 3], 20_000);
+  t.same(wire.rejected, []);
+});
+
 t.test("all validators fall at once, in the middle of a height, and go on from what they wrote down", async (t) => {
   const wire = await startAll(t);
   wire.transfer(1n);

@@ -101,6 +101,16 @@ export class SignGuard {
     if (height > this.#floor) this.#floor = height;
   }
 
+  /** The height that is sat out, with all below it. */
+  get floor(): Height {
+    return this.#floor;
+  }
+
+  /** Nothing is forbidden any longer but what this home remembers, and what `witness` has learnt meanwhile. */
+  liftFloor(): void {
+    this.#floor = GENESIS_HEIGHT;
+  }
+
   /** Someone holds a signature of ours from this step: never sign at or before it again. */
   async witness(seen: { readonly height: Height; readonly round: number; readonly step: Step }): Promise<void> {
     await this.#inTurn(async () => {
