@@ -65,7 +65,6 @@ t.test("the tags that are on disks and wires stay what they are", async (t) => {
     certificate: 0x23,
     vote: 0x24,
     proposal: 0x25,
-    evidence: 0x26,
     network: 0x27,
     address: 0x30,
     hybrid: 0x31,
