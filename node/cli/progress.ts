@@ -29,7 +29,13 @@ export class Progress {
     this.#stream.write(`\r\u001b[K${line.slice(0, (this.#stream.columns ?? 80) - 1)}`);
   }
 
-  [Symbol.dispose](): void {
+  /** Takes the line away, so that something else can be said; a later update draws it again. */
+  clear(): void {
     if (this.#stream !== undefined && this.#drawnAtMs > 0) this.#stream.write("\r\u001b[K");
+    this.#drawnAtMs = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
   }
 }

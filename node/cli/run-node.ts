@@ -52,13 +52,17 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
       key: { type: key.type, seed: key.seed },
       log,
       signal,
-      onSyncProgress: ({ height, target, peers }) => progress.update(height, target, `${peers} peers`),
+      onSyncProgress: ({ height, target, peers }) => {
+        if (height < target) progress.update(height, target, `${peers} peers`);
+        else progress.clear();
+      },
     }),
   );
   const rpcUrl = node.rpcUrl ?? "";
   stack.defer(() => home.removeRun());
   await home.writeRun({ startedAtMs, rpcUrl, peerId: node.peerId, listen: [...node.addresses] });
   const address = formatAddress(key.address);
+  progress.clear();
   invocation.emit({
     json: {
       home: home.path,
