@@ -1,67 +1,115 @@
 /** Keeps decoded pages in memory, within a bound in bytes. */
 
+import { present } from "../../crypto/base/assert.ts";
+import type { Arena } from "./arena.ts";
 import type { Location } from "./layout.ts";
 import type { Page } from "./page.ts";
 
-/** What a page takes beyond its bytes: objects for it, its array and its buffer, a place in the map (measured, Node 24). */
-const PAGE_OVERHEAD_BYTES = 650;
+/** What a page takes beyond its bytes: its object and views, and its places in maps and lists (measured, Node 24). */
+const PAGE_OVERHEAD_BYTES = 300;
+
+/** A page, and whether it was read since it came or was last spared. */
+type Slot = { readonly page: Page; isUsed: boolean };
+
+/** One buffer of the arena: what was put into it, and the bytes of that which are still here. */
+type Segment = { readonly locations: Location[]; liveBytes: number };
 
 /**
- * A clock: pages wait in a line, and the one at its head goes when it was not used since it joined, or joins again at
- * the end. Nearly what a list by last use would keep, and a use costs one lookup.
+ * Pages live in segments (arena.ts), and a segment is memory until its last page is gone. So room is made by segments,
+ * an eighth of the bound at a time. If most of the bound is live, the oldest segments go, and only pages that were used
+ * are copied out of them first. Otherwise segments are mostly holes: the emptiest go, and all their pages are copied.
  */
 export class PageCache {
   readonly #sizeBytesMax: number;
-  readonly #line = new Map<Location, Slot>();
-  #sizeBytes = 0;
+  readonly #arena: Arena;
+  readonly #slots = new Map<Location, Slot>();
+  /** In the order of their making. */
+  readonly #segments = new Map<ArrayBufferLike, Segment>();
+  #segmentBytes = 0;
+  #liveBytes = 0;
 
-  constructor(sizeBytesMax: number) {
+  constructor(sizeBytesMax: number, arena: Arena) {
     this.#sizeBytesMax = sizeBytesMax;
+    this.#arena = arena;
   }
 
   get(location: Location): Page | undefined {
-    const slot = this.#line.get(location);
+    const slot = this.#slots.get(location);
     if (slot === undefined) return undefined;
     slot.isUsed = true;
     return slot.page;
   }
 
   set(location: Location, page: Page): void {
-    this.delete(location);
-    this.#line.set(location, { page, isUsed: false });
-    this.#sizeBytes += sizeBytesOf(page);
-    if (this.#sizeBytes > this.#sizeBytesMax) this.#evict();
+    this.#put(location, page);
+    if (this.#sizeBytes() > this.#sizeBytesMax) this.#makeRoom();
   }
 
   /** Drops a page that the newest version no longer reaches. */
   delete(location: Location): void {
-    const slot = this.#line.get(location);
+    const slot = this.#slots.get(location);
     if (slot === undefined) return;
-    this.#line.delete(location);
-    this.#sizeBytes -= sizeBytesOf(slot.page);
+    this.#slots.delete(location);
+    const { buffer } = slot.page.bytes;
+    const segment = this.#segment(buffer);
+    segment.liveBytes -= slot.page.sizeBytes;
+    this.#liveBytes -= slot.page.sizeBytes;
+    if (segment.liveBytes === 0) this.#drop(buffer);
   }
 
   clear(): void {
-    this.#line.clear();
-    this.#sizeBytes = 0;
+    this.#slots.clear();
+    this.#segments.clear();
+    this.#segmentBytes = 0;
+    this.#liveBytes = 0;
   }
 
-  #evict(): void {
-    for (const [location, slot] of this.#line) {
-      this.#line.delete(location);
-      if (slot.isUsed) {
-        slot.isUsed = false;
-        this.#line.set(location, slot);
-      } else {
-        this.#sizeBytes -= sizeBytesOf(slot.page);
-        if (this.#sizeBytes <= this.#sizeBytesMax) return;
-      }
+  #sizeBytes(): number {
+    return this.#segmentBytes + this.#slots.size * PAGE_OVERHEAD_BYTES;
+  }
+
+  #put(location: Location, page: Page): void {
+    this.delete(location);
+    const { buffer } = page.bytes;
+    let segment = this.#segments.get(buffer);
+    if (segment === undefined) {
+      segment = { locations: [], liveBytes: 0 };
+      this.#segments.set(buffer, segment);
+      this.#segmentBytes += buffer.byteLength;
+    }
+    segment.locations.push(location);
+    segment.liveBytes += page.sizeBytes;
+    this.#liveBytes += page.sizeBytes;
+    this.#slots.set(location, { page, isUsed: false });
+  }
+
+  #drop(buffer: ArrayBufferLike): void {
+    if (this.#segments.delete(buffer)) this.#segmentBytes -= buffer.byteLength;
+  }
+
+  #makeRoom(): void {
+    const target = this.#sizeBytesMax - this.#sizeBytesMax / 8;
+    const isCrowded = this.#liveBytes + this.#slots.size * PAGE_OVERHEAD_BYTES > this.#sizeBytesMax * 0.75;
+    const buffers = [...this.#segments.keys()].filter((buffer) => !this.#arena.isOpen(buffer));
+    if (!isCrowded) buffers.sort((a, b) => this.#segment(a).liveBytes - this.#segment(b).liveBytes);
+    for (const buffer of buffers) {
+      if (this.#sizeBytes() <= target) return;
+      this.#empty(buffer, isCrowded);
     }
   }
-}
 
-type Slot = { readonly page: Page; isUsed: boolean };
+  #empty(buffer: ArrayBufferLike, onlyUsed: boolean): void {
+    for (const location of this.#segment(buffer).locations) {
+      const slot = this.#slots.get(location);
+      // A location may have been put anew, in another segment.
+      if (slot === undefined || slot.page.bytes.buffer !== buffer) continue;
+      if (onlyUsed && !slot.isUsed) this.delete(location);
+      else this.#put(location, slot.page.copy(this.#arena));
+    }
+    this.#drop(buffer);
+  }
 
-function sizeBytesOf(page: Page): number {
-  return page.sizeBytes + PAGE_OVERHEAD_BYTES;
+  #segment(buffer: ArrayBufferLike): Segment {
+    return present(this.#segments.get(buffer), "the segment of a page");
+  }
 }

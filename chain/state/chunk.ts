@@ -30,7 +30,7 @@ const END_SIZE_BYTES = 4;
 export class ChunkWriter {
   #next: number;
   readonly #open = new Map<ChunkKind, { readonly chunk: number; readonly slots: Uint8Array[]; sizeBytes: number }>();
-  readonly #operations: StoreOperation[] = [];
+  readonly #closed: { readonly chunk: number; readonly slots: readonly Uint8Array[] }[] = [];
 
   /** `next`: the first chunk number that is free. */
   constructor(next: number) {
@@ -42,7 +42,7 @@ export class ChunkWriter {
     // What would fill a chunk alone gets one alone, so that small neighbours do not keep it alive.
     if (bytes.length >= CHUNK_SIZE_BYTES / 2) {
       const chunk = this.#take();
-      this.#put(chunk, [bytes]);
+      this.#closed.push({ chunk, slots: [bytes] });
       return locationOf(chunk, 0);
     }
     let open = this.#open.get(kind);
@@ -54,7 +54,7 @@ export class ChunkWriter {
     open.slots.push(bytes);
     open.sizeBytes += bytes.length;
     if (open.sizeBytes >= CHUNK_SIZE_BYTES || open.slots.length === SLOTS_MAX) {
-      this.#put(open.chunk, open.slots);
+      this.#closed.push(open);
       this.#open.delete(kind);
     }
     return location;
@@ -62,36 +62,50 @@ export class ChunkWriter {
 
   /** Closes all chunks. `next` is the first chunk number that is free afterwards. */
   finish(): { readonly operations: readonly StoreOperation[]; readonly next: number } {
-    for (const { chunk, slots } of this.#open.values()) this.#put(chunk, slots);
+    for (const { chunk, slots } of this.#open.values()) this.#closed.push({ chunk, slots });
     this.#open.clear();
-    return { operations: this.#operations, next: this.#next };
+    // One buffer for all: hundreds of small ones a version keep the garbage collector busy.
+    const bytes = new Uint8Array(this.#closed.reduce((size, { slots }) => size + encodedSizeBytes(slots), 0));
+    let at = 0;
+    const operations = this.#closed.map(({ chunk, slots }) => {
+      const from = at;
+      at = encodeInto(bytes, from, slots);
+      return { kind: "put" as const, key: chunkKey(chunk), value: bytes.subarray(from, at) };
+    });
+    return { operations, next: this.#next };
   }
 
   #take(): number {
     this.#next += 1;
     return this.#next - 1;
   }
-
-  #put(chunk: number, slots: readonly Uint8Array[]): void {
-    this.#operations.push({ kind: "put", key: chunkKey(chunk), value: encodeChunk(slots) });
-  }
 }
 
 /** Encodes a chunk of 1 to `SLOTS_MAX` slots. */
 export function encodeChunk(slots: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(encodedSizeBytes(slots));
+  encodeInto(bytes, 0, slots);
+  return bytes;
+}
+
+function encodedSizeBytes(slots: readonly Uint8Array[]): number {
   assert(slots.length > 0 && slots.length <= SLOTS_MAX, `${slots.length} slots`);
   let size = HEADER_SIZE_BYTES + slots.length * END_SIZE_BYTES;
   for (const slot of slots) size += slot.length;
-  const bytes = new Uint8Array(size);
+  return size;
+}
+
+/** Writes a chunk at `at`, and says where it ends. */
+function encodeInto(bytes: Uint8Array, at: number, slots: readonly Uint8Array[]): number {
   const view = new DataView(bytes.buffer);
-  view.setUint16(0, slots.length);
+  view.setUint16(at, slots.length);
   let end = HEADER_SIZE_BYTES + slots.length * END_SIZE_BYTES;
-  slots.forEach((slot, index) => {
-    bytes.set(slot, end);
+  for (const [index, slot] of slots.entries()) {
+    bytes.set(slot, at + end);
     end += slot.length;
-    view.setUint32(HEADER_SIZE_BYTES + index * END_SIZE_BYTES, end);
-  });
-  return bytes;
+    view.setUint32(at + HEADER_SIZE_BYTES + index * END_SIZE_BYTES, end);
+  }
+  return at + end;
 }
 
 /** How many slots a chunk has, worn ones included. */

@@ -22,6 +22,7 @@
 import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, HASH_SIZE_BYTES } from "../../crypto/hash/hash.ts";
+import type { Arena } from "./arena.ts";
 import { BRANCH_BIT_MAX, KEY_SIZE_BYTES_MAX, stemMask, stemOf, stemSizeBytes } from "./bits.ts";
 import { nodeHash, nodeHashAt } from "./hashing.ts";
 import { type Location, LOCATION_SIZE_BYTES, readLocation, writeLocation } from "./layout.ts";
@@ -50,6 +51,8 @@ export type Link = {
 /** What a page holds at one place. */
 export type Item = Entry | Link;
 
+const NO_BYTES = new Uint8Array(0);
+
 /** As a set of items: all of them. */
 const ALL_CHANGED = -1;
 
@@ -57,40 +60,44 @@ const HEADER_SIZE_BYTES = 4;
 const SHAPE_ENTRY = 0xffff;
 const ITEM_SIZE_BYTES = HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 2 + 2 + 2;
 
-/** A page: its bytes and the few numbers that all access needs. Immutable. */
+/** A page: its bytes, a view of an arena's, and the few numbers that all access needs. Immutable. */
 export class Page {
   readonly bytes: Uint8Array;
   readonly count: number;
   /** Bytes that all keys of the page begin with. */
   readonly #prefixSize: number;
   readonly #prefixAt: number;
-  /** Hashes of the nodes inside the page, by the index of their branch bit, once `rootHash` has made them. */
-  #nodes: Uint8Array | undefined;
+  /** Room for the hashes of the nodes inside a higher page, by the index of their branch bit; none in a lowest one. */
+  readonly #nodes: Uint8Array;
+  /** Whether they are there. */
+  #hasNodes = false;
 
-  private constructor(bytes: Uint8Array) {
+  private constructor(bytes: Uint8Array, nodes: Uint8Array) {
     this.bytes = bytes;
+    this.#nodes = nodes;
     this.count = u16(bytes, 0);
     this.#prefixSize = u16(bytes, 2);
     this.#prefixAt = HEADER_SIZE_BYTES + this.count * ITEM_SIZE_BYTES - (this.count === 0 ? 0 : 2);
   }
 
   /** A page of no items: what an empty tree is changed from. */
-  static readonly EMPTY: Page = new Page(new Uint8Array(HEADER_SIZE_BYTES));
+  static readonly EMPTY: Page = new Page(new Uint8Array(HEADER_SIZE_BYTES), NO_BYTES);
 
   /** What the page takes in memory, but for the objects around it. */
   get sizeBytes(): number {
-    return this.bytes.length + (this.#nodes?.length ?? 0);
+    return this.bytes.length + this.#nodes.length;
   }
 
   /** Encodes a page. `items` in key order, `bits` their branch bits. */
-  static of(items: readonly Item[], bits: readonly number[]): Page {
+  static of(items: readonly Item[], bits: readonly number[], arena: Arena): Page {
     assert(bits.length === Math.max(items.length - 1, 0), `${bits.length} bits between ${items.length} items`);
     const prefixSize = prefixSizeOf(bits);
     let suffixesSize = 0;
     for (const item of items) suffixesSize += item.key.length - prefixSize;
     const count = items.length;
     const prefixAt = HEADER_SIZE_BYTES + count * ITEM_SIZE_BYTES - (count === 0 ? 0 : 2);
-    const bytes = new Uint8Array(prefixAt + prefixSize + suffixesSize);
+    const isLowest = items.every(({ kind }) => kind === "entry");
+    const [bytes, nodes] = room(arena, prefixAt + prefixSize + suffixesSize, isLowest ? 0 : count - 1);
     putU16(bytes, 0, count);
     putU16(bytes, 2, prefixSize);
     let end = 0;
@@ -106,12 +113,22 @@ export class Page {
       putU16(bytes, endAt(count, index), end);
     }
     if (count > 0) bytes.set((items[0] as Item).key.subarray(0, prefixSize), prefixAt);
-    return new Page(bytes);
+    return new Page(bytes, nodes);
   }
 
   /** Reads a page from a disk, strictly: the keys must be in order, and every derived field as `Page.of` makes it. */
-  static parse(bytes: Uint8Array): Result<Page, { readonly code: "page_malformed" }> {
-    return isPage(bytes) ? ok(new Page(bytes)) : fail({ code: "page_malformed" });
+  static parse(bytes: Uint8Array, arena: Arena): Result<Page, { readonly code: "page_malformed" }> {
+    return isPage(bytes) ? ok(new Page(bytes, NO_BYTES).copy(arena)) : fail({ code: "page_malformed" });
+  }
+
+  /** The same page in other memory. */
+  copy(arena: Arena): Page {
+    const [bytes, nodes] = room(arena, this.bytes.length, this.isLowest() ? 0 : this.count - 1);
+    bytes.set(this.bytes);
+    const page = new Page(bytes, nodes);
+    if (this.#hasNodes) nodes.set(this.#nodes);
+    page.#hasNodes = this.#hasNodes;
+    return page;
   }
 
   /** The leaf hash of an entry, or the subtree hash of a link; a view. */
@@ -201,11 +218,11 @@ export class Page {
    * Higher pages change with nearly every version, so they keep the hashes of their nodes and hash only the paths that
    * changed. The lowest, of which there are many and which change seldom, would pay for that with a third more memory.
    */
-  replace(changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[]): {
-    readonly page: Page;
-    readonly hash: Hash;
-  } {
-    const page = new Page(this.bytes.slice());
+  replace(
+    changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[],
+    arena: Arena,
+  ): { readonly page: Page; readonly hash: Hash } {
+    const page = this.copy(arena);
     let changed = 0;
     for (const { index, hash, location } of changes) {
       page.bytes.set(hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
@@ -213,8 +230,8 @@ export class Page {
       changed |= 1 << index;
     }
     if (this.isLowest()) return { page, hash: page.rootHash() };
-    page.#nodes = this.#nodes?.slice() ?? new Uint8Array((page.count - 1) * HASH_SIZE_BYTES);
-    const hash = page.#rehash(0, page.count, this.#nodes === undefined ? ALL_CHANGED : changed);
+    const hash = page.#rehash(0, page.count, this.#hasNodes ? changed : ALL_CHANGED);
+    page.#hasNodes = true;
     return { page, hash };
   }
 
@@ -233,7 +250,7 @@ export class Page {
   /** The hash of items `low` to `high - 1`; nodes above none of `changed` (a bit an item) are known already. */
   #rehash(low: number, high: number, changed: number): Hash {
     if (high - low === 1) return this.hash(low);
-    const nodes = this.#nodes as Uint8Array;
+    const nodes = this.#nodes;
     const least = this.split(low, high);
     const at = least * HASH_SIZE_BYTES;
     if (((changed >> low) & ((1 << (high - low)) - 1)) === 0) return nodes.subarray(at, at + HASH_SIZE_BYTES) as Hash;
@@ -323,6 +340,13 @@ class Fold {
     );
     this.#places[top] = 0;
   }
+}
+
+/** Memory for a page, and for the hashes of its nodes, in one buffer. */
+function room(arena: Arena, sizeBytes: number, nodeCount: number): readonly [Uint8Array, Uint8Array] {
+  if (nodeCount === 0) return [arena.take(sizeBytes), NO_BYTES];
+  const bytes = arena.take(sizeBytes + nodeCount * HASH_SIZE_BYTES);
+  return [bytes.subarray(0, sizeBytes), bytes.subarray(sizeBytes)];
 }
 
 /** Whole bytes that all keys under the least of `bits` share. */

@@ -8,6 +8,7 @@ import { codeOf } from "../../crypto/base/error.ts";
 import { type Height, heightOf } from "../block/height.ts";
 import { openMemoryStore } from "../store/memory.ts";
 import type { Store } from "../store/store.ts";
+import { Arena } from "./arena.ts";
 import { bitAt, branchBit, stemOf } from "./bits.ts";
 import { encodeChunk, hollow, readSlot, slotCount } from "./chunk.ts";
 import { STATE_PREFIX } from "./layout.ts";
@@ -360,6 +361,7 @@ t.test("damage on disk is found, with a code", async () => {
 
 t.test("stored bytes that were changed are refused or mean exactly themselves", async () => {
   const hash = naiveRoot([]);
+  const arena = new Arena();
   const mutate = (bytes: Uint8Array, [where, what]: [number, number]): Uint8Array => {
     const copy = bytes.slice();
     if (copy.length > 0) copy[where % copy.length] = what;
@@ -376,13 +378,15 @@ t.test("stored bytes that were changed are refused or mean exactly themselves", 
         const page = Page.of(
           items,
           sorted.slice(1).map((key, index) => branchBit(sorted[index] as Uint8Array, key)),
+          arena,
         );
-        const parsed = Page.parse(mutate(page.bytes, where));
+        const parsed = Page.parse(mutate(page.bytes, where), arena);
         if (!parsed.ok) return parsed.error.code === "page_malformed";
         const { value } = parsed;
         const again = Page.of(
           Array.from({ length: value.count }, (_, index) => value.item(index)),
           Array.from({ length: value.count - 1 }, (_, index) => value.bit(index)),
+          arena,
         );
         return toHex(again.bytes) === toHex(value.bytes);
       },

@@ -22,6 +22,7 @@ import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Height } from "../block/height.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { KEY_SIZE_BYTES_MAX } from "./bits.ts";
+import { Arena } from "./arena.ts";
 import { PageCache } from "./cache.ts";
 import { ChunkWriter, readSlot } from "./chunk.ts";
 import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
@@ -39,7 +40,7 @@ export type { Row } from "./proof.ts";
 
 /** Options of `StateTree.open`. */
 export type StateTreeOptions = {
-  /** Bytes of memory that pages may take. The default holds those of a million rows; each row takes about 120. */
+  /** Bytes of memory that pages may take. The default holds those of a million rows; each row takes about 90. */
   readonly cacheSizeBytes?: number;
 };
 
@@ -79,6 +80,7 @@ const PRUNE_LOCATIONS_MAX = 4096;
 /** An authenticated map over a store. One per store. */
 export class StateTree {
   readonly #store: Store;
+  readonly #arena = new Arena();
   readonly #cache: PageCache;
   #oldest: Height | undefined;
   #latest: Height | undefined;
@@ -89,7 +91,7 @@ export class StateTree {
 
   private constructor(store: Store, options: StateTreeOptions) {
     this.#store = store;
-    this.#cache = new PageCache(options.cacheSizeBytes ?? CACHE_SIZE_BYTES);
+    this.#cache = new PageCache(options.cacheSizeBytes ?? CACHE_SIZE_BYTES, this.#arena);
   }
 
   /** Opens the tree that the store holds, or an empty one. Throws `state_corrupt`. */
@@ -151,7 +153,11 @@ export class StateTree {
     assert(base === undefined || version > base, `version ${version} after ${base}`);
     const sorted = sortedUpdates(updates);
     const writer = new ChunkWriter(this.#latestRecord.nextChunk);
-    const { root, fresh, stale } = applyUpdates(this.#latestRecord, sorted, (location) => this.#readPage(location), writer);
+    const { root, fresh, stale } = applyUpdates(this.#latestRecord, sorted, {
+      readPage: (location) => this.#readPage(location),
+      writer,
+      arena: this.#arena,
+    });
     const { operations, next } = writer.finish();
     const record: RootRecord = { ...root, nextChunk: next };
     const records: StoreOperation[] = [{ kind: "put", key: rootKey(version), value: encodeRoot(record) }];
@@ -350,7 +356,7 @@ export class StateTree {
   }
 
   #loadPage(location: Location): Page {
-    const page = Page.parse(this.#readSlot(location).slice());
+    const page = Page.parse(this.#readSlot(location), this.#arena);
     if (!page.ok) throw new CodedError("state_corrupt", { message: `page at ${location}` });
     return page.value;
   }

@@ -13,6 +13,7 @@
 import { present, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
+import type { Arena } from "./arena.ts";
 import { branchBit, stemOf } from "./bits.ts";
 import type { ChunkWriter } from "./chunk.ts";
 import { EMPTY_ROOT, leafHash, nodeHash, valueHash } from "./hashing.ts";
@@ -31,6 +32,9 @@ export type Change = {
   readonly fresh: readonly { readonly location: Location; readonly page: Page }[];
   readonly stale: readonly Location[];
 };
+
+/** What a change is made with: how pages are read, and where new ones go, on disk and in memory. */
+export type Workshop = { readonly readPage: (location: Location) => Page; readonly writer: ChunkWriter; readonly arena: Arena };
 
 /** What became of an item, or of a whole page. */
 type Outcome =
@@ -72,26 +76,19 @@ const UNCHANGED = { kind: "unchanged" } as const satisfies Outcome;
  *
  * Writing what is there already, and deleting what is not, change nothing.
  */
-export function applyUpdates(
-  base: Root,
-  updates: readonly StateUpdate[],
-  readPage: (location: Location) => Page,
-  writer: ChunkWriter,
-): Change {
-  return new Walk(updates, readPage, writer).run(base);
+export function applyUpdates(base: Root, updates: readonly StateUpdate[], workshop: Workshop): Change {
+  return new Walk(updates, workshop).run(base);
 }
 
 class Walk {
   readonly #updates: readonly StateUpdate[];
-  readonly #readPage: (location: Location) => Page;
-  readonly #writer: ChunkWriter;
+  readonly #workshop: Workshop;
   readonly #fresh: { location: Location; page: Page }[] = [];
   readonly #stale: Location[] = [];
 
-  constructor(updates: readonly StateUpdate[], readPage: (location: Location) => Page, writer: ChunkWriter) {
+  constructor(updates: readonly StateUpdate[], workshop: Workshop) {
     this.#updates = updates;
-    this.#readPage = readPage;
-    this.#writer = writer;
+    this.#workshop = workshop;
   }
 
   run(base: Root): Change {
@@ -119,7 +116,7 @@ class Walk {
 
   /** Sorts the updates from `low` to `high` to the items of a page; rows on the page itself are changed at once. */
   #visit(location: Location | undefined, low: number, high: number): Frame {
-    const page = location === undefined ? Page.EMPTY : this.#readPage(location);
+    const page = location === undefined ? Page.EMPTY : this.#workshop.readPage(location);
     const edits: Edit[] = [];
     const descents: { edit: Edit; low: number; high: number }[] = [];
     let first = 0;
@@ -154,7 +151,12 @@ class Walk {
     for (let index = low; index < high; index += 1) {
       const { key, value } = this.#updates[index] as StateUpdate;
       if (value === undefined) continue;
-      items.push({ kind: "entry", key, hash: leafHash(key, valueHash(value)), location: this.#writer.add("value", value) });
+      items.push({
+        kind: "entry",
+        key,
+        hash: leafHash(key, valueHash(value)),
+        location: this.#workshop.writer.add("value", value),
+      });
     }
     return items;
   }
@@ -167,7 +169,7 @@ class Walk {
     const hash = leafHash(key, valueHash(value));
     if (bytesEqual(hash, page.hash(index))) return UNCHANGED;
     this.#stale.push(page.location(index));
-    return { kind: "replaced", hash, location: this.#writer.add("value", value) };
+    return { kind: "replaced", hash, location: this.#workshop.writer.add("value", value) };
   }
 
   /** What becomes of a page below the top. `bit` is the branch bit that the page above knows it by. */
@@ -176,7 +178,7 @@ class Walk {
     if (changed.kind !== "rebuilt") return changed;
     const { items, bits, isSplit } = changed;
     if (isSplit || items.length < PAGE_ITEMS_MIN) return { kind: "items", items };
-    const page = Page.of(items, bits);
+    const page = Page.of(items, bits, this.#workshop.arena);
     const link = this.#close(page, items, bits, page.rootHash());
     return link.bit === bit ? { kind: "replaced", hash: link.hash, location: link.location } : { kind: "items", items: [link] };
   }
@@ -193,7 +195,7 @@ class Walk {
         const only = items[0];
         if (only === undefined) return { hash: EMPTY_ROOT, location: undefined };
         if (items.length === 1 && only.kind === "link") return { hash: only.hash as Hash, location: only.location };
-        const page = Page.of(items, bits);
+        const page = Page.of(items, bits, this.#workshop.arena);
         return { hash: page.rootHash().slice() as Hash, location: this.#write(page) };
       }
       default:
@@ -209,7 +211,7 @@ class Walk {
     for (const { index, outcome } of edits)
       if (outcome.kind === "replaced") replaced.push({ index, hash: outcome.hash, location: outcome.location });
     if (replaced.length === edits.length) {
-      const { page, hash } = frame.page.replace(replaced);
+      const { page, hash } = frame.page.replace(replaced, this.#workshop.arena);
       return { kind: "replaced", hash, location: this.#write(page) };
     }
     const { items, bits } = splice(frame.page, edits);
@@ -250,7 +252,7 @@ class Walk {
   #shrink(group: Group): Group {
     if (group.items.length < PAGE_ITEMS_MIN) return group;
     return {
-      items: [this.#close(Page.of(group.items, group.bits), group.items, group.bits, group.hash)],
+      items: [this.#close(Page.of(group.items, group.bits, this.#workshop.arena), group.items, group.bits, group.hash)],
       bits: [],
       hash: group.hash,
     };
@@ -263,7 +265,7 @@ class Walk {
   }
 
   #write(page: Page): Location {
-    const location = this.#writer.add(page.isLowest() ? "lowest" : "higher", page.bytes);
+    const location = this.#workshop.writer.add(page.isLowest() ? "lowest" : "higher", page.bytes);
     this.#fresh.push({ location, page });
     return location;
   }
