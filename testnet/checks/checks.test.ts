@@ -169,7 +169,7 @@ t.test("each house rule finds its fault, and leaves what is right alone", async 
   ]);
   const line = (text: string, path = "crypto/a.ts") => rulesOf({ [path]: `${doc}${text}\n` });
   t.same(line("// TODO later"), ["banned crypto/a.ts:2"]);
-  t.same(line('const a = "/work/main/x";'), ["banned crypto/a.ts:2"]);
+  t.same(line('const a = "/home/anna/x";'), ["banned crypto/a.ts:2"]);
   t.same(line('import a from "fs";'), ["banned crypto/a.ts:2"]);
   t.same(line('import a from "node:fs";'), []);
   t.same(line('import a from "./b.js";'), ["banned crypto/a.ts:2"]);
