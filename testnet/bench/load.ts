@@ -7,6 +7,7 @@
  * measured is the network and not the measuring.
  */
 
+import { randomBytes } from "node:crypto";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { concatBytes, fromHex, toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
@@ -60,8 +61,6 @@ export function signLoad(options: {
   const { chainId, keyPair, count, valueSizeBytes } = options;
   const sender = addressOfKey(keyPair.publicKey);
   const table = `t${toHex(sender).slice(0, 12)}`;
-  // A byte string of 2 to 255 bytes takes two bytes of head.
-  const value = encodeValue(new Uint8Array(valueSizeBytes - 3).fill(7));
   const sign = (index: number, call: Call): Transaction =>
     signTransaction(
       { chainId, sender, nonce: options.nonce + BigInt(index), fee: FEE, expiry: heightOf(1_000_000n), calls: [call] },
@@ -70,6 +69,8 @@ export function signLoad(options: {
   const created = sign(0, { kind: "tableCreate", namespace: NAMESPACE, table });
   const puts = Array.from({ length: count }, (_, index) => {
     const key = concatBytes(utf8("row-"), u32(index));
+    // Random, so that the store cannot compress it; a byte string of this size takes three bytes of head at most.
+    const value = encodeValue(new Uint8Array(randomBytes(valueSizeBytes - 3)));
     return sign(index + 1, { kind: "tablePut", namespace: NAMESPACE, table, key, value });
   });
   return [created, ...puts];
