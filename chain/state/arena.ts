@@ -9,23 +9,29 @@
 /** Small enough that a few pages do not hold much, large enough for a hundred of them. */
 export const SEGMENT_SIZE_BYTES = 64 * 1024;
 
-/** Cuts buffers into views, front to back. */
+/** What lives about equally long: rows' pages are replaced seldom, higher pages with nearly every version. */
+export type PageKind = "lowest" | "higher";
+
+/** Cuts buffers into views, front to back; those of one kind from the same buffers, so that whole buffers become free. */
 export class Arena {
-  #segment = new Uint8Array(0);
-  #used = 0;
+  readonly #open = {
+    lowest: { segment: new Uint8Array(0), used: 0 },
+    higher: { segment: new Uint8Array(0), used: 0 },
+  } satisfies Record<PageKind, { segment: Uint8Array; used: number }>;
 
   /** Fresh zero bytes, for the taker alone. */
-  take(sizeBytes: number): Uint8Array {
-    if (this.#used + sizeBytes > this.#segment.length) {
-      this.#segment = new Uint8Array(Math.max(SEGMENT_SIZE_BYTES, sizeBytes));
-      this.#used = 0;
+  take(kind: PageKind, sizeBytes: number): Uint8Array {
+    const open = this.#open[kind];
+    if (open.used + sizeBytes > open.segment.length) {
+      open.segment = new Uint8Array(Math.max(SEGMENT_SIZE_BYTES, sizeBytes));
+      open.used = 0;
     }
-    this.#used += sizeBytes;
-    return this.#segment.subarray(this.#used - sizeBytes, this.#used);
+    open.used += sizeBytes;
+    return open.segment.subarray(open.used - sizeBytes, open.used);
   }
 
   /** Whether views are still being cut from this buffer. */
   isOpen(buffer: ArrayBufferLike): boolean {
-    return buffer === this.#segment.buffer;
+    return buffer === this.#open.lowest.segment.buffer || buffer === this.#open.higher.segment.buffer;
   }
 }

@@ -1,6 +1,5 @@
 /** Keeps decoded pages in memory, within a bound in bytes. */
 
-import { present } from "../../crypto/base/assert.ts";
 import type { Arena } from "./arena.ts";
 import type { Location } from "./layout.ts";
 import type { Page } from "./page.ts";
@@ -8,11 +7,11 @@ import type { Page } from "./page.ts";
 /** What a page takes beyond its bytes: its object and views, and its places in maps and lists (measured, Node 24). */
 const PAGE_OVERHEAD_BYTES = 300;
 
-/** A page, and whether it was read since it came or was last spared. */
-type Slot = { readonly page: Page; isUsed: boolean };
+/** A page, the segment that it lies in, and whether it was read since it came or was last spared. */
+type Slot = { readonly page: Page; readonly segment: Segment; isUsed: boolean };
 
 /** One buffer of the arena: what was put into it, and the bytes of that which are still here. */
-type Segment = { readonly locations: Location[]; liveBytes: number };
+type Segment = { readonly buffer: ArrayBufferLike; readonly locations: Location[]; liveBytes: number };
 
 /**
  * Pages live in segments (arena.ts), and a segment is memory until its last page is gone. So room is made by segments,
@@ -50,11 +49,7 @@ export class PageCache {
     const slot = this.#slots.get(location);
     if (slot === undefined) return;
     this.#slots.delete(location);
-    const { buffer } = slot.page.bytes;
-    const segment = this.#segment(buffer);
-    segment.liveBytes -= slot.page.sizeBytes;
-    this.#liveBytes -= slot.page.sizeBytes;
-    if (segment.liveBytes === 0) this.#drop(buffer);
+    this.#leave(slot);
   }
 
   clear(): void {
@@ -69,47 +64,50 @@ export class PageCache {
   }
 
   #put(location: Location, page: Page): void {
-    this.delete(location);
+    const before = this.#slots.get(location);
+    if (before !== undefined) this.#leave(before);
     const { buffer } = page.bytes;
     let segment = this.#segments.get(buffer);
     if (segment === undefined) {
-      segment = { locations: [], liveBytes: 0 };
+      segment = { buffer, locations: [], liveBytes: 0 };
       this.#segments.set(buffer, segment);
       this.#segmentBytes += buffer.byteLength;
     }
     segment.locations.push(location);
     segment.liveBytes += page.sizeBytes;
     this.#liveBytes += page.sizeBytes;
-    this.#slots.set(location, { page, isUsed: false });
+    this.#slots.set(location, { page, segment, isUsed: false });
   }
 
-  #drop(buffer: ArrayBufferLike): void {
+  #leave({ page, segment }: Slot): void {
+    segment.liveBytes -= page.sizeBytes;
+    this.#liveBytes -= page.sizeBytes;
+    if (segment.liveBytes === 0) this.#drop(segment);
+  }
+
+  #drop({ buffer }: Segment): void {
     if (this.#segments.delete(buffer)) this.#segmentBytes -= buffer.byteLength;
   }
 
   #makeRoom(): void {
     const target = this.#sizeBytesMax - this.#sizeBytesMax / 8;
     const isCrowded = this.#liveBytes + this.#slots.size * PAGE_OVERHEAD_BYTES > this.#sizeBytesMax * 0.75;
-    const buffers = [...this.#segments.keys()].filter((buffer) => !this.#arena.isOpen(buffer));
-    if (!isCrowded) buffers.sort((a, b) => this.#segment(a).liveBytes - this.#segment(b).liveBytes);
-    for (const buffer of buffers) {
+    const segments = [...this.#segments.values()].filter(({ buffer }) => !this.#arena.isOpen(buffer));
+    if (!isCrowded) segments.sort((a, b) => a.liveBytes - b.liveBytes);
+    for (const segment of segments) {
       if (this.#sizeBytes() <= target) return;
-      this.#empty(buffer, isCrowded);
+      this.#empty(segment, isCrowded);
     }
   }
 
-  #empty(buffer: ArrayBufferLike, onlyUsed: boolean): void {
-    for (const location of this.#segment(buffer).locations) {
+  #empty(segment: Segment, onlyUsed: boolean): void {
+    for (const location of segment.locations) {
       const slot = this.#slots.get(location);
       // A location may have been put anew, in another segment.
-      if (slot === undefined || slot.page.bytes.buffer !== buffer) continue;
+      if (slot?.segment !== segment) continue;
       if (onlyUsed && !slot.isUsed) this.delete(location);
       else this.#put(location, slot.page.copy(this.#arena));
     }
-    this.#drop(buffer);
-  }
-
-  #segment(buffer: ArrayBufferLike): Segment {
-    return present(this.#segments.get(buffer), "the segment of a page");
+    this.#drop(segment);
   }
 }

@@ -97,7 +97,7 @@ export class Page {
     const count = items.length;
     const prefixAt = HEADER_SIZE_BYTES + count * ITEM_SIZE_BYTES - (count === 0 ? 0 : 2);
     const isLowest = items.every(({ kind }) => kind === "entry");
-    const [bytes, nodes] = room(arena, prefixAt + prefixSize + suffixesSize, isLowest ? 0 : count - 1);
+    const [bytes, nodes] = room(arena, prefixAt + prefixSize + suffixesSize, isLowest ? undefined : count - 1);
     putU16(bytes, 0, count);
     putU16(bytes, 2, prefixSize);
     let end = 0;
@@ -123,7 +123,7 @@ export class Page {
 
   /** The same page in other memory. */
   copy(arena: Arena): Page {
-    const [bytes, nodes] = room(arena, this.bytes.length, this.isLowest() ? 0 : this.count - 1);
+    const [bytes, nodes] = room(arena, this.bytes.length, this.isLowest() ? undefined : this.count - 1);
     bytes.set(this.bytes);
     const page = new Page(bytes, nodes);
     if (this.#hasNodes) nodes.set(this.#nodes);
@@ -342,10 +342,10 @@ class Fold {
   }
 }
 
-/** Memory for a page, and for the hashes of its nodes, in one buffer. */
-function room(arena: Arena, sizeBytes: number, nodeCount: number): readonly [Uint8Array, Uint8Array] {
-  if (nodeCount === 0) return [arena.take(sizeBytes), NO_BYTES];
-  const bytes = arena.take(sizeBytes + nodeCount * HASH_SIZE_BYTES);
+/** Memory for a page, and for the hashes of the nodes of a higher one (`nodeCount` undefined: a lowest), in one buffer. */
+function room(arena: Arena, sizeBytes: number, nodeCount: number | undefined): readonly [Uint8Array, Uint8Array] {
+  if (nodeCount === undefined) return [arena.take("lowest", sizeBytes), NO_BYTES];
+  const bytes = arena.take("higher", sizeBytes + nodeCount * HASH_SIZE_BYTES);
   return [bytes.subarray(0, sizeBytes), bytes.subarray(sizeBytes)];
 }
 

@@ -71,8 +71,11 @@ export type Staged = {
   readonly stale: readonly Location[];
 };
 
-/** Default of `cacheSizeBytes`: a page read from LevelDB costs as much as the update that needs it. */
-export const CACHE_SIZE_BYTES = 128 * 1024 * 1024;
+/**
+ * Default of `cacheSizeBytes`. A page read from LevelDB costs as much as the update that needs it, and memory that is
+ * filled to its bound is emptied by copying: this is the pages of a million rows, and as much for holes between them.
+ */
+export const CACHE_SIZE_BYTES = 192 * 1024 * 1024;
 
 /** How many locations one step of `prune` handles (about 20 ms), before it lets others have the thread. */
 const PRUNE_LOCATIONS_MAX = 4096;
