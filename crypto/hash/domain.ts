@@ -28,6 +28,10 @@ export const DOMAIN = {
   // 0x26 was given to evidence hashes, which nothing uses.
   /** A network file. */
   network: 0x27,
+  /** A header with its nonces: what proof of work searches. */
+  work: 0x28,
+  /** What an engine signs beside votes and proposals: its name and the message's bytes. */
+  statement: 0x29,
   /** An account or validator address: a key, or a multisig policy. */
   address: 0x30,
   /** What both halves of a hybrid key sign. */

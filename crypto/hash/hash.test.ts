@@ -1,4 +1,4 @@
-/** Hashing: the public BLAKE3 vectors on both back ends, and domains that cannot stand for one another. */
+/** Hashing: the public BLAKE3 and Poseidon vectors, and domains that cannot stand for one another. */
 
 import fc from "fast-check";
 import t from "tap";
@@ -8,6 +8,7 @@ import { checkProperty } from "../testing/property.ts";
 import { readVectorJson } from "../testing/vectors.ts";
 import { DOMAIN, type Domain } from "./domain.ts";
 import { hash, hashOf, hashPair, hashParts, parseHash, ZERO_HASH } from "./hash.ts";
+import { POSEIDON_FIELD_ORDER, POSEIDON_INPUTS_MAX, poseidonHash } from "./poseidon.ts";
 
 const BACKENDS = [
   ["wasm", blake3Wasm],
@@ -66,6 +67,8 @@ t.test("the tags that are on disks and wires stay what they are", async (t) => {
     vote: 0x24,
     proposal: 0x25,
     network: 0x27,
+    work: 0x28,
+    statement: 0x29,
     address: 0x30,
     hybrid: 0x31,
     seed: 0x32,
@@ -93,4 +96,27 @@ t.test("thirty-two bytes are a hash, and one more or less is not", async (t) => 
     t.same(parseHash(new Uint8Array(size)), { ok: false, error: { code: "hash_length", gotBytes: size } });
     t.throws(() => hashOf(new Uint8Array(size)), { name: "AssertionError" });
   }
+});
+
+t.test("the public Poseidon digests of circomlib come out", async (t) => {
+  const { vectors } = readVectorJson<{
+    readonly vectors: readonly { readonly inputs: readonly number[]; readonly expected: readonly string[] }[];
+  }>("poseidon/poseidon-bn254.json");
+  t.equal(vectors.length, 8);
+  for (const { inputs, expected } of vectors)
+    t.same([`${poseidonHash(inputs.map(BigInt))}`], expected, `Poseidon of ${inputs.length} inputs`);
+  // The widest ones: numbers of iden3/go-iden3-crypto, poseidon/poseidon_test.go, and iden3/circomlibjs, test/poseidon.js.
+  const counted = (count: number): bigint[] => Array.from({ length: count }, (_, index) => BigInt(index + 1));
+  t.equal(poseidonHash(counted(14)), 8354478399926161176778659061636406690034081872658507739535256090879947077494n);
+  t.equal(poseidonHash(counted(16)), 9989051620750914585850546081941653841776809718687451684622678807385399211877n);
+});
+
+t.test("Poseidon takes 1 to 16 field elements and nothing else, and tells every input and every width apart", async (t) => {
+  const digests = new Set<bigint>();
+  for (let count = 1; count <= POSEIDON_INPUTS_MAX; count += 1) digests.add(poseidonHash(Array<bigint>(count).fill(0n)));
+  t.equal(digests.size, 16, "as many zeros as you like are not one thing");
+  const last = POSEIDON_FIELD_ORDER - 1n;
+  t.not(poseidonHash([last, 1n]), poseidonHash([1n, last]));
+  for (const wrong of [[], Array<bigint>(17).fill(0n), [POSEIDON_FIELD_ORDER], [-1n], [0n, 1n << 256n]])
+    t.throws(() => poseidonHash(wrong), { name: "AssertionError" });
 });
