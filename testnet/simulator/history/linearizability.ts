@@ -1,0 +1,324 @@
+/**
+ * Is there an order of the operations that one client alone could have seen, in which each operation takes place
+ * between its call and its return? (Herlihy and Wing 1990.)
+ *
+ * Sources:
+ * - Wing, Gong, "Testing and Verifying Concurrent Objects", J. Parallel and Distributed Computing 17 (1993): the
+ *   search. Take an operation that no other must precede, apply it to the sequential object, go on; else go back.
+ * - Lowe, "Testing for linearizability", Concurrency and Computation 29(4) (2017): remember configurations already
+ *   searched, and linearise just in time. A configuration is the next return that the order must account for, the
+ *   operations taken ahead of their own returns, and the object's state: what came before cannot matter.
+ * - Horn, Kroening, "Faster linearizability checking via P-compositionality", FORTE 2015: a history of independent
+ *   parts is linearizable when each part is.
+ *
+ * Where we differ. An operation that fits and changes nothing is taken at once, with no other choice: whatever order
+ * completes the history from here also does so with this operation in front, because it was open, it leaves the state
+ * as it was, and going earlier puts it before more of what it must precede. An operation of unknown outcome is never
+ * owed: it is taken only where it changes something, and the search ends when all that returned are in order.
+ *
+ * The problem is NP-complete (Gibbons, Korach 1997), so the search has a budget and may answer `unknown`.
+ */
+
+import { assert, present } from "../../../crypto/base/assert.ts";
+import { describeOperation, type Operation } from "./history.ts";
+
+/** Whether an operation can take place in a state, and the state after it. */
+export type Step<State> = { readonly ok: true; readonly state: State } | { readonly ok: false };
+
+/** A sequential object: what one client alone would see. All of it pure. */
+export type Model<State, Input, Output> = {
+  readonly name: string;
+  readonly initial: State;
+  /** Applies an operation. `output` is `undefined` when nobody knows it: any answer would do, but the effect is certain. */
+  readonly step: (state: State, input: Input, output: Output | undefined) => Step<State>;
+  /** Equal for states that no sequence of operations can tell apart, and different for others. */
+  readonly key: (state: State) => string;
+  /** Operations of different parts never see each other's effects. Each part starts from `initial`. */
+  readonly partition?: (input: Input) => string;
+};
+
+/** What was found out, and in how many steps: one for each time that an operation was tried in a state. */
+export type Verdict<Input, Output> =
+  /** `orders` has, for each part, an order that explains it. */
+  | {
+      readonly kind: "linearizable";
+      readonly steps: number;
+      readonly orders: ReadonlyMap<string, readonly Operation<Input, Output>[]>;
+    }
+  /**
+   * No order explains the history up to the return of `misfit`. `prefix` is the longest that there is: an order of
+   * all that returned before it in this part, with some that were open then.
+   */
+  | {
+      readonly kind: "violation";
+      readonly steps: number;
+      readonly part: string;
+      readonly prefix: readonly Operation<Input, Output>[];
+      readonly misfit: Operation<Input, Output>;
+    }
+  /** The budget ended in this part. It says nothing about the history. */
+  | { readonly kind: "unknown"; readonly steps: number; readonly part: string };
+
+/** Enough for thousands of operations of dozens of clients; a configuration is remembered for each few steps. */
+export const STEPS_MAX = 2_000_000;
+
+/**
+ * Checks a history against a model.
+ *
+ * @param options - `stepsMax` bounds the work on all parts together; small parts come first
+ * Cost: for a part with c operations open at once, at most (returns * 2^c * states) configurations, seldom near it.
+ */
+export function checkLinearizability<State, Input, Output>(
+  model: Model<State, Input, Output>,
+  operations: readonly Operation<Input, Output>[],
+  options: { readonly stepsMax: number } = { stepsMax: STEPS_MAX },
+): Verdict<Input, Output> {
+  const orders = new Map<string, readonly Operation<Input, Output>[]>();
+  let steps = 0;
+  for (const [part, members] of partsOf(model, operations)) {
+    const search = new Search(model, members, options.stepsMax - steps);
+    const found = search.run();
+    steps += search.steps;
+    switch (found.kind) {
+      case "order":
+        orders.set(part, found.order);
+        break;
+      case "misfit":
+        return { kind: "violation", steps, part, prefix: found.prefix, misfit: found.misfit };
+      case "exhausted":
+        return { kind: "unknown", steps, part };
+    }
+  }
+  return { kind: "linearizable", steps, orders };
+}
+
+/** The verdict for people: for a violation the end of the longest order, and what does not fit after it. */
+export function explainVerdict<Input, Output>(verdict: Verdict<Input, Output>): string {
+  switch (verdict.kind) {
+    case "linearizable":
+      return `linearizable (${verdict.steps} steps)`;
+    case "unknown":
+      return `unknown: the budget ended after ${verdict.steps} steps${inPart(verdict.part)}`;
+    case "violation": {
+      const shown = verdict.prefix.slice(-PREFIX_SHOWN).map((operation) => `  ${describeOperation(operation)}`);
+      const left = verdict.prefix.length - shown.length;
+      return [
+        `not linearizable${inPart(verdict.part)}: the longest order has ${verdict.prefix.length} operations`,
+        ...(left > 0 ? [`  (${left} more)`] : []),
+        ...shown,
+        "and nowhere after its call does this fit before it returns:",
+        `  ${describeOperation(verdict.misfit)}`,
+      ].join("\n");
+    }
+  }
+}
+
+/** So much of an order fits on a screen. */
+const PREFIX_SHOWN = 20;
+
+function inPart(part: string): string {
+  return part === "" ? "" : ` in part ${JSON.stringify(part)}`;
+}
+
+/** The parts of a history, small ones first, without the operations that never happened. */
+function partsOf<State, Input, Output>(
+  { partition }: Model<State, Input, Output>,
+  operations: readonly Operation<Input, Output>[],
+): readonly (readonly [string, readonly Operation<Input, Output>[]])[] {
+  const parts = new Map<string, Operation<Input, Output>[]>();
+  for (const operation of operations) {
+    if (operation.outcome.kind === "failed") continue;
+    const part = partition === undefined ? "" : partition(operation.input);
+    const members = parts.get(part);
+    if (members === undefined) parts.set(part, [operation]);
+    else members.push(operation);
+  }
+  return [...parts].toSorted(([, a], [, b]) => a.length - b.length);
+}
+
+/** An operation to take next, and the state it leads to. */
+type Alternative<State> = { readonly rank: number; readonly state: State; readonly stateId: number };
+
+/** A configuration on the way from the beginning, with what is left to try from it. */
+type Frame<State> = {
+  /** The operation that led here; -1 at the beginning. */
+  readonly taken: number;
+  /** The rank of the first return that is not accounted for. */
+  readonly next: number;
+  /** Ranks above `next` that were taken already, in order. */
+  readonly ahead: readonly number[];
+  readonly state: State;
+  readonly stateId: number;
+  readonly alternatives: readonly Alternative<State>[];
+  tried: number;
+};
+
+type Found<Input, Output> =
+  | { readonly kind: "order"; readonly order: readonly Operation<Input, Output>[] }
+  | { readonly kind: "misfit"; readonly prefix: readonly Operation<Input, Output>[]; readonly misfit: Operation<Input, Output> }
+  | { readonly kind: "exhausted" };
+
+/**
+ * The search in one part. Operations go by rank: those that returned in the order of their returns, then those of
+ * unknown outcome in the order of their calls.
+ */
+class Search<State, Input, Output> {
+  readonly #model: Model<State, Input, Output>;
+  readonly #stepsMax: number;
+  readonly #operations: readonly Operation<Input, Output>[];
+  readonly #returnedCount: number;
+  /** Ranks not taken yet in the order of their calls, as a list that gives back in reverse what it was taken from. */
+  readonly #nextCall: Int32Array;
+  readonly #previousCall: Int32Array;
+  readonly #isTaken: Uint8Array;
+  readonly #stateIds = new Map<string, number>();
+  readonly #seen = new Set<string>();
+  readonly #path: Frame<State>[] = [];
+  #steps = 0;
+  #best: { readonly next: number; readonly order: readonly Operation<Input, Output>[] } = { next: -1, order: [] };
+
+  constructor(model: Model<State, Input, Output>, operations: readonly Operation<Input, Output>[], stepsMax: number) {
+    this.#model = model;
+    this.#stepsMax = stepsMax;
+    this.#operations = operations.toSorted((a, b) => returnPosition(a) - returnPosition(b) || a.call.position - b.call.position);
+    this.#returnedCount = operations.filter(({ outcome }) => outcome.kind === "returned").length;
+    this.#isTaken = new Uint8Array(operations.length);
+    // Place 0 is the head of the list, place rank + 1 an operation.
+    const ranks = [...this.#operations.keys()].toSorted((a, b) => this.#callPosition(a) - this.#callPosition(b));
+    this.#nextCall = new Int32Array(operations.length + 1);
+    this.#previousCall = new Int32Array(operations.length + 1);
+    let last = 0;
+    for (const rank of ranks) {
+      this.#nextCall[last] = rank + 1;
+      this.#previousCall[rank + 1] = last;
+      last = rank + 1;
+    }
+    this.#previousCall[0] = last;
+  }
+
+  /** How often an operation was tried in a state. */
+  get steps(): number {
+    return this.#steps;
+  }
+
+  run(): Found<Input, Output> {
+    const { initial } = this.#model;
+    this.#arrive({ taken: -1, ahead: [], state: initial, stateId: this.#stateId(initial), from: 0 });
+    for (let frame = this.#path.at(-1); frame !== undefined; frame = this.#path.at(-1)) {
+      if (frame.next === this.#returnedCount) return { kind: "order", order: this.#order() };
+      if (this.#steps >= this.#stepsMax) return { kind: "exhausted" };
+      const alternative = frame.alternatives[frame.tried];
+      frame.tried += 1;
+      if (alternative === undefined) this.#retreat(frame);
+      else this.#advance(frame, alternative);
+    }
+    return { kind: "misfit", prefix: this.#best.order, misfit: this.#operation(this.#best.next) };
+  }
+
+  #advance(frame: Frame<State>, { rank, state, stateId }: Alternative<State>): void {
+    this.#take(rank);
+    const ahead = rank === frame.next ? frame.ahead : inserted(frame.ahead, rank);
+    if (!this.#arrive({ taken: rank, ahead, state, stateId, from: frame.next })) this.#giveBack(rank);
+  }
+
+  /** Goes on from a configuration, unless that was tried before: then it led nowhere. */
+  #arrive(to: {
+    readonly taken: number;
+    readonly ahead: readonly number[];
+    readonly state: State;
+    readonly stateId: number;
+    readonly from: number;
+  }): boolean {
+    const { taken, state, stateId } = to;
+    let next = to.from;
+    while (next < this.#returnedCount && this.#isTaken[next] === 1) next += 1;
+    const ahead = to.ahead.filter((rank) => rank > next);
+    const configuration = `${stateId};${next};${ahead.join(",")}`;
+    if (this.#seen.has(configuration)) return false;
+    this.#seen.add(configuration);
+    const alternatives = next === this.#returnedCount ? [] : this.#alternatives(next, state, stateId);
+    this.#path.push({ taken, next, ahead, state, stateId, alternatives, tried: 0 });
+    return true;
+  }
+
+  /**
+   * What can come next: called before the return that is due, and fits the state. The one that is due is first, then
+   * those that return sooner: nothing is taken ahead of its time but to make another fit.
+   */
+  #alternatives(next: number, state: State, stateId: number): readonly Alternative<State>[] {
+    const due = returnPosition(this.#operation(next));
+    const found: Alternative<State>[] = [];
+    for (let place = this.#following(0); place !== 0; place = this.#following(place)) {
+      const rank = place - 1;
+      if (this.#callPosition(rank) > due) break;
+      const { input, outcome } = this.#operation(rank);
+      this.#steps += 1;
+      const step = this.#model.step(state, input, outcome.kind === "returned" ? outcome.output : undefined);
+      if (!step.ok) continue;
+      const alternative = { rank, state: step.state, stateId: this.#stateId(step.state) };
+      if (alternative.stateId !== stateId) found.push(alternative);
+      else if (outcome.kind === "returned") return [alternative];
+    }
+    return found.toSorted((a, b) => a.rank - b.rank);
+  }
+
+  #retreat(frame: Frame<State>): void {
+    if (frame.next > this.#best.next) this.#best = { next: frame.next, order: this.#order() };
+    this.#path.pop();
+    if (frame.taken >= 0) this.#giveBack(frame.taken);
+  }
+
+  #take(rank: number): void {
+    assert(this.#isTaken[rank] === 0, `operation ${rank} was taken before`);
+    this.#isTaken[rank] = 1;
+    const next = this.#following(rank + 1);
+    const previous = this.#preceding(rank + 1);
+    this.#nextCall[previous] = next;
+    this.#previousCall[next] = previous;
+  }
+
+  /** The last one taken is given back first: its neighbours are those that it had. */
+  #giveBack(rank: number): void {
+    this.#isTaken[rank] = 0;
+    this.#nextCall[this.#preceding(rank + 1)] = rank + 1;
+    this.#previousCall[this.#following(rank + 1)] = rank + 1;
+  }
+
+  #order(): readonly Operation<Input, Output>[] {
+    return this.#path.slice(1).map(({ taken }) => this.#operation(taken));
+  }
+
+  /** A number for each state that was met, so that large states are kept once. */
+  #stateId(state: State): number {
+    const key = this.#model.key(state);
+    const id = this.#stateIds.get(key) ?? this.#stateIds.size;
+    this.#stateIds.set(key, id);
+    return id;
+  }
+
+  #operation(rank: number): Operation<Input, Output> {
+    return present(this.#operations[rank], `operation ${rank}`);
+  }
+
+  #callPosition(rank: number): number {
+    return this.#operation(rank).call.position;
+  }
+
+  #following(place: number): number {
+    return present(this.#nextCall[place], `place ${place}`);
+  }
+
+  #preceding(place: number): number {
+    return present(this.#previousCall[place], `place ${place}`);
+  }
+}
+
+/** An operation of unknown outcome returns after everything else. */
+function returnPosition<Input, Output>({ outcome }: Operation<Input, Output>): number {
+  return outcome.kind === "returned" ? outcome.at.position : Number.MAX_SAFE_INTEGER;
+}
+
+function inserted(sorted: readonly number[], value: number): readonly number[] {
+  const at = sorted.findIndex((other) => other > value);
+  return at < 0 ? [...sorted, value] : sorted.toSpliced(at, 0, value);
+}
