@@ -19,7 +19,12 @@
  * Order matters in one place: nothing that `persist` records may be visible to a peer before it is durable. The
  * engine says so with `after`, and the simulator sees it when a driver does not obey.
  *
- * Restart: feed the records of the current height back as `restore` right after `start`, in their order, before any
+ * Lifetime: an engine decides one height after another, each begun by `start`. Most forget a height when it is decided
+ * (a driver may as well make a new one for each); a *continuous* one (Raft) has a log that spans heights, so the driver
+ * keeps it, and its write-ahead log, until the process ends. A block that the driver got from elsewhere with a good
+ * certificate is committed, and the next `start` tells the engine so.
+ *
+ * Restart: feed the records of the current height (of a continuous engine: all) back as `restore` right after `start`, in their order, before any
  * other input. Effects that `restore` returns are honoured like any other; sending or signing again is harmless,
  * because the guard returns the signature it has given and refuses every other.
  *
@@ -27,7 +32,9 @@
  */
 
 import type { Hash } from "../crypto/hash/hash.ts";
-import type { Block } from "../chain/block/block.ts";
+import type { Address } from "../crypto/identity/address.ts";
+import type { Coded, Result } from "../crypto/base/result.ts";
+import type { Block, Header } from "../chain/block/block.ts";
 import type { Certificate, Proposal, Vote } from "../chain/block/vote.ts";
 import type { ValidatorSet } from "../chain/block/validators.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
@@ -38,8 +45,14 @@ export type EngineName = "tendermint" | "raft" | "pbft" | "pow" | "pos";
 
 /** What a driver tells an engine. `M` is the engine's wire message. */
 export type Input<M> =
-  /** Begin a height. `validators` are those that decide it. */
-  | { readonly kind: "start"; readonly height: Height; readonly validators: ValidatorSet; readonly atMs: number }
+  /** Begin a height. `validators` are those that decide it, `parent` is the header before it (height 1 has none). */
+  | {
+      readonly kind: "start";
+      readonly height: Height;
+      readonly validators: ValidatorSet;
+      readonly parent: Header | undefined;
+      readonly atMs: number;
+    }
   /** One record of this height's write-ahead log, after a restart. */
   | { readonly kind: "restore"; readonly record: Uint8Array; readonly atMs: number }
   /** Time passed. `atMs` never decreases. */
@@ -54,12 +67,21 @@ export type Input<M> =
   | { readonly kind: "signed"; readonly id: number; readonly signature: Uint8Array | undefined; readonly atMs: number }
   /** The answer to `verify`. */
   | { readonly kind: "verified"; readonly id: number; readonly valid: boolean; readonly atMs: number }
-  /** The answer to `judge`. */
-  | { readonly kind: "judged"; readonly blockHash: Hash; readonly valid: boolean; readonly atMs: number };
+  /** The answer to `judge`, and under proof of work to `head`. */
+  | { readonly kind: "judged"; readonly blockHash: Hash; readonly valid: boolean; readonly atMs: number }
+  /** The answer to `search`, when it found something. */
+  | {
+      readonly kind: "found";
+      readonly blockHash: Hash;
+      readonly extraNonce: bigint;
+      readonly nonce: bigint;
+      readonly atMs: number;
+    };
 
 /** What an engine asks its driver to do, in this order. */
 export type Effect<M> =
-  | { readonly kind: "persist"; readonly sequence: number; readonly record: Uint8Array }
+  /** `replaces`: once this record is durable, none before it is needed any more. Only continuous engines say so. */
+  | { readonly kind: "persist"; readonly sequence: number; readonly record: Uint8Array; readonly replaces?: true }
   /** To everybody, or to one peer; not before record `after` is durable (`undefined`: at once). */
   | {
       readonly kind: "send";
@@ -67,9 +89,9 @@ export type Effect<M> =
       readonly message: M;
       readonly after: number | undefined;
     }
-  /** Sign this vote or proposal with the validator's own key. */
+  /** Sign with the validator's own key: votes and proposals through the double-sign guard, statements without. */
   | { readonly kind: "sign"; readonly id: number; readonly what: Unsigned }
-  /** Check the signature of this message against the key that `validators` gives for its signer. */
+  /** Check every signature in this message (`Codec.signedParts`) against the keys that `validators` gives. */
   | { readonly kind: "verify"; readonly id: number; readonly message: M }
   /** Check and execute this block; it extends the last final one. */
   | { readonly kind: "judge"; readonly block: Block; readonly blockHash: Hash }
@@ -77,8 +99,15 @@ export type Effect<M> =
   | { readonly kind: "build"; readonly height: Height; readonly round: number }
   /** Wake the engine at `atMs` (a tick). Earlier requests stand. */
   | { readonly kind: "timer"; readonly atMs: number }
-  /** The current tip; may be undone by a later one. */
-  | { readonly kind: "head"; readonly block: Block; readonly height: Height }
+  /**
+   * The current tip; may be undone by a later one. Undo whatever stands on its parent, judge it, commit it, and answer
+   * with `judged`; of several, in this order.
+   */
+  | { readonly kind: "head"; readonly block: Block; readonly height: Height; readonly certificate: Certificate }
+  /** Look for nonces under which the block's seal meets the target; a new search ends the one before it. */
+  | { readonly kind: "search"; readonly block: Block; readonly target: bigint }
+  /** End the search. */
+  | { readonly kind: "rest" }
   /** Decided, for ever. */
   | { readonly kind: "final"; readonly block: Block; readonly height: Height; readonly certificate: Certificate }
   /** A validator provably broke the protocol. */
@@ -87,10 +116,53 @@ export type Effect<M> =
 /** What a validator signs. */
 export type Unsigned =
   | { readonly kind: "vote"; readonly vote: Omit<Vote, "signature"> }
-  | { readonly kind: "proposal"; readonly proposal: Omit<Proposal, "signature"> };
+  | { readonly kind: "proposal"; readonly proposal: Omit<Proposal, "signature"> }
+  /** Anything else that an engine says; `bytes` is its hash under the domain `statement`. Signing two binds to nothing. */
+  | { readonly kind: "statement"; readonly validator: Address; readonly bytes: Uint8Array };
+
+/** Where an engine stands in the height it decides, for operators. */
+export type EngineStatus = {
+  readonly height: Height;
+  /** Round, view or term. */
+  readonly round: number;
+  /** The protocol's own word: `propose`, `prevote`, `leader`, `candidate`, `viewChange`, ... */
+  readonly step: string;
+};
 
 /** A consensus protocol. Deterministic: equal inputs, equal effects. */
 export interface Engine<M> {
   readonly name: EngineName;
   step(input: Input<M>): readonly Effect<M>[];
+  /** `undefined` before the first `start`. */
+  status(): EngineStatus | undefined;
+  /** What it would tell a peer that has heard nothing of this height, oldest first; bounded. */
+  messages(): readonly M[];
+}
+
+/** A signature in a message: `bytes` were signed by `validator`. */
+export type SignedPart = { readonly validator: Address; readonly bytes: Uint8Array; readonly signature: Uint8Array };
+
+/** What a driver must know of the messages of an engine, without knowing the protocol. */
+export interface Codec<M> {
+  encode(message: M): Uint8Array;
+  /** Strict; never throws. */
+  parse(bytes: Uint8Array): Result<M, Coded>;
+  /**
+   * What a driver bounds by before any signature is checked: the height it is about, the round (view, term) in it, its
+   * one signer, and what it says, signature aside: two messages of one signer with equal `statement` are repetitions.
+   * `hasBlock`: it carries a block, and few of them are kept.
+   */
+  describe(message: M): {
+    readonly height: Height;
+    readonly round: number;
+    readonly signer: Address;
+    readonly statement: string;
+    readonly hasBlock: boolean;
+  };
+  /** Every signature that it stands on, its signer's own first. */
+  signedParts(chainId: string, message: M): readonly SignedPart[];
+  /** What the double-sign guard must know when we hear our own signer say this: the vote or proposal in it. */
+  wordOf(message: M): Vote | Proposal | undefined;
+  /** Whether `signer` may say this at all in its round: a proposal comes from the round's proposer. */
+  mayCome(message: M, validators: ValidatorSet, parent: Header | undefined): boolean;
 }

@@ -200,7 +200,7 @@ export class Node implements AsyncDisposable {
           {
             height: commit.block.header.height,
             transactions: commit.block.transactions.length,
-            round: commit.certificate.round,
+            ...(commit.certificate.kind === "quorum" ? { round: commit.certificate.round } : {}),
             stateRoot: commit.block.header.stateRoot,
           },
           "block final",
@@ -274,10 +274,10 @@ function requireSupported(file: NetworkFile): void {
       message: `this version gossips transactions of at most ${LIMITS.gossipTransactionsBytesMax} bytes`,
     });
   }
-  if (file.engine === "tendermint") return;
+  if (file.engine.name === "tendermint") return;
   throw new CodedError("engine_unsupported", {
-    engine: file.engine,
-    message: `this version runs tendermint, not ${file.engine}`,
+    engine: file.engine.name,
+    message: `this version runs tendermint, not ${file.engine.name}`,
   });
 }
 

@@ -47,7 +47,18 @@ import {
   validatorSetArbitrary,
   voteArbitrary,
 } from "./testing/arbitrary.ts";
-import { certificateOf, CHAIN_ID, hashAt, keyPairAt, networkOf, powerOf, proposalOf, setOf, voteOf } from "./testing/fixtures.ts";
+import {
+  certificateOf,
+  CHAIN_ID,
+  hashAt,
+  keyPairAt,
+  networkOf,
+  powerOf,
+  proposalOf,
+  quorumOf,
+  setOf,
+  voteOf,
+} from "./testing/fixtures.ts";
 import {
   assembleTransaction,
   type Call,
@@ -71,12 +82,12 @@ import {
   type ValidatorSet,
 } from "./validators.ts";
 import {
-  type Certificate,
   encodeCertificate,
   encodeProposal,
   encodeVote,
   parseCertificate,
   parseProposal,
+  type QuorumCertificate,
   parseVote,
   proposalSigningBytes,
   verifyCertificate,
@@ -414,7 +425,11 @@ t.test("the largest block without transactions fits the room that every network 
     proposer: BOB,
     transactions: [],
     results: [],
-    previousCertificate: { ...last, signatures: Array.from({ length: VALIDATORS_MAX }, () => ({ validator: BOB, signature })) },
+    previousCertificate: {
+      ...quorumOf(certificateOf(setOf([1n]), [0])),
+      ...last,
+      signatures: Array.from({ length: VALIDATORS_MAX }, () => ({ validator: BOB, signature })),
+    },
     evidence: Array.from({ length: EVIDENCE_MAX }, () => ({
       kind: "doubleProposal" as const,
       first: proposal,
@@ -474,9 +489,10 @@ t.test("what is signed differs in every field", (t) => {
   t.end();
 });
 
-async function certificateCode(set: ValidatorSet, certificate: Certificate, chainId = CHAIN_ID): Promise<string> {
-  const sync = verifyCertificate(chainId, set, certificate);
-  const parallel = await verifyCertificateAsync(chainId, set, certificate);
+async function certificateCode(set: ValidatorSet, certificate: QuorumCertificate, chainId = CHAIN_ID): Promise<string> {
+  const question = { chainId, rule: "twoThirds", set } as const;
+  const sync = verifyCertificate(question, certificate);
+  const parallel = await verifyCertificateAsync(question, certificate);
   t.same(parallel, sync, "both ways agree");
   return sync.ok ? "ok" : sync.error.code;
 }
@@ -534,7 +550,8 @@ t.test("a certificate is accepted exactly when its signers hold more than two th
       const signers = list.map((_, index) => index).filter((index) => (mask >> index) & 1);
       if (signers.length === 0) return true;
       return (
-        verifyCertificate(CHAIN_ID, set, certificateOf(set, signers)).ok === powerOf(set, signers) * 3n > set.totalPower * 2n
+        verifyCertificate({ chainId: CHAIN_ID, rule: "twoThirds", set }, certificateOf(set, signers)).ok ===
+        powerOf(set, signers) * 3n > set.totalPower * 2n
       );
     }),
     60,

@@ -8,7 +8,7 @@
  */
 
 import { z } from "zod";
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual, compareBytes, parseHex, toHex } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
@@ -32,13 +32,11 @@ import {
   VALIDATORS_MAX,
   VALIDATORS_MIN,
 } from "./limits.ts";
+import { encodeProtocol, type Protocol, PROTOCOL_SCHEMA, protocolFault, protocolToJson } from "./protocol.ts";
 import { type ValidatorSet, validatorSetOf } from "./validators.ts";
 
-/** The engines that a network file can name. Which of them a node can run is for the node to say. */
-export const ENGINE_NAMES = ["tendermint", "raft", "pbft", "pow", "pos"] as const;
-
-/** One of `ENGINE_NAMES`. */
-export type NetworkEngine = (typeof ENGINE_NAMES)[number];
+/** Two of three decide when one is down; of two, both must be up. */
+const RAFT_VALIDATORS_MIN = 3;
 
 /** A change made at height h decides from height h + 2: the set of h + 1 is already in the header of h. */
 export const VALIDATOR_DELAY = 2;
@@ -75,7 +73,8 @@ export type NetworkFile = {
   readonly version: typeof FORMAT_VERSION;
   readonly chainId: string;
   readonly genesisTimeMs: bigint;
-  readonly engine: NetworkEngine;
+  /** How blocks are agreed on. */
+  readonly engine: Protocol;
   readonly parameters: Parameters;
   /** Who may change the validator set; without one it never changes but for misbehaviour. */
   readonly authority?: Address;
@@ -99,6 +98,8 @@ export type NetworkFile = {
 export type NetworkError = {
   readonly code: "network_size" | "network_json" | "network_invalid" | "network_not_canonical" | "network_hash";
   readonly field: string;
+  /** Of `network_invalid`: why no such network is safe, where the field alone does not tell. */
+  readonly reason?: string;
 };
 
 /** What a public network starts from; a local one shortens the timeouts. */
@@ -139,7 +140,7 @@ export function networkHash(network: NetworkFile): Hash {
     .uint(network.version)
     .text(network.chainId)
     .uint(network.genesisTimeMs)
-    .text(network.engine);
+    .raw(encodeProtocol(network.engine));
   writer.raw(encodeParameters(network.parameters));
   if (network.authority === undefined) writer.null();
   else writer.bytes(network.authority);
@@ -171,7 +172,7 @@ export function encodeNetworkFile(network: NetworkFile): string {
     ...(network.authority === undefined ? {} : { authority: formatAddress(network.authority) }),
     bootstrap: network.bootstrap,
     chainId: network.chainId,
-    engine: network.engine,
+    engine: protocolToJson(network.engine),
     genesisTimeMs: `${network.genesisTimeMs}`,
     hash: toHex(networkHash(network)),
     parameters: { ...parameters, feeMin: `${parameters.feeMin}`, feePerByte: `${parameters.feePerByte}` },
@@ -191,26 +192,55 @@ export function parseNetworkFile(text: string): Result<NetworkFile, NetworkError
   const { hash: claimed, authority, ...rest } = shaped.data;
   const network: NetworkFile = { ...rest, ...(authority === undefined ? {} : { authority }) };
   const fault = contradiction(network);
-  if (fault !== undefined) return fail({ code: "network_invalid", field: fault });
+  if (fault !== undefined) return fail({ code: "network_invalid", ...fault });
   if (!bytesEqual(claimed, networkHash(network))) return fail({ code: "network_hash", field: "hash" });
   if (encodeNetworkFile(network) !== text) return fail({ code: "network_not_canonical", field: "" });
   return ok(network);
 }
 
-/** The first field of an otherwise well-formed network that contradicts another or is out of bounds. */
-function contradiction(network: NetworkFile): string | undefined {
+/** What is wrong with an otherwise well-formed network: a field, and why, where the field alone does not tell. */
+type NetworkFault = { readonly field: string; readonly reason?: string };
+
+/** The first field that contradicts another, is out of bounds, or makes a network that cannot be safe. */
+function contradiction(network: NetworkFile): NetworkFault | undefined {
   const { accounts, validators, parameters } = network;
-  if (!isName(network.chainId)) return "chainId";
-  if (network.genesisTimeMs < 0n || network.genesisTimeMs > TIME_MS_MAX) return "genesisTimeMs";
+  if (!isName(network.chainId)) return { field: "chainId" };
+  if (network.genesisTimeMs < 0n || network.genesisTimeMs > TIME_MS_MAX) return { field: "genesisTimeMs" };
   if (parameters.transactionSizeBytesMax + BLOCK_FRAME_SIZE_BYTES_MAX > parameters.blockSizeBytesMax)
-    return "parameters.blockSizeBytesMax";
-  if (accounts.length > GENESIS_ACCOUNTS_MAX || hasRepeated(accounts.map(({ address }) => address))) return "accounts";
-  if (accounts.some(({ amount }) => amount < 1n) || sum(accounts.map(({ amount }) => amount)) > AMOUNT_MAX) return "accounts";
-  if (validators.length < (parameters.dev ? 1 : VALIDATORS_MIN) || validators.length > VALIDATORS_MAX) return "validators";
-  if (hasRepeated(validators.map(({ key }) => addressOfKey(key)))) return "validators";
+    return { field: "parameters.blockSizeBytesMax" };
+  if (accounts.length > GENESIS_ACCOUNTS_MAX || hasRepeated(accounts.map(({ address }) => address))) return { field: "accounts" };
+  if (accounts.some(({ amount }) => amount < 1n) || sum(accounts.map(({ amount }) => amount)) > AMOUNT_MAX)
+    return { field: "accounts" };
+  if (hasRepeated(validators.map(({ key }) => addressOfKey(key)))) return { field: "validators" };
   if (validators.some(({ power }) => power < 1n) || sum(validators.map(({ power }) => power)) > POWER_TOTAL_MAX)
-    return "validators";
-  return undefined;
+    return { field: "validators" };
+  const fault = protocolFault(network.engine);
+  if (fault !== undefined) return { field: `engine.${fault.field}`, reason: fault.reason };
+  return validatorsFault(network);
+}
+
+/** Why these validators cannot run this protocol safely. */
+function validatorsFault({ engine, validators, parameters }: NetworkFile): NetworkFault | undefined {
+  const refuse = (reason: string): NetworkFault => ({ field: "validators", reason });
+  if (validators.length > VALIDATORS_MAX) return refuse(`more than ${VALIDATORS_MAX}`);
+  switch (engine.name) {
+    case "pow":
+      return validators.length === 0 ? undefined : refuse("under proof of work nobody validates but by work");
+    case "raft":
+      if (validators.length === 0) return refuse("none");
+      if (validators.length < RAFT_VALIDATORS_MIN && !parameters.dev)
+        return refuse(`fewer than ${RAFT_VALIDATORS_MIN} stop when one does; for a lab, set parameters.dev`);
+      return validators.every(({ power }) => power === 1n) ? undefined : refuse("Raft counts heads: every power must be 1");
+    case "pbft":
+    case "tendermint":
+    case "pos":
+      if (validators.length === 0) return refuse("none");
+      return validators.length >= VALIDATORS_MIN || parameters.dev
+        ? undefined
+        : refuse(`fewer than ${VALIDATORS_MIN} tolerate no fault; for a lab, set parameters.dev`);
+    default:
+      return unreachable(engine);
+  }
 }
 
 // The shape of the JSON.
@@ -255,7 +285,7 @@ const documentSchema = z.strictObject({
   authority: addressText.optional(),
   bootstrap: z.array(z.string().max(BOOTSTRAP_SIZE_BYTES_MAX)).max(BOOTSTRAP_MAX),
   chainId: z.string(),
-  engine: z.enum(ENGINE_NAMES),
+  engine: PROTOCOL_SCHEMA,
   genesisTimeMs: decimal,
   hash: hashText,
   parameters: parametersSchema,

@@ -6,23 +6,26 @@
  * ```
  * vote        [step (1 prevote, 2 precommit), height, round, blockHash | null, validator, signature]
  * proposal    [height, round, blockHash, validRound (-1: none), validator, signature]
- * certificate [height, round, blockHash, [[validator, signature]...]]
+ * certificate [1, height, round, blockHash, [[validator, signature]...]]                     quorum
+ *             [2, height, blockHash, bits, extraNonce, nonce, chainWork (big-endian bytes)]   work
  * ```
  *
  * What is signed is the hash, under its own domain, of the same fields with the chain id in front and no signature:
  * a signature for one chain, height, round or step says nothing about another.
  */
 
-import { compareBytes } from "../../crypto/base/bytes.ts";
+import { assert } from "../../crypto/base/assert.ts";
+import { compareBytes, fromHex, toHex } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { type PublicKey, verifySignature, verifySignatureAsync } from "../../crypto/sign/key.ts";
+import { type PublicKey, type SignatureVerifier, verifySignature, verifySignatureAsync } from "../../crypto/sign/key.ts";
 import { readAddress, readHash, readHashOrNull, readHeight, readRound, readSignature, writeHashOrNull } from "./fields.ts";
 import type { Height } from "./height.ts";
 import { ROUND_MAX, VALIDATORS_MAX } from "./limits.ts";
+import { isQuorumOf, type QuorumRule } from "./protocol.ts";
 import { findValidator, type ValidatorSet } from "./validators.ts";
 
 /** The two votes of a round. */
@@ -51,13 +54,31 @@ export type Proposal = {
   readonly signature: Uint8Array;
 };
 
-/** More than 2/3 of the power of one validator set precommitted this block in one round. */
-export type Certificate = {
+/** What makes a block part of the chain: the signatures of a quorum, or work done upon it. */
+export type Certificate = QuorumCertificate | WorkCertificate;
+
+/** A quorum of one validator set (`QuorumRule`) precommitted this block in one round. */
+export type QuorumCertificate = {
+  readonly kind: "quorum";
   readonly height: Height;
   readonly round: number;
   readonly blockHash: Hash;
   /** In the order of the validator set, each validator at most once. */
   readonly signatures: readonly CertificateSignature[];
+};
+
+/** A seal of work under a block: nonces whose `sealHash` is at most the target that `bits` stands for. */
+export type WorkCertificate = {
+  readonly kind: "work";
+  readonly height: Height;
+  readonly blockHash: Hash;
+  /** The target in compact form. Never believed: it must be the one that the headers before prescribe. */
+  readonly bits: number;
+  /** Both are any 64-bit number: the second when a search has used up the first. */
+  readonly extraNonce: bigint;
+  readonly nonce: bigint;
+  /** Expected hashes of the whole chain up to this block, `0 <= chainWork < 2^256`. Never believed either. */
+  readonly chainWork: bigint;
 };
 
 /** One validator's precommit within a certificate. */
@@ -161,16 +182,40 @@ export function parseProposal(bytes: Uint8Array): Result<Proposal, DecodeError> 
 
 // Certificates.
 
+const CERTIFICATE_NUMBER = { quorum: 1, work: 2 } as const satisfies Record<Certificate["kind"], number>;
+const CHAIN_WORK_SIZE_BYTES = 32;
+
 /** Writes the certificate as one item. */
 export function writeCertificate(writer: Writer, certificate: Certificate): void {
-  writer.array(4).uint(certificate.height).uint(certificate.round).bytes(certificate.blockHash);
-  writer.array(certificate.signatures.length);
+  if (certificate.kind === "work") {
+    writer.array(7).uint(CERTIFICATE_NUMBER.work).uint(certificate.height).bytes(certificate.blockHash).uint(certificate.bits);
+    writer.uint(certificate.extraNonce).uint(certificate.nonce).bytes(u256(certificate.chainWork));
+    return;
+  }
+  writer.array(5).uint(CERTIFICATE_NUMBER.quorum).uint(certificate.height).uint(certificate.round);
+  writer.bytes(certificate.blockHash).array(certificate.signatures.length);
   for (const { validator, signature } of certificate.signatures) writer.array(2).bytes(validator).bytes(signature);
 }
 
 /** Reads what `writeCertificate` wrote: a form, not yet a proof. */
 export function readCertificate(reader: Reader): Certificate {
-  reader.field("certificate").tuple(4);
+  const start = reader.field("certificate").offset;
+  const length = reader.array(7);
+  const offset = reader.field("kind").offset;
+  const kind = reader.number(CERTIFICATE_NUMBER.work);
+  if (kind === CERTIFICATE_NUMBER.work && length === 7) {
+    return {
+      kind: "work",
+      height: readHeight(reader, "height"),
+      blockHash: readHash(reader, "blockHash"),
+      bits: readBits(reader),
+      extraNonce: reader.field("extraNonce").uint(),
+      nonce: reader.field("nonce").uint(),
+      chainWork: readU256(reader.field("chainWork").fixed(CHAIN_WORK_SIZE_BYTES)),
+    };
+  }
+  if (kind !== CERTIFICATE_NUMBER.quorum) reader.refuse("encoding_limit", offset);
+  if (length !== 5) reader.refuse("encoding_limit", start);
   const height = readHeight(reader, "height");
   const round = readRound(reader, "round");
   const blockHash = readHash(reader, "blockHash");
@@ -180,7 +225,12 @@ export function readCertificate(reader: Reader): Certificate {
     reader.field("signatures").tuple(2);
     signatures.push({ validator: readAddress(reader, "validator"), signature: readSignature(reader, "signature") });
   }
-  return { height, round, blockHash, signatures };
+  return { kind: "quorum", height, round, blockHash, signatures };
+}
+
+/** A compact target: 32 bits. */
+function readBits(reader: Reader): number {
+  return reader.field("bits").number(0xff_ff_ff_ff);
 }
 
 /** The one encoding of a certificate: what is stored, and what `certificateHash` is taken of. */
@@ -202,13 +252,13 @@ export function certificateHash(certificate: Certificate): Hash {
 
 /**
  * Checks that a certificate proves its block final: signatures by distinct members of `set`, in its order, all valid,
- * of strictly more than 2/3 of its power. The caller checks that height and hash are those it asks about, and that
- * `set` is the one that decides that height.
+ * of a quorum of its power. The caller checks that height and hash are those it asks about, and that `set` is the one
+ * that decides that height.
  *
  * Cost: one signature check a signer, after everything that is cheap.
  */
-export function verifyCertificate(chainId: string, set: ValidatorSet, certificate: Certificate): Result<void, CertificateError> {
-  const checks = signatureChecks(chainId, set, certificate);
+export function verifyCertificate(question: CertificateQuestion, certificate: QuorumCertificate): Result<void, CertificateError> {
+  const checks = signatureChecks(question, certificate);
   if (!checks.ok) return checks;
   for (const [index, { key, message, signature }] of checks.value.entries()) {
     if (!verifySignature(key, message, signature)) return signatureRefused(index);
@@ -216,17 +266,18 @@ export function verifyCertificate(chainId: string, set: ValidatorSet, certificat
   return ok(undefined);
 }
 
+/** What a certificate is checked against. */
+export type CertificateQuestion = { readonly chainId: string; readonly rule: QuorumRule; readonly set: ValidatorSet };
+
 /** As `verifyCertificate`, with the signatures checked side by side where the platform has threads for it. */
 export async function verifyCertificateAsync(
-  chainId: string,
-  set: ValidatorSet,
-  certificate: Certificate,
+  question: CertificateQuestion,
+  certificate: QuorumCertificate,
+  verify: SignatureVerifier = verifySignatureAsync,
 ): Promise<Result<void, CertificateError>> {
-  const checks = signatureChecks(chainId, set, certificate);
+  const checks = signatureChecks(question, certificate);
   if (!checks.ok) return checks;
-  const valid = await Promise.all(
-    checks.value.map(({ key, message, signature }) => verifySignatureAsync(key, message, signature)),
-  );
+  const valid = await Promise.all(checks.value.map(({ key, message, signature }) => verify(key, message, signature)));
   const index = valid.indexOf(false);
   return index === -1 ? ok(undefined) : signatureRefused(index);
 }
@@ -235,9 +286,8 @@ type SignatureCheck = { readonly key: PublicKey; readonly message: Uint8Array; r
 
 /** Everything about a certificate but its signatures, and the signatures that are left to check. */
 function signatureChecks(
-  chainId: string,
-  set: ValidatorSet,
-  certificate: Certificate,
+  { chainId, rule, set }: CertificateQuestion,
+  certificate: QuorumCertificate,
 ): Result<SignatureCheck[], CertificateError> {
   const { height, round, blockHash } = certificate;
   const checks: SignatureCheck[] = [];
@@ -257,7 +307,7 @@ function signatureChecks(
       signature,
     });
   }
-  if (power * 3n <= set.totalPower * 2n) return fail({ code: "certificate_power", field: "signatures" });
+  if (!isQuorumOf(rule, power, set.totalPower)) return fail({ code: "certificate_power", field: "signatures" });
   return ok(checks);
 }
 
@@ -278,4 +328,13 @@ function readValidRound(reader: Reader, round: number): number {
   const value = reader.int();
   if (value < BigInt(NO_ROUND) || value > BigInt(ROUND_MAX) || value >= BigInt(round)) reader.refuse("encoding_limit", offset);
   return Number(value);
+}
+
+function u256(value: bigint): Uint8Array {
+  assert(value >= 0n && value < 1n << 256n, "a number of 256 bits");
+  return fromHex(value.toString(16).padStart(CHAIN_WORK_SIZE_BYTES * 2, "0"));
+}
+
+function readU256(bytes: Uint8Array): bigint {
+  return BigInt(`0x${toHex(bytes)}`);
 }

@@ -19,6 +19,7 @@ import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
 import { type Hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
 import type { Address } from "../../crypto/identity/address.ts";
+import { type SignatureVerifier, verifySignatureAsync } from "../../crypto/sign/key.ts";
 import {
   assembleBlock,
   type Block,
@@ -37,6 +38,7 @@ import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/heig
 import { BLOCK_OPERATIONS_MAX } from "../block/limits.ts";
 import { operationsOf, type Transaction } from "../block/transaction.ts";
 import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
+import { quorumRuleOf } from "../block/protocol.ts";
 import { type Certificate, certificateHash, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
 import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
 import { appendOperations, partitionConsistency, readRecords, recordProof, undoOperations } from "../segment/partition.ts";
@@ -93,6 +95,7 @@ type LedgerParts = {
   readonly history: HistoryLog;
   readonly changes: readonly Height[];
   readonly head: Head;
+  readonly verify: SignatureVerifier;
 };
 
 type Outcome = { readonly block: Block; readonly execution: Execution; readonly staged: Staged };
@@ -106,6 +109,7 @@ export class Ledger implements AsyncDisposable {
   readonly networkHash: Hash;
   readonly #store: Store;
   readonly #executor: Executor;
+  readonly #verify: SignatureVerifier;
   readonly #tree: StateTree;
   readonly #rows: LedgerRows;
   readonly #history: HistoryLog;
@@ -125,6 +129,7 @@ export class Ledger implements AsyncDisposable {
     this.#history = parts.history;
     this.#changes = [...parts.changes];
     this.#head = parts.head;
+    this.#verify = parts.verify;
   }
 
   /**
@@ -137,6 +142,8 @@ export class Ledger implements AsyncDisposable {
     readonly network: NetworkFile;
     readonly executor: Executor;
     readonly cacheSizeBytes?: number;
+    /** Checks signatures; a simulation has its own, so that no thread decides what comes first. */
+    readonly verify?: SignatureVerifier;
   }): Promise<Ledger> {
     const { store, network, executor } = options;
     const rows = new LedgerRows(store);
@@ -168,6 +175,7 @@ export class Ledger implements AsyncDisposable {
       history,
       changes,
       head: headAt({ rows, tree, network, hash, height }),
+      verify: options.verify ?? verifySignatureAsync,
     });
   }
 
@@ -334,7 +342,7 @@ export class Ledger implements AsyncDisposable {
     return this.#executor.admit(
       this.#headView(),
       transaction,
-      this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }),
+      this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }, undefined),
     );
   }
 
@@ -347,16 +355,18 @@ export class Ledger implements AsyncDisposable {
     return this.#executor.admitEvidence(
       this.#headView(),
       evidence,
-      this.#context({ proposer: evidence.first.validator, timeMs: this.#head.timeMs + 1n }),
+      this.#context({ proposer: evidence.first.validator, timeMs: this.#head.timeMs + 1n }, undefined),
     );
   }
 
   /** Builds the next block. Transactions that may not be included are left out, with the refusal. */
   build(candidate: Candidate): { readonly block: Block; readonly dropped: Selection["dropped"] } {
     const evidence = candidate.evidence.filter((piece) => this.admitEvidence(piece).ok);
-    const selected = this.#executor.select(this.#headView(), candidate.transactions, evidence, this.#context(candidate));
+    const certificate = this.certificate(this.#head.height);
+    const context = this.#context(candidate, certificate);
+    const selected = this.#executor.select(this.#headView(), candidate.transactions, evidence, context);
     const parts = { ...candidate, transactions: selected.transactions, evidence: selected.evidence };
-    const { block } = this.#stage(parts, selected.execution, this.certificate(this.#head.height));
+    const { block } = this.#stage(parts, selected.execution, certificate);
     return { block, dropped: selected.dropped };
   }
 
@@ -391,7 +401,8 @@ export class Ledger implements AsyncDisposable {
     };
     // The proposer collected other precommits than we did; its certificate was checked and is the one that counts.
     const { previousCertificate } = block;
-    const executed = this.#executor.execute(this.#headView(), block.transactions, block.evidence, this.#context(candidate));
+    const context = this.#context(candidate, previousCertificate);
+    const executed = this.#executor.execute(this.#headView(), block.transactions, block.evidence, context);
     if (!executed.ok) return executed;
     const outcome = this.#stage(candidate, executed.value, previousCertificate);
     if (bytesEqual(outcome.block.hash, block.hash)) return ok(undefined);
@@ -409,7 +420,14 @@ export class Ledger implements AsyncDisposable {
     if (certificate.height !== block.header.height || !bytesEqual(certificate.blockHash, block.hash))
       return fail({ code: "certificate_block" });
     if (!hasOwnBody(block)) return fail({ code: "block_root" });
-    return await verifyCertificateAsync(this.network.chainId, set, certificate);
+    return await this.#verifyCertificate(set, certificate);
+  }
+
+  /** Whether a certificate proves what it says, by the rule of this network's protocol. */
+  async #verifyCertificate(set: ValidatorSet, certificate: Certificate): Promise<Result<void, Coded>> {
+    const rule = quorumRuleOf(this.network.engine.name);
+    if (rule === undefined || certificate.kind !== "quorum") return fail({ code: "certificate_kind" });
+    return await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate, this.#verify);
   }
 
   /**
@@ -479,13 +497,18 @@ export class Ledger implements AsyncDisposable {
     return { get: (key) => this.#tree.get(height, key) };
   }
 
-  #context(candidate: { readonly proposer: Address; readonly timeMs: bigint }): BlockContext {
+  #context(
+    candidate: { readonly proposer: Address; readonly timeMs: bigint },
+    previousCertificate: Certificate | undefined,
+  ): BlockContext {
     return {
       chainId: this.network.chainId,
       height: nextHeight(this.#head.height),
       timeMs: candidate.timeMs,
       proposer: candidate.proposer,
       parameters: this.network.parameters,
+      engine: this.network.engine,
+      previousCertificate,
     };
   }
 
@@ -518,7 +541,7 @@ export class Ledger implements AsyncDisposable {
   async #checkSignatures(block: Block, isVerified: (transaction: Transaction) => boolean): Promise<Result<void, BlockRefusal>> {
     if (block.previousCertificate !== undefined) {
       const set = present(this.validators(this.#head.height), "validators of the head");
-      const certified = await verifyCertificateAsync(this.network.chainId, set, block.previousCertificate);
+      const certified = await this.#verifyCertificate(set, block.previousCertificate);
       if (!certified.ok) return certified;
     }
     for (const [index, evidence] of block.evidence.entries()) {
@@ -529,7 +552,8 @@ export class Ledger implements AsyncDisposable {
       if (!checked.ok) return fail({ ...checked.error, field: `evidence[${index}]` });
     }
     return await inspectAll(block.transactions, async (transaction, transactionIndex): Promise<Result<void, BlockRefusal>> => {
-      const isSigned = isVerified(transaction) || (await verifyAuthorisationAsync(transaction.authorisation, transaction.id));
+      const isSigned =
+        isVerified(transaction) || (await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#verify));
       return isSigned ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex });
     });
   }

@@ -12,8 +12,10 @@ import type { RefusalCode } from "../block/errors.ts";
 import type { Evidence } from "../block/evidence.ts";
 import type { NetworkFile, Parameters } from "../block/genesis.ts";
 import type { Height } from "../block/height.ts";
+import type { Protocol } from "../block/protocol.ts";
 import type { Transaction } from "../block/transaction.ts";
 import type { ValidatorSet } from "../block/validators.ts";
+import type { Certificate } from "../block/vote.ts";
 import type { Which } from "./keys.ts";
 import type { StateUpdate } from "./update.ts";
 
@@ -30,6 +32,10 @@ export type BlockContext = {
   readonly timeMs: bigint;
   readonly proposer: Address;
   readonly parameters: Parameters;
+  /** The network's consensus protocol with its parameters. */
+  readonly engine: Protocol;
+  /** Of the block before, as this block carries it; undefined at height 1 and where nothing is executed for good. */
+  readonly previousCertificate: Certificate | undefined;
 };
 
 /** Records that a block adds to one partition, at `firstIndex` and on, without gaps. */

@@ -65,7 +65,7 @@ function started(self: string | undefined): TendermintEngine {
     self: self === undefined ? undefined : world.member(self).address,
     parameters: TEST_PARAMETERS,
   });
-  engine.step({ kind: "start", height: HEIGHT, validators: world.set, atMs: 0 });
+  engine.step({ kind: "start", height: HEIGHT, validators: world.set, parent: undefined, atMs: 0 });
   return engine;
 }
 
@@ -189,7 +189,7 @@ t.test("a proposal is refused with another block than it names, and with another
     ok: false,
     error: { code: "proposal_body" },
   });
-  const previousCertificate = { height: HEIGHT, round: 0, blockHash: block.hash, signatures: [] };
+  const previousCertificate = { kind: "quorum" as const, height: HEIGHT, round: 0, blockHash: block.hash, signatures: [] };
   t.same(parseMessage(encodeMessage({ kind: "proposal", proposal: named, block: { ...block, previousCertificate } })), {
     ok: false,
     error: { code: "proposal_body" },

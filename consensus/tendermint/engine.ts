@@ -70,7 +70,10 @@ export type TendermintStatus = {
   readonly round: number;
   readonly step: RoundState["step"];
   readonly lockedRound: number;
+  /** In hex, as the round machine names values; undefined when nothing is locked. */
+  readonly lockedValue: string | undefined;
   readonly validRound: number;
+  readonly validValue: string | undefined;
   readonly isValidator: boolean;
 };
 
@@ -163,7 +166,9 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
       round,
       step,
       lockedRound: locked?.round ?? -1,
+      lockedValue: locked?.value,
       validRound: valid?.round ?? -1,
+      validValue: valid?.value,
       isValidator: instance.voter !== undefined,
     };
   }
@@ -249,6 +254,8 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
       case "judged":
         instance.candidates.judge(valueOf(input.blockHash), input.valid);
         break;
+      case "found":
+        break; // Nobody searches here.
       default:
         return unreachable(input);
     }
@@ -303,7 +310,8 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     // Without a signature the guard has refused: our records are behind what it has seen, and we stay silent.
     if (signature !== undefined) {
       if (what.kind === "vote") this.#castVote(instance, { ...what.vote, signature }, after);
-      else this.#castProposal(instance, { ...what.proposal, signature }, present(block, "proposed block"));
+      else if (what.kind === "proposal")
+        this.#castProposal(instance, { ...what.proposal, signature }, present(block, "proposed block"));
     }
     this.#signNext(instance);
   }
@@ -581,7 +589,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
       const vote = votes.get(signerOf(address));
       return vote === undefined ? [] : [{ validator: address, signature: vote.signature }];
     });
-    const certificate: Certificate = { height: instance.height, round, blockHash: block.hash, signatures };
+    const certificate: Certificate = { kind: "quorum", height: instance.height, round, blockHash: block.hash, signatures };
     instance.deadlines.clear();
     instance.pending.clear();
     instance.speeches.length = 0;

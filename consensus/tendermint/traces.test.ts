@@ -11,6 +11,7 @@ import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { heightOf } from "../../chain/block/height.ts";
+import { quorumOf } from "../../chain/block/testing/fixtures.ts";
 import type { Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Input } from "../engine.ts";
 import {
@@ -400,7 +401,13 @@ class Replay {
     const atMs = this.#nowMs;
     switch (tag) {
       case "StartDInput":
-        this.#step({ kind: "start", height: heightOf(BigInt(height)), validators: this.#cast.world.set, atMs });
+        this.#step({
+          kind: "start",
+          height: heightOf(BigInt(height)),
+          validators: this.#cast.world.set,
+          parent: undefined,
+          atMs,
+        });
         return;
       case "ProposeValueDInput": {
         const round = present(this.status(), "status").round;
@@ -468,13 +475,15 @@ class Replay {
           });
           break;
         case "final":
-          this.outputs.push(told("decided", effect.certificate.round, effect.block.hash));
+          this.outputs.push(told("decided", quorumOf(effect.certificate).round, effect.block.hash));
           break;
         case "send":
         case "build":
         case "timer":
         case "evidence":
         case "head":
+        case "search":
+        case "rest":
           break;
         default:
           unreachable(effect);

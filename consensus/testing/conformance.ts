@@ -205,6 +205,8 @@ function record<M extends object>(kind: EngineKind<M>, network: NetworkOptions):
           recording.steps.push({ input, effects });
           return effects;
         },
+        status: () => engine.status(),
+        messages: () => engine.messages(),
       };
     },
   };

@@ -274,7 +274,8 @@ class Network<M extends object> {
   #start(node: SimulatedNode<M>): void {
     const height = heightOf(BigInt(node.chain.length) + 1n);
     node.started = height;
-    this.#step(node, (atMs) => ({ kind: "start", height, validators: this.#world.set, atMs }));
+    const parent = node.chain.at(-1)?.block.header;
+    this.#step(node, (atMs) => ({ kind: "start", height, validators: this.#world.set, parent, atMs }));
   }
 
   #startNext(node: SimulatedNode<M>): void {
@@ -357,7 +358,9 @@ class Network<M extends object> {
         );
         return;
       case "head":
-        return;
+      case "search":
+      case "rest":
+        return this.#violated(`${node.name} asks for ${effect.kind}, and has no work to do`);
       case "final":
         this.#final(node, effect.block, effect.certificate);
         return;
@@ -382,7 +385,7 @@ class Network<M extends object> {
   /** The guard: durable before it answers, and it signs only forward. An equivocator has none. */
   #sign(node: SimulatedNode<M>, what: Unsigned): Uint8Array | undefined {
     if (node.self === undefined) this.#violated(`${node.name} signs, and is an observer`);
-    if (node.conduct === "equivocator") return this.#world.sign(what);
+    if (node.conduct === "equivocator" || what.kind === "statement") return this.#world.sign(what);
     const word = wordOf(what);
     this.#roundMax = Math.max(this.#roundMax, Number(word.order[1]));
     const order = node.guard === undefined ? 1 : compareOrders(word.order, node.guard.order);
@@ -485,7 +488,7 @@ class Network<M extends object> {
 
   #isOwn(node: SimulatedNode<M>, message: M): boolean {
     const { what } = this.#kind.statementOf(message);
-    const signer = what.kind === "vote" ? what.vote.validator : what.proposal.validator;
+    const signer = signerOf(what);
     return node.self !== undefined && bytesEqual(signer, node.self);
   }
 
@@ -551,8 +554,18 @@ class Network<M extends object> {
   }
 }
 
-/** The slot that a signature fills, and the word in it. */
+/** Who signs. */
+export function signerOf(what: Unsigned): Address {
+  if (what.kind === "statement") return what.validator;
+  return what.kind === "vote" ? what.vote.validator : what.proposal.validator;
+}
+
+/** The slot that a signature fills, and the word in it. A statement binds to nothing and has a slot of its own. */
 export function wordOf(what: Unsigned): Word {
+  if (what.kind === "statement") {
+    const word = toHex(what.bytes);
+    return { slot: `statement/${word}`, order: [0n, 0n, 0n], word, isProposal: false };
+  }
   if (what.kind === "vote") {
     const { height, round, step } = what.vote;
     const order = [height, BigInt(round), step === "prevote" ? 1n : 2n] as const;

@@ -9,6 +9,7 @@ import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { heightOf, type Height } from "../../chain/block/height.ts";
+import { quorumOf } from "../../chain/block/testing/fixtures.ts";
 import type { Proposal, Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Input, Unsigned } from "../engine.ts";
 import { TendermintEngine } from "../tendermint/engine.ts";
@@ -106,7 +107,7 @@ export class TendermintStage {
 
   #boot(): void {
     this.#engine = new TendermintEngine({ chainId: CHAIN_ID, self: this.#self?.address, parameters: PARAMETERS });
-    this.#input({ kind: "start", height: this.#height, validators: this.#world.set, atMs: this.#nowMs });
+    this.#input({ kind: "start", height: this.#height, validators: this.#world.set, parent: undefined, atMs: this.#nowMs });
   }
 
   #propose(proposer: string, label: string, options: ReadonlyMap<string, string>): void {
@@ -226,6 +227,8 @@ export class TendermintStage {
       case "head":
       case "final":
       case "evidence":
+      case "search":
+      case "rest":
         return;
       default:
         return unreachable(effect);
@@ -234,6 +237,7 @@ export class TendermintStage {
 
   /** The guard of the stage: one word for each height, round and step, whatever happens to the engine. */
   #sign(what: Unsigned): Uint8Array | undefined {
+    assert(what.kind !== "statement", "Tendermint signs nothing but votes and proposals");
     const slot = what.kind === "vote" ? `${what.vote.step} ${what.vote.round}` : `proposal ${what.proposal.round}`;
     const signature = this.#world.sign(what);
     const given = this.#guard.get(slot);
@@ -286,6 +290,7 @@ export class TendermintStage {
         this.#lines.push(`record ${this.#toldRecord(effect.record)}`);
         return;
       case "sign":
+        assert(effect.what.kind !== "statement", "Tendermint signs nothing but votes and proposals");
         this.#lines.push(
           `sign ${effect.what.kind === "vote" ? this.#toldVote(effect.what.vote) : this.#toldProposal(effect.what.proposal)}`,
         );
@@ -303,9 +308,10 @@ export class TendermintStage {
         return;
       case "final": {
         const why = this.#world.whyNot(effect.certificate);
-        const names = effect.certificate.signatures.map(({ validator }) => this.#world.nameOf(validator));
+        const certificate = quorumOf(effect.certificate);
+        const names = certificate.signatures.map(({ validator }) => this.#world.nameOf(validator));
         this.#lines.push(
-          `final ${this.#labelOf(valueOf(effect.block.hash))}, round ${effect.certificate.round}, signed by ${names.join(" ")}`,
+          `final ${this.#labelOf(valueOf(effect.block.hash))}, round ${certificate.round}, signed by ${names.join(" ")}`,
         );
         if (why !== undefined) this.#lines.push(`THE CERTIFICATE IS WRONG: ${why}`);
         return;
@@ -318,6 +324,8 @@ export class TendermintStage {
       case "send":
       case "verify":
       case "head":
+      case "search":
+      case "rest":
         return;
       default:
         return unreachable(effect);

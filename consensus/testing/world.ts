@@ -61,6 +61,7 @@ export class World {
 
   /** Signs in the validator's name. */
   sign(what: Unsigned): Uint8Array {
+    if (what.kind === "statement") return keyed(what.validator, what.bytes);
     return what.kind === "vote"
       ? keyed(what.vote.validator, voteSigningBytes(CHAIN_ID, what.vote))
       : keyed(what.proposal.validator, proposalSigningBytes(CHAIN_ID, what.proposal));
@@ -88,6 +89,7 @@ export class World {
 
   /** Why a certificate proves nothing; undefined when it proves its block final. */
   whyNot(certificate: Certificate): string | undefined {
+    if (certificate.kind !== "quorum") return "no quorum";
     const { height, round, blockHash } = certificate;
     let power = 0n;
     let previous: Address | undefined;

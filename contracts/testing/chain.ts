@@ -66,6 +66,8 @@ export class Chain {
     return {
       chainId,
       parameters,
+      engine: this.network.engine,
+      previousCertificate: undefined,
       proposer: PROPOSER,
       height: heightOf(this.height + 1n),
       timeMs: genesisTimeMs + this.height + 1n,

@@ -17,6 +17,7 @@ import {
   publicKeysEqual,
   readPublicKey,
   signatureSizeBytes,
+  type SignatureVerifier,
   verifySignature,
   verifySignatureAsync,
   writePublicKey,
@@ -84,10 +85,14 @@ export function verifyAuthorisation(authorisation: Authorisation, message: Uint8
 }
 
 /** As `verifyAuthorisation`, on a thread pool where the platform has one. */
-export async function verifyAuthorisationAsync(authorisation: Authorisation, message: Uint8Array): Promise<boolean> {
+export async function verifyAuthorisationAsync(
+  authorisation: Authorisation,
+  message: Uint8Array,
+  verify: SignatureVerifier = verifySignatureAsync,
+): Promise<boolean> {
   const checks = checksOf(authorisation);
   if (checks === undefined) return false;
-  const valid = await Promise.all(checks.map(({ key, signature }) => verifySignatureAsync(key, message, signature)));
+  const valid = await Promise.all(checks.map(({ key, signature }) => verify(key, message, signature)));
   return valid.every(Boolean);
 }
 

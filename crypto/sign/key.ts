@@ -132,6 +132,9 @@ export function verifySignature(
   );
 }
 
+/** Checks one signature, now or later: `verifySignatureAsync`, or what stands for it in a simulation. */
+export type SignatureVerifier = (key: PublicKey, message: Uint8Array, signature: Uint8Array) => Promise<boolean>;
+
 /**
  * As `verifySignature`, on a thread pool where the platform has one. An Ed25519 signature that `node:crypto` refuses
  * still costs about a millisecond of the calling thread: whoever sends such signatures must pay with its score.

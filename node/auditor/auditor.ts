@@ -159,7 +159,7 @@ class Audit {
     if (!checked.ok)
       throw new Fault({ code: "audit_certificate", height, reason: checked.error.code, ...fieldOf(checked.error) });
     this.#counts.certificates += 1;
-    this.#counts.signatures += certificate.value.signatures.length;
+    if (certificate.value.kind === "quorum") this.#counts.signatures += certificate.value.signatures.length;
     return certificate.value;
   }
 

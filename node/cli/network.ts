@@ -90,7 +90,7 @@ function networkText(network: NetworkFile): string {
   return [
     `chain id   ${network.chainId}`,
     `hash       ${toHex(networkHash(network))}`,
-    `engine     ${network.engine}`,
+    `engine     ${network.engine.name}`,
     `authority  ${network.authority === undefined ? "none: the validator set is fixed" : formatAddress(network.authority)}`,
     "validators",
     ...validators,

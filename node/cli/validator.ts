@@ -78,7 +78,7 @@ async function showValidators(invocation: Invocation): Promise<Answer> {
   const at = await client.believe(anchor, { signal });
   const certificate = parseCertificate(anchor.certificate);
   if (!certificate.ok) throw new UnprovenError({ code: "answer_malformed", field: "anchor.certificate" });
-  const signers = certificate.value.signatures.map(({ validator }) => validator);
+  const signers = certificate.value.kind === "quorum" ? certificate.value.signatures.map(({ validator }) => validator) : [];
   const own = (await home.keyNames(".key")).includes(NODE_KEY_NAME) ? (await readKey(home, NODE_KEY_NAME)).address : undefined;
   const isMember = own !== undefined && findValidator(set, own) !== undefined;
   const rows = set.validators.map(({ address, key, power }) => ({

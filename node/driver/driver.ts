@@ -280,7 +280,8 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#engine = engine;
     this.#startedAtMs = monotonicMs();
     const validators = present(this.#setOf(height), "validators of the next height");
-    this.#step({ kind: "start", height, validators, atMs: this.#now() });
+    const parent = this.#ledger.header(this.#ledger.head().height);
+    this.#step({ kind: "start", height, validators, parent, atMs: this.#now() });
     for (const record of records) this.#step({ kind: "restore", record, atMs: this.#now() });
     for (const { from, message } of this.#heard.take()) {
       this.#answer(engine, { kind: "message", from, message, atMs: this.#now() });
@@ -357,7 +358,9 @@ export class ConsensusDriver implements AsyncDisposable {
         this.#setTimer(engine, effect.atMs);
         return;
       case "head":
-        return;
+      case "search":
+      case "rest":
+        throw new CodedError("engine_effect", { effect: effect.kind, message: "this driver runs engines that vote" });
       case "final":
         this.#isCommitting = true;
         this.#track(this.#inTurn(async () => await this.#finalise(engine, effect.block, effect.certificate)));
@@ -389,6 +392,12 @@ export class ConsensusDriver implements AsyncDisposable {
   async #sign(engine: TendermintEngine, id: number, what: Unsigned): Promise<void> {
     const { chainId } = this.#ledger.network;
     const guard = present(this.#parts.guard, "guard of a validator");
+    if (what.kind === "statement") {
+      const signature = guard.signStatement(what.bytes);
+      await Promise.resolve(); // An answer is a later input, never a reentrant one.
+      this.#answer(engine, { kind: "signed", id, signature, atMs: this.#now() });
+      return;
+    }
     const request =
       what.kind === "vote"
         ? { height: what.vote.height, round: what.vote.round, step: what.vote.step, bytes: voteSigningBytes(chainId, what.vote) }

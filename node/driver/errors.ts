@@ -10,6 +10,8 @@ export const DRIVER_ERRORS = {
   sign_state_corrupt: "the record of what this key signed is damaged",
   /** More than two thirds decided a block that this node holds invalid: its version or its state differs from theirs. Audit it. */
   consensus_invalid_block: "the network decided a block that is invalid here",
+  /** An engine asked for what this driver does not do. A defect: report it. */
+  engine_effect: "the engine asked for something that this driver does not do",
   /** The node is going down after an earlier failure, which says why. Nothing to do about this one. */
   consensus_closed: "consensus has stopped",
 } as const satisfies Record<string, string>;

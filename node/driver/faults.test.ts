@@ -44,7 +44,7 @@ function certificateOf(block: Block, indexes: readonly number[]): Certificate {
     .map((index) => voteOf(index, height, 0, "precommit", block.hash))
     .map(({ validator, signature }) => ({ validator, signature }))
     .toSorted((a, b) => Buffer.compare(a.validator, b.validator));
-  return { height, round: 0, blockHash: block.hash, signatures };
+  return { kind: "quorum", height, round: 0, blockHash: block.hash, signatures };
 }
 
 async function startAll(test: Test): Promise<Wire> {

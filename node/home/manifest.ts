@@ -13,13 +13,8 @@
 
 import { join } from "node:path";
 import { z } from "zod";
-import {
-  encodeNetworkFile,
-  ENGINE_NAMES,
-  type NetworkFile,
-  PARAMETERS_DEFAULT,
-  parseNetworkFile,
-} from "../../chain/block/genesis.ts";
+import { encodeNetworkFile, type NetworkFile, PARAMETERS_DEFAULT, parseNetworkFile } from "../../chain/block/genesis.ts";
+import { ENGINE_NAMES, PROTOCOL_DEFAULTS, PROTOCOL_SCHEMA, protocolToJson } from "../../chain/block/protocol.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { parseUtf8, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
@@ -52,7 +47,16 @@ const MILLISECONDS = z.int().min(0).max(86_400_000);
 const MANIFEST_SCHEMA = z.strictObject({
   /** The chain id is this and eight hex digits. */
   name: NAME,
-  engine: z.enum(ENGINE_NAMES),
+  /** The protocol by name, with its defaults, or with parameters that replace some of them. */
+  engine: z.union([z.enum(ENGINE_NAMES), z.looseObject({ name: z.enum(ENGINE_NAMES) })]).transform((chosen, context) => {
+    const name = typeof chosen === "string" ? chosen : chosen.name;
+    const given = typeof chosen === "string" ? {} : chosen;
+    const parsed = PROTOCOL_SCHEMA.safeParse({ ...protocolToJson(PROTOCOL_DEFAULTS[name]), ...given });
+    if (parsed.success) return parsed.data;
+    for (const issue of parsed.error.issues)
+      context.addIssue({ code: "custom", message: issue.message, path: issue.path.map(String) });
+    return z.NEVER;
+  }),
   /** Replaces those of `PARAMETERS_DEFAULT`. */
   parameters: z
     .strictObject({
@@ -181,7 +185,7 @@ export async function createLocalHomes(options: {
   if (!parsed.ok)
     throw new CodedError("manifest_value", {
       field: parsed.error.field,
-      message: `the manifest makes no valid network: ${parsed.error.field}`,
+      message: `the manifest makes no valid network: ${parsed.error.field}${parsed.error.reason === undefined ? "" : `: ${parsed.error.reason}`}`,
     });
   for (const { name } of validators) await new Home(join(directory, name)).writeNetwork(text);
   await home.writeNetwork(text);

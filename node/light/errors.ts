@@ -12,6 +12,7 @@ export const UNPROVEN_CODES = {
   header_chain: "The header is of another network. Check the address of the node and the network file.",
   header_network: "The first header does not begin at the network file. Check the network file.",
   header_time: "The header's time is not after that of an earlier header. The node is faulty or lying.",
+  certificate_kind: "The certificate is not of the kind that this network's protocol makes. The node is faulty or lying.",
   certificate_block: "The certificate is for another block. The node is faulty or lying.",
   certificate_order: "The certificate's signers repeat or are out of order. The node is faulty or lying.",
   certificate_signer: "Somebody outside the validator set signed. The node is faulty or lying.",

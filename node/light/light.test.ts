@@ -10,7 +10,7 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import { encodeBlock, encodeHeader, type Header, headerHash } from "../../chain/block/block.ts";
 import { type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
-import { certificateOf, hashAt, keyPairAt, setOf } from "../../chain/block/testing/fixtures.ts";
+import { certificateOf, hashAt, keyPairAt, quorumOf, setOf } from "../../chain/block/testing/fixtures.ts";
 import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
@@ -74,7 +74,7 @@ t.test("a header is believed when more than 2/3 of the genesis set certified it,
   const net = await netOf(t, [1n, 1n, 1n, 1n]);
   await net.commitUntil(3n);
   const anchor = anchorAt(net, 3n);
-  const certificate = value(parseCertificate(anchor.certificate));
+  const certificate = quorumOf(value(parseCertificate(anchor.certificate)));
   const withSignatures = (count: number): Anchor => ({
     header: anchor.header,
     certificate: encodeCertificate({ ...certificate, signatures: certificate.signatures.slice(0, count) }),
@@ -101,7 +101,7 @@ t.test("a certificate of another block, height, chain or validator proves nothin
     }),
     "certificate_block",
   );
-  const parsed = value(parseCertificate(certificate));
+  const parsed = quorumOf(value(parseCertificate(certificate)));
   const swapped = parsed.signatures.map((entry, index) => ({
     ...entry,
     signature: present(parsed.signatures[(index + 1) % 4], "signature").signature,

@@ -22,6 +22,7 @@ import { type Header, headerHash, parseHeader } from "../../chain/block/block.ts
 import { genesisValidators, type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
 import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { parseMembers, type ValidatorSet, validatorsHash } from "../../chain/block/validators.ts";
+import { quorumRuleOf } from "../../chain/block/protocol.ts";
 import { parseCertificate, verifyCertificateAsync } from "../../chain/block/vote.ts";
 import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { Brand } from "../../crypto/base/brand.ts";
@@ -170,7 +171,9 @@ export class LightVerifier {
     const certificate = parsed.value;
     if (certificate.height !== height || !bytesEqual(certificate.blockHash, hashed))
       return fail({ code: "certificate_block", height });
-    const verified = await verifyCertificateAsync(this.network.chainId, set, certificate);
+    const rule = quorumRuleOf(this.network.engine.name);
+    if (rule === undefined || certificate.kind !== "quorum") return fail({ code: "certificate_kind", height });
+    const verified = await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate);
     return verified.ok ? ok(undefined) : fail({ ...verified.error, height });
   }
 

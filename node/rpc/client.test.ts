@@ -14,7 +14,7 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import { encodeHeader, parseHeader } from "../../chain/block/block.ts";
 import { encodeNetworkFile, type NetworkFile, parseNetworkFile } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
-import { hashAt, keyPairAt, networkOf } from "../../chain/block/testing/fixtures.ts";
+import { hashAt, keyPairAt, networkOf, quorumOf } from "../../chain/block/testing/fixtures.ts";
 import type { Call } from "../../chain/block/transaction.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
 import { openLog } from "../log/log.ts";
@@ -299,7 +299,8 @@ function flip(hex: Json | undefined): string {
 function weaken(hex: Json | undefined): string {
   const parsed = parseCertificate(fromHex(text(hex)));
   assert(parsed.ok, "certificate");
-  return toHex(encodeCertificate({ ...parsed.value, signatures: parsed.value.signatures.slice(0, 2) }));
+  const certificate = quorumOf(parsed.value);
+  return toHex(encodeCertificate({ ...certificate, signatures: certificate.signatures.slice(0, 2) }));
 }
 
 /** A header with another state root, under the same certificate. */

@@ -109,7 +109,7 @@ async function demo(options: Options, signal: AbortSignal): Promise<Report> {
   if (options.home === undefined) await rm(directory, { recursive: true });
   return {
     ok: isWhole && killedAndCaughtUp && joined && sameStateRoot,
-    engine: network.network.engine,
+    engine: network.network.engine.name,
     validators,
     transactions: work.finalised.length,
     proofsVerified,

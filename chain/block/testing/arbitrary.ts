@@ -100,12 +100,24 @@ export const proposalArbitrary: fc.Arbitrary<Proposal> = fc
   })
   .map(({ back, ...proposal }) => ({ ...proposal, validRound: Math.max(-1, proposal.round - 1 - (back % 5)) }));
 
-export const certificateArbitrary: fc.Arbitrary<Certificate> = fc.record({
-  height: heightArbitrary,
-  round: roundArbitrary,
-  blockHash: hashArbitrary,
-  signatures: fc.array(fc.record({ validator: addressArbitrary, signature: signatureArbitrary }), { maxLength: 5 }),
-});
+export const certificateArbitrary: fc.Arbitrary<Certificate> = fc.oneof(
+  fc.record({
+    kind: fc.constant("quorum" as const),
+    height: heightArbitrary,
+    round: roundArbitrary,
+    blockHash: hashArbitrary,
+    signatures: fc.array(fc.record({ validator: addressArbitrary, signature: signatureArbitrary }), { maxLength: 5 }),
+  }),
+  fc.record({
+    kind: fc.constant("work" as const),
+    height: heightArbitrary,
+    blockHash: hashArbitrary,
+    bits: fc.nat(0xff_ff_ff_ff),
+    extraNonce: fc.bigInt(0n, (1n << 64n) - 1n),
+    nonce: fc.bigInt(0n, (1n << 64n) - 1n),
+    chainWork: fc.bigInt(0n, (1n << 256n) - 1n),
+  }),
+);
 
 export const evidenceArbitrary: fc.Arbitrary<Evidence> = fc.oneof(
   fc.record({ kind: fc.constant("doubleVote" as const), first: voteArbitrary, second: voteArbitrary }),

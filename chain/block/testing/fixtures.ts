@@ -1,13 +1,21 @@
 /** Keys, networks, votes and certificates for tests: real ones, made from small numbers. */
 
-import { present } from "../../../crypto/base/assert.ts";
+import { assert, present } from "../../../crypto/base/assert.ts";
 import { type Hash, hash } from "../../../crypto/hash/hash.ts";
 import { addressOfKey } from "../../../crypto/identity/address.ts";
 import { type KeyPair, keyPairFromSeed, type KeyType } from "../../../crypto/sign/key.ts";
 import { type NetworkFile, type Parameters, PARAMETERS_DEFAULT } from "../genesis.ts";
 import { heightOf } from "../height.ts";
+import { PROTOCOL_DEFAULTS } from "../protocol.ts";
 import { findValidator, type ValidatorSet, validatorSetOf } from "../validators.ts";
-import { type Certificate, type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../vote.ts";
+import {
+  type Certificate,
+  type Proposal,
+  proposalSigningBytes,
+  type QuorumCertificate,
+  type Vote,
+  voteSigningBytes,
+} from "../vote.ts";
 
 export const CHAIN_ID = "pyra-test";
 
@@ -45,7 +53,7 @@ export function networkOf(options: {
     version: 1,
     chainId: CHAIN_ID,
     genesisTimeMs: 1_700_000_000_000n,
-    engine: "tendermint",
+    engine: PROTOCOL_DEFAULTS.tendermint,
     parameters: { ...PARAMETERS_DEFAULT, ...options.parameters },
     authority: addressOfKey(keyPairAt(100).publicKey),
     accounts: amounts.map((amount, index) => ({ address: addressOfKey(keyPairAt(100 + index).publicKey), amount })),
@@ -80,19 +88,26 @@ export function proposalOf(signer: number, proposal: Partial<Omit<Proposal, "val
 export function certificateOf(
   set: ValidatorSet,
   signers: readonly number[],
-  vote: Partial<Pick<Certificate, "height" | "round" | "blockHash">> = {},
-): Certificate {
+  vote: Partial<Pick<QuorumCertificate, "height" | "round" | "blockHash">> = {},
+): QuorumCertificate {
   const votes = signers.map((signer) => voteOf(signer, vote));
   const ordered = set.validators.flatMap(({ address }) =>
     votes.filter(({ validator }) => validator.every((byte, index) => byte === address[index])),
   );
   const { height, round, blockHash } = present(ordered[0], "vote");
   return {
+    kind: "quorum",
     height,
     round,
     blockHash: present(blockHash, "block hash"),
     signatures: ordered.map(({ validator, signature }) => ({ validator, signature })),
   };
+}
+
+/** A certificate that is known to be of a quorum. */
+export function quorumOf(certificate: Certificate): QuorumCertificate {
+  assert(certificate.kind === "quorum", "certificate of a quorum");
+  return certificate;
 }
 
 /** The power that these signers hold in `set`. */

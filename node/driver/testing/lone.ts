@@ -6,6 +6,7 @@ import { keyPairFromSeed } from "../../../crypto/sign/key.ts";
 import type { Block } from "../../../chain/block/block.ts";
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genesis.ts";
 import { heightOf } from "../../../chain/block/height.ts";
+import { PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
 import { type Call, signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
 import { type Certificate, voteSigningBytes } from "../../../chain/block/vote.ts";
 import type { Ledger } from "../../../chain/ledger/ledger.ts";
@@ -19,7 +20,7 @@ export const LONE_NETWORK: NetworkFile = {
   version: 1,
   chainId: "lone-1",
   genesisTimeMs: 1_767_225_600_000n,
-  engine: "tendermint",
+  engine: PROTOCOL_DEFAULTS.tendermint,
   parameters: { ...PARAMETERS_DEFAULT, dev: true },
   accounts: [{ address: addressOfKey(ALICE.publicKey), amount: 1_000_000_000_000n }],
   validators: [{ key: LONE_VALIDATOR.publicKey, power: 1n }],
@@ -49,7 +50,13 @@ export function certify(block: Block, round: number): Certificate {
     validator: addressOfKey(LONE_VALIDATOR.publicKey),
   } as const;
   const signature = LONE_VALIDATOR.sign(voteSigningBytes(LONE_NETWORK.chainId, vote));
-  return { height: vote.height, round, blockHash: block.hash, signatures: [{ validator: vote.validator, signature }] };
+  return {
+    kind: "quorum",
+    height: vote.height,
+    round,
+    blockHash: block.hash,
+    signatures: [{ validator: vote.validator, signature }],
+  };
 }
 
 /** Builds, certifies and commits the next block. */

@@ -12,6 +12,7 @@ import { addressOfKey } from "../../../crypto/identity/address.ts";
 import { type KeyPair, keyPairFromSeed } from "../../../crypto/sign/key.ts";
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genesis.ts";
 import { heightOf, nextHeight } from "../../../chain/block/height.ts";
+import { PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
 import { type Call, signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
 import { Ledger } from "../../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../../chain/store/memory.ts";
@@ -42,7 +43,7 @@ export const WIRE_NETWORK: NetworkFile = {
   version: 1,
   chainId: "test-1",
   genesisTimeMs: 1_767_225_600_000n,
-  engine: "tendermint",
+  engine: PROTOCOL_DEFAULTS.tendermint,
   parameters: {
     ...PARAMETERS_DEFAULT,
     timeoutProposeMs: 400,

@@ -101,7 +101,7 @@ export class DevNet implements AsyncDisposable {
       );
       return { validator, signature };
     });
-    const certificate = { height, round: 0, blockHash: block.hash, signatures };
+    const certificate = { kind: "quorum" as const, height, round: 0, blockHash: block.hash, signatures };
     const checked = await this.ledger.checkCertificate(block, certificate);
     assert(checked.ok, `own certificate refused`);
     return await this.ledger.commit(block, certificate);

@@ -1,0 +1,93 @@
+/**
+ * The disk port: the few file operations that the write-ahead log and the double-sign guard stand on, each of which
+ * can fail by itself and between any two of which power can go. The system's disk keeps it in a node; the simulator
+ * has one that loses, tears and refuses what real disks have been seen to.
+ *
+ * What a caller may count on is what POSIX promises and no more: bytes written are durable only after `sync` of the
+ * file, and a name made or moved only after `syncDirectory` of its directory. After a `sync` that failed nothing is
+ * known of what was written before it (Rebello et al., ATC 2020): such a file must not be used any more.
+ */
+
+import { closeSync, fdatasync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { mkdir, readdir, rename } from "node:fs/promises";
+import { promisify } from "node:util";
+import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, readFileBounded, syncDirectory, unlinkIfThere } from "../home/files.ts";
+
+/** An open file that only grows at its end, or is cut. Throws what the system throws. */
+export interface DiskFile {
+  /** Writes all of `bytes` at the end, into the system's memory. When it throws, a part of them may be there. */
+  append(bytes: Uint8Array): void;
+  /** Resolves when all that was appended before would survive a power cut. */
+  sync(): Promise<void>;
+  truncate(sizeBytes: number): void;
+  close(): void;
+}
+
+/** Files and directories. */
+export interface Disk {
+  /** Makes a directory and those above it; one that is there is fine. */
+  makeDirectory(path: string): Promise<void>;
+  /** The names in a directory, sorted. */
+  list(path: string): Promise<readonly string[]>;
+  /** The whole file; `undefined` when there is none. Throws `file_size` beyond the bound. */
+  read(path: string, sizeBytesMax: number): Promise<Uint8Array | undefined>;
+  /** Opens for appending: `existing` keeps what is there and makes the file when it is not; `new` insists on making it. */
+  open(path: string, mode: "existing" | "new"): Promise<DiskFile>;
+  /** Puts `from` in the place of `to` as one step. */
+  rename(from: string, to: string): Promise<void>;
+  /** Deletes a file; one that is not there is fine. */
+  remove(path: string): Promise<void>;
+  /** Makes the names in a directory durable. */
+  syncDirectory(path: string): Promise<void>;
+}
+
+const fdatasyncAsync = promisify(fdatasync);
+
+/** The machine's own. */
+export const SYSTEM_DISK: Disk = {
+  makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: DIRECTORY_MODE_PRIVATE })),
+  list: async (path) => (await readdir(path)).toSorted(),
+  read: readFileBounded,
+  // Opened at once: a promise between opening and the first append would let others in between.
+  open: async (path, mode) => Promise.resolve(openSystemFile(path, mode)),
+  rename,
+  remove: unlinkIfThere,
+  syncDirectory,
+};
+
+/**
+ * Replaces a file as one step that survives a power cut: written beside, synced, renamed, and the directory synced.
+ * One writer a path: what lies beside from a crash is written over.
+ */
+export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.tmp`;
+  await disk.remove(temporary);
+  const file = await disk.open(temporary, "new");
+  try {
+    file.append(bytes);
+    await file.sync();
+  } finally {
+    file.close();
+  }
+  await disk.rename(temporary, path);
+  await disk.syncDirectory(directoryOf(path));
+}
+
+/** The directory that a file is in. */
+export function directoryOf(path: string): string {
+  const at = path.lastIndexOf("/");
+  return at <= 0 ? "/" : path.slice(0, at);
+}
+
+function openSystemFile(path: string, mode: "existing" | "new"): DiskFile {
+  const file = openSync(path, mode === "new" ? "ax" : "a", FILE_MODE_PRIVATE);
+  return {
+    append(bytes) {
+      // A short write goes on where it stopped.
+      for (let written = 0; written < bytes.length;) written += writeSync(file, bytes, written, bytes.length - written);
+    },
+    sync: async () => await fdatasyncAsync(file),
+    truncate: (sizeBytes) => ftruncateSync(file, sizeBytes),
+    close: () => closeSync(file),
+  };
+}
