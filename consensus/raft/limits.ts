@@ -1,0 +1,40 @@
+/** Every bound of the Raft core, with its reason and what happens at it. */
+
+/** The largest term, index or id: they are u64 on the wire. Anything beyond is refused as malformed. */
+export const U64_MAX = (1n << 64n) - 1n;
+
+/**
+ * Reads that wait, for a round of heartbeats or for the leader's first commit. The next is refused. Each is a few dozen bytes; a
+ * round trip at ten thousand reads a second holds a thousand.
+ */
+export const READS_PENDING_MAX = 4096;
+
+/** Bytes of a read's context, which its proposer chooses and heartbeats do not carry. More is refused. */
+export const READ_CONTEXT_SIZE_BYTES_MAX = 256;
+
+/** Proposals in one forwarded message. More is refused: a follower forwards them as they come. */
+export const PROPOSALS_PER_MESSAGE_MAX = 1024;
+
+/** Bytes of one proposal. More is refused: an entry must fit a message, and messages are bounded by the transport. */
+export const PROPOSAL_SIZE_BYTES_MAX = 16 * 1024 * 1024;
+
+/** Entries in one append that we accept; honest leaders stay far below by bytes. More is refused as malformed. */
+export const ENTRIES_PER_MESSAGE_MAX = 65_536;
+
+/** Members of a configuration, both halves and learners together. More is refused: a leader's work grows with them. */
+export const MEMBERS_MAX = 256;
+
+/** Steps of one change of the configuration: each member could be named twice. More is refused. */
+export const CHANGE_STEPS_MAX = 512;
+
+/** Bytes of a change's opaque context. More is refused. */
+export const CHANGE_CONTEXT_SIZE_BYTES_MAX = 4096;
+
+/** Messages to one peer in one turn, per append stream: how many sized appends are built before the caller must take them. */
+export const APPENDS_PER_TURN_MAX = 1024;
+
+/** What an entry weighs beside its data when sizes are limited: term, index, kind and their framing. */
+export const ENTRY_OVERHEAD_BYTES = 24;
+
+/** Rounds of heartbeats whose start is remembered for the lease. Older ones are forgotten; a lease that old has run out. */
+export const ROUNDS_REMEMBERED_MAX = 64;
