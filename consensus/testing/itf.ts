@@ -20,6 +20,15 @@ export type ItfRecord = { readonly [field: string]: ItfValue };
 /** One state after another, each the variables of the model. */
 export type ItfTrace = { readonly name: string; readonly states: readonly ItfRecord[] };
 
+/** Thrown by the readers below when a value has not the form that they want. */
+export class ItfShapeError extends Error {
+  override readonly name = "ItfShapeError";
+}
+
+function expectForm(condition: boolean, wanted: string): asserts condition {
+  if (!condition) throw new ItfShapeError(`not ${wanted}`);
+}
+
 /** The traces whose file names begin so, in the order of their names; there must be some. */
 export function readTraces(prefix: string): readonly ItfTrace[] {
   const names = readdirSync(FOLDER)
@@ -30,54 +39,71 @@ export function readTraces(prefix: string): readonly ItfTrace[] {
     const parsed = JSON.parse(gunzipSync(readFileSync(new URL(name, FOLDER))).toString("utf8")) as {
       readonly states: readonly unknown[];
     };
-    return { name: name.slice(0, -".itf.json.gz".length), states: parsed.states.map((state) => revive(state) as ItfRecord) };
+    return { name: name.slice(0, -".itf.json.gz".length), states: parsed.states.map((state) => readItf(state) as ItfRecord) };
   });
 }
 
-function revive(json: unknown): ItfValue {
+/** A value from its JSON form. Throws `ItfShapeError`. */
+export function readItf(json: unknown): ItfValue {
   if (typeof json === "string" || typeof json === "boolean") return json;
-  if (typeof json === "number") return BigInt(json);
-  if (Array.isArray(json)) return json.map(revive);
-  assert(typeof json === "object" && json !== null, `not a trace value: ${String(json)}`);
+  if (typeof json === "number") {
+    expectForm(Number.isSafeInteger(json), "a whole number");
+    return BigInt(json);
+  }
+  if (Array.isArray(json)) return json.map(readItf);
+  expectForm(typeof json === "object" && json !== null, "a trace value");
   const entries = Object.entries(json).filter(([name]) => name !== "#meta");
   const [first] = entries;
   if (entries.length === 1 && first !== undefined) {
     const [name, value] = first;
-    if (name === "#bigint") return BigInt(value as string);
-    if (name === "#tup" || name === "#set") return (value as readonly unknown[]).map(revive);
-    if (name === "#map")
-      return new Map((value as readonly [unknown, unknown][]).map(([key, entry]) => [revive(key), revive(entry)]));
+    if (name === "#bigint") {
+      expectForm(typeof value === "string" && /^-?\d{1,30}$/.test(value), "an integer");
+      return BigInt(value);
+    }
+    if (name === "#tup" || name === "#set" || name === "#map") {
+      expectForm(Array.isArray(value), "a collection");
+      const items = value.map(readItf);
+      return name === "#map" ? new Map(items.map((item) => [itemOf(item, 0), itemOf(item, 1)])) : items;
+    }
   }
-  return Object.fromEntries(entries.map(([name, value]) => [name, revive(value)]));
+  return Object.fromEntries(entries.map(([name, value]) => [name, readItf(value)]));
 }
 
 /** A field of a record. */
 export function fieldOf(value: ItfValue, name: string): ItfValue {
-  assert(typeof value === "object" && !Array.isArray(value) && !(value instanceof Map), `no record with ${name}`);
+  expectForm(typeof value === "object" && !Array.isArray(value) && !(value instanceof Map), `a record with ${name}`);
+  expectForm(Object.hasOwn(value, name), `a record with ${name}`);
   return present((value as ItfRecord)[name], name);
 }
 
 /** A whole number. */
 export function numberOf(value: ItfValue): number {
-  assert(typeof value === "bigint", "a number");
+  expectForm(typeof value === "bigint" && Number.isSafeInteger(Number(value)), "a number");
   return Number(value);
 }
 
 /** A string. */
 export function textOf(value: ItfValue): string {
-  assert(typeof value === "string", "a string");
+  expectForm(typeof value === "string", "a string");
   return value;
 }
 
 /** A tuple, list or set. */
 export function listOf(value: ItfValue): readonly ItfValue[] {
-  assert(Array.isArray(value), "a list");
+  expectForm(Array.isArray(value), "a list");
   return value;
+}
+
+/** An item of a tuple, list or set. */
+export function itemOf(value: ItfValue, index: number): ItfValue {
+  const item = listOf(value)[index];
+  expectForm(item !== undefined, `a list with item ${index}`);
+  return item;
 }
 
 /** A map. */
 export function mapOf(value: ItfValue): ReadonlyMap<ItfValue, ItfValue> {
-  assert(value instanceof Map, "a map");
+  expectForm(value instanceof Map, "a map");
   return value;
 }
 
