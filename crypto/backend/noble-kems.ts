@@ -26,3 +26,19 @@ export function encapsulateNoble(type: KemType, publicKey: Uint8Array, message?:
     return undefined;
   }
 }
+
+/**
+ * Decapsulates under an expanded private key (`dk` of FIPS 203), which only vectors have: our keys are seeds.
+ * `undefined` when the key or the ciphertext has another length than it must, or the key fails the check of its hash
+ * (section 7.3).
+ */
+export function decapsulateNoble(type: KemType, secretKey: Uint8Array, ciphertext: Uint8Array): Uint8Array | undefined {
+  const { lengths } = KEMS[type];
+  if (secretKey.length !== lengths.secretKey || ciphertext.length !== lengths.cipherText) return undefined;
+  try {
+    return KEMS[type].decapsulate(ciphertext, secretKey);
+  } catch {
+    // noble throws when the hash of the public key inside does not match.
+    return undefined;
+  }
+}
