@@ -94,6 +94,11 @@ export const REFUSALS = {
     action: "add another one first",
   },
   validators_many: { meaning: "there would be more than 128 validators", action: "remove one first" },
+  rewards_none: { meaning: "the sender has nothing to claim", action: "nothing, until it has earned something" },
+  stake_engine: {
+    meaning: "the call is for networks under proof of stake, and this is none",
+    action: "leave it out; a proposer claims its fees without naming a validator",
+  },
 
   // Certificates.
   certificate_order: {
@@ -112,6 +117,11 @@ export const REFUSALS = {
     meaning: "a signature is not valid for this chain, height, round and block",
     action: "drop it; ask another peer",
   },
+
+  // Work.
+  target_zero: { meaning: "a compact target is zero, which nothing meets", action: "drop it; name a target that can be met" },
+  target_negative: { meaning: "a compact target is negative", action: "drop it; name a target that can be met" },
+  target_overflow: { meaning: "a compact target passes 256 bits", action: "drop it; name a target that can be met" },
 
   // Evidence.
   evidence_mismatch: { meaning: "the two statements do not contradict each other", action: "drop it; it proves nothing" },
