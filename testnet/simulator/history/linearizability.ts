@@ -56,16 +56,22 @@ export type Verdict<Input, Output> =
       readonly prefix: readonly Operation<Input, Output>[];
       readonly misfit: Operation<Input, Output>;
     }
-  /** The budget ended in this part. It says nothing about the history. */
-  | { readonly kind: "unknown"; readonly steps: number; readonly part: string };
+  /** The budget ended while these parts were searched. It says nothing about the history. */
+  | { readonly kind: "unknown"; readonly steps: number; readonly parts: readonly string[] };
 
-/** Enough for thousands of operations of dozens of clients; a configuration is remembered for each few steps. */
-export const STEPS_MAX = 2_000_000;
+/** Enough for thousands of operations of dozens of clients. A configuration is remembered for each few steps. */
+export const STEPS_MAX = 4_000_000;
+
+/** Parts take turns of so many steps, so that a hard part does not hide the violation in an easy one. */
+const TURN_STEPS = 2_000;
+
+/** Configurations and states are remembered as text: so many UTF-16 units in all, half a gigabyte, and the answer is `unknown`. */
+const REMEMBERED_SIZE_MAX = 1 << 28;
 
 /**
  * Checks a history against a model.
  *
- * @param options - `stepsMax` bounds the work on all parts together; small parts come first
+ * @param options - `stepsMax` bounds the work on all parts together, to within a turn of one
  * Cost: for a part with c operations open at once, at most (returns * 2^c * states) configurations, seldom near it.
  */
 export function checkLinearizability<State, Input, Output>(
@@ -74,20 +80,23 @@ export function checkLinearizability<State, Input, Output>(
   options: { readonly stepsMax: number } = { stepsMax: STEPS_MAX },
 ): Verdict<Input, Output> {
   const orders = new Map<string, readonly Operation<Input, Output>[]>();
+  let left = partsOf(model, operations).map(([part, members]) => ({ part, search: new Search(model, members) }));
   let steps = 0;
-  for (const [part, members] of partsOf(model, operations)) {
-    const search = new Search(model, members, options.stepsMax - steps);
-    const found = search.run();
-    steps += search.steps;
-    switch (found.kind) {
-      case "order":
-        orders.set(part, found.order);
-        break;
-      case "misfit":
-        return { kind: "violation", steps, part, prefix: found.prefix, misfit: found.misfit };
-      case "exhausted":
-        return { kind: "unknown", steps, part };
+  while (left.length > 0) {
+    const undecided: typeof left = [];
+    let rememberedSize = 0;
+    for (const { part, search } of left) {
+      const stepsBefore = search.steps;
+      const found = search.run(stepsBefore + TURN_STEPS);
+      steps += search.steps - stepsBefore;
+      if (found.kind === "misfit") return { kind: "violation", steps, part, prefix: found.prefix, misfit: found.misfit };
+      if (found.kind === "order") orders.set(part, found.order);
+      else undecided.push({ part, search });
+      rememberedSize += search.rememberedSize;
+      if (undecided.length > 0 && (steps >= options.stepsMax || rememberedSize >= REMEMBERED_SIZE_MAX))
+        return { kind: "unknown", steps, parts: undecided.map((one) => one.part) };
     }
+    left = undecided;
   }
   return { kind: "linearizable", steps, orders };
 }
@@ -98,7 +107,7 @@ export function explainVerdict<Input, Output>(verdict: Verdict<Input, Output>): 
     case "linearizable":
       return `linearizable (${verdict.steps} steps)`;
     case "unknown":
-      return `unknown: the budget ended after ${verdict.steps} steps${inPart(verdict.part)}`;
+      return `unknown: the budget ended after ${verdict.steps} steps${verdict.parts.map(inPart).join(",")}`;
     case "violation": {
       const shown = verdict.prefix.slice(-PREFIX_SHOWN).map((operation) => `  ${describeOperation(operation)}`);
       const left = verdict.prefix.length - shown.length;
@@ -156,7 +165,7 @@ type Frame<State> = {
 type Found<Input, Output> =
   | { readonly kind: "order"; readonly order: readonly Operation<Input, Output>[] }
   | { readonly kind: "misfit"; readonly prefix: readonly Operation<Input, Output>[]; readonly misfit: Operation<Input, Output> }
-  | { readonly kind: "exhausted" };
+  | { readonly kind: "undecided" };
 
 /**
  * The search in one part. Operations go by rank: those that returned in the order of their returns, then those of
@@ -164,7 +173,6 @@ type Found<Input, Output> =
  */
 class Search<State, Input, Output> {
   readonly #model: Model<State, Input, Output>;
-  readonly #stepsMax: number;
   readonly #operations: readonly Operation<Input, Output>[];
   readonly #returnedCount: number;
   /** Ranks not taken yet in the order of their calls, as a list that gives back in reverse what it was taken from. */
@@ -175,11 +183,11 @@ class Search<State, Input, Output> {
   readonly #seen = new Set<string>();
   readonly #path: Frame<State>[] = [];
   #steps = 0;
+  #rememberedSize = 0;
   #best: { readonly next: number; readonly order: readonly Operation<Input, Output>[] } = { next: -1, order: [] };
 
-  constructor(model: Model<State, Input, Output>, operations: readonly Operation<Input, Output>[], stepsMax: number) {
+  constructor(model: Model<State, Input, Output>, operations: readonly Operation<Input, Output>[]) {
     this.#model = model;
-    this.#stepsMax = stepsMax;
     this.#operations = operations.toSorted((a, b) => returnPosition(a) - returnPosition(b) || a.call.position - b.call.position);
     this.#returnedCount = operations.filter(({ outcome }) => outcome.kind === "returned").length;
     this.#isTaken = new Uint8Array(operations.length);
@@ -201,12 +209,18 @@ class Search<State, Input, Output> {
     return this.#steps;
   }
 
-  run(): Found<Input, Output> {
+  /** UTF-16 units of text that are remembered. */
+  get rememberedSize(): number {
+    return this.#rememberedSize;
+  }
+
+  /** Searches until it knows, or until there were `stepsMax` steps in all; then a later call goes on. */
+  run(stepsMax: number): Found<Input, Output> {
     const { initial } = this.#model;
-    this.#arrive({ taken: -1, ahead: [], state: initial, stateId: this.#stateId(initial), from: 0 });
+    if (this.#seen.size === 0) this.#arrive({ taken: -1, ahead: [], state: initial, stateId: this.#stateId(initial), from: 0 });
     for (let frame = this.#path.at(-1); frame !== undefined; frame = this.#path.at(-1)) {
       if (frame.next === this.#returnedCount) return { kind: "order", order: this.#order() };
-      if (this.#steps >= this.#stepsMax) return { kind: "exhausted" };
+      if (this.#steps >= stepsMax) return { kind: "undecided" };
       const alternative = frame.alternatives[frame.tried];
       frame.tried += 1;
       if (alternative === undefined) this.#retreat(frame);
@@ -236,6 +250,7 @@ class Search<State, Input, Output> {
     const configuration = `${stateId};${next};${ahead.join(",")}`;
     if (this.#seen.has(configuration)) return false;
     this.#seen.add(configuration);
+    this.#rememberedSize += configuration.length;
     const alternatives = next === this.#returnedCount ? [] : this.#alternatives(next, state, stateId);
     this.#path.push({ taken, next, ahead, state, stateId, alternatives, tried: 0 });
     return true;
@@ -291,8 +306,11 @@ class Search<State, Input, Output> {
   /** A number for each state that was met, so that large states are kept once. */
   #stateId(state: State): number {
     const key = this.#model.key(state);
-    const id = this.#stateIds.get(key) ?? this.#stateIds.size;
+    const known = this.#stateIds.get(key);
+    if (known !== undefined) return known;
+    const id = this.#stateIds.size;
     this.#stateIds.set(key, id);
+    this.#rememberedSize += key.length;
     return id;
   }
 

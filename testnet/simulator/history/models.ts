@@ -49,9 +49,7 @@ export type KeyValueInput =
   | { readonly kind: "append"; readonly key: string; readonly value: string };
 
 /** What a key-value store answers. */
-export type KeyValueOutput =
-  | { readonly kind: "value"; readonly value: string | undefined }
-  | { readonly kind: "written" };
+export type KeyValueOutput = { readonly kind: "value"; readonly value: string | undefined } | { readonly kind: "written" };
 
 /**
  * A key-value store, one part a key.
@@ -90,8 +88,7 @@ export type LogInput =
 /** What an append-only log answers. */
 export type LogOutput =
   /** Where the entry stands. */
-  | { readonly kind: "appended"; readonly index: number }
-  | { readonly kind: "entries"; readonly entries: readonly string[] };
+  { readonly kind: "appended"; readonly index: number } | { readonly kind: "entries"; readonly entries: readonly string[] };
 
 /** An append-only log, empty at first. */
 export const APPEND_LOG: Model<readonly string[], LogInput, LogOutput> = {
