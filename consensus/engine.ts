@@ -142,27 +142,35 @@ export interface Engine<M> {
 /** A signature in a message: `bytes` were signed by `validator`. */
 export type SignedPart = { readonly validator: Address; readonly bytes: Uint8Array; readonly signature: Uint8Array };
 
+/** What a message is about, before anybody believes it. */
+export type MessageFacts = {
+  /** The height it is about. `undefined` in a continuous engine: heard whatever height is under way. */
+  readonly height: Height | undefined;
+  /** Round, view or term. */
+  readonly round: number;
+  readonly signer: Address;
+  /** What is said, signature aside: two messages of one signer and height with equal statements are repetitions. */
+  readonly statement: string;
+  /** It carries a block, and few of them are kept. */
+  readonly hasBlock: boolean;
+};
+
 /** What a driver must know of the messages of an engine, without knowing the protocol. */
 export interface Codec<M> {
   encode(message: M): Uint8Array;
   /** Strict; never throws. */
   parse(bytes: Uint8Array): Result<M, Coded>;
   /**
-   * What a driver bounds by before any signature is checked: the height it is about, the round (view, term) in it, its
-   * one signer, and what it says, signature aside: two messages of one signer with equal `statement` are repetitions.
-   * `hasBlock`: it carries a block, and few of them are kept.
+   * What a driver bounds by before any signature is checked.
    */
-  describe(message: M): {
-    readonly height: Height;
-    readonly round: number;
-    readonly signer: Address;
-    readonly statement: string;
-    readonly hasBlock: boolean;
-  };
+  describe(message: M): MessageFacts;
   /** Every signature that it stands on, its signer's own first. */
   signedParts(chainId: string, message: M): readonly SignedPart[];
   /** What the double-sign guard must know when we hear our own signer say this: the vote or proposal in it. */
   wordOf(message: M): Vote | Proposal | undefined;
-  /** Whether `signer` may say this at all in its round: a proposal comes from the round's proposer. */
-  mayCome(message: M, validators: ValidatorSet, parent: Header | undefined): boolean;
+  /**
+   * Whether `signer` may say this at all in its round: a proposal comes from the round's proposer. `parent` is the
+   * header before its height, `undefined` at height 1; where it is not decided yet, whoever may come is let in.
+   */
+  mayCome(message: M, validators: ValidatorSet, parent: Header | undefined | "undecided"): boolean;
 }

@@ -18,7 +18,7 @@ import { CodedError } from "../crypto/base/error.ts";
 import { type Coded, type Result } from "../crypto/base/result.ts";
 import type { Hash } from "../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
-import { ed25519SeedOf, keyPairFromSeed, type KeyType } from "../crypto/sign/key.ts";
+import { ed25519SeedOf, keyPairFromSeed, type KeyType, verifySignatureAsync } from "../crypto/sign/key.ts";
 import { parseBlock } from "../chain/block/block.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
@@ -28,15 +28,14 @@ import { parseCertificate } from "../chain/block/vote.ts";
 import { Ledger } from "../chain/ledger/ledger.ts";
 import { Mempool } from "../chain/mempool/mempool.ts";
 import { openLevelStore } from "../chain/store/level.ts";
-import { TendermintEngine } from "../consensus/tendermint/engine.ts";
 import { EXECUTOR } from "../contracts/executor.ts";
 import type { Config } from "./config/schema.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "./driver/catchup.ts";
-import { ConsensusDriver } from "./driver/driver.ts";
+import type { Driver } from "./driver/driver.ts";
 import { EvidencePool } from "./driver/evidence.ts";
 import { SignGuard } from "./driver/guard.ts";
-import { sleep } from "./driver/sleep.ts";
 import { WriteAheadLog } from "./driver/wal.ts";
+import { openDriver } from "./engines.ts";
 import type { Home } from "./home/home.ts";
 import { Intake } from "./intake/intake.ts";
 import type { Log } from "./log/log.ts";
@@ -44,6 +43,8 @@ import { type Metrics, openMetrics } from "./metrics/metrics.ts";
 import { LIMITS } from "./network/limits.ts";
 import { Network } from "./network/network.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
+import { SYSTEM_CLOCK, sleep } from "./ports/clock.ts";
+import { SYSTEM_DISK } from "./ports/disk.ts";
 import type { NodeBackend, NodeStatus, TransactionStatus } from "./rpc/backend.ts";
 import { RpcServer } from "./rpc/server.ts";
 
@@ -112,7 +113,7 @@ export class Node implements AsyncDisposable {
     const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: config.storage.cacheSizeBytes });
     const ledger = stack.use(await openLedger(store, file, config));
     const isNew = ledger.head().height === 0n && !existsSync(home.walPath);
-    const guard = await SignGuard.open({ path: home.signStatePath, keyPair, isNew });
+    const guard = await SignGuard.open({ path: home.signStatePath, disk: SYSTEM_DISK, keyPair, isNew });
     const isValidator = (): boolean => isMember(ledger, self);
 
     const network = stack.use(
@@ -133,13 +134,26 @@ export class Node implements AsyncDisposable {
     );
 
     const mempool = new Mempool({ countMax: config.mempool.transactionsMax, sizeBytesMax: config.mempool.sizeBytesMax });
-    const intake = stack.use(new Intake({ ledger, mempool, network, log, metrics, onWork: () => driver.wake() }));
+    const intake = stack.use(
+      new Intake({
+        ledger,
+        mempool,
+        network,
+        clock: SYSTEM_CLOCK,
+        verify: verifySignatureAsync,
+        log,
+        metrics,
+        onWork: () => driver.wake(),
+      }),
+    );
     const evidence = new EvidencePool();
     const failure = Promise.withResolvers<never>();
-    const driver = new ConsensusDriver({
+    const driver: Driver = openDriver({
+      network: file,
       ledger,
-      newEngine: () => new TendermintEngine({ chainId: file.chainId, self, parameters: file.parameters }),
-      wal: new WriteAheadLog(home.walPath),
+      clock: SYSTEM_CLOCK,
+      verify: verifySignatureAsync,
+      wal: new WriteAheadLog(home.walPath, SYSTEM_DISK),
       guard,
       self,
       broadcast: (bytes) =>
@@ -166,7 +180,7 @@ export class Node implements AsyncDisposable {
     });
     const synchroniser = new Synchroniser(
       { onProgress: options.onSyncProgress ?? (() => undefined) },
-      { network, sink: blockSink(ledger, driver), log, metrics },
+      { network, sink: blockSink(ledger, driver), clock: SYSTEM_CLOCK, draw: Math.random, log, metrics },
     );
 
     // Tasks that run as long as the node; joined when it closes, before the parts they use.
@@ -221,7 +235,7 @@ export class Node implements AsyncDisposable {
     });
     const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
     own(synchroniser.run(signal));
-    own(catchUp({ driver, network, log, signal }));
+    own(catchUp({ driver, network, clock: SYSTEM_CLOCK, log, signal }));
     own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, log, signal }));
     log.info(
       { chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() },
@@ -274,11 +288,6 @@ function requireSupported(file: NetworkFile): void {
       message: `this version gossips transactions of at most ${LIMITS.gossipTransactionsBytesMax} bytes`,
     });
   }
-  if (file.engine.name === "tendermint") return;
-  throw new CodedError("engine_unsupported", {
-    engine: file.engine.name,
-    message: `this version runs tendermint, not ${file.engine.name}`,
-  });
 }
 
 async function openLedger(
@@ -321,7 +330,7 @@ async function beginConsensus(parts: {
   readonly network: Network;
   readonly synchroniser: Synchroniser;
   readonly guard: SignGuard;
-  readonly driver: ConsensusDriver;
+  readonly driver: Driver;
   readonly self: Address;
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -331,7 +340,7 @@ async function beginConsensus(parts: {
   while (!isAlone(set, self) && !signal.aborted) {
     const { height, target } = synchroniser.progress();
     if (network.peers().length > 0 && height >= target) break;
-    await sleep(LOOK_INTERVAL_MS, signal);
+    await sleep(SYSTEM_CLOCK, LOOK_INTERVAL_MS, signal);
   }
   if (signal.aborted) return;
   const { height } = ledger.head();
@@ -342,7 +351,7 @@ async function beginConsensus(parts: {
   }
   driver.start();
   while (!signal.aborted && guard.floor === driver.height) {
-    await sleep(LOOK_INTERVAL_MS, signal);
+    await sleep(SYSTEM_CLOCK, LOOK_INTERVAL_MS, signal);
     if (driver.stalledMs < SIT_OUT_MS_MAX) continue;
     // The others cannot decide without us. They have been asked for what they hold of this height since the first
     // seconds; a vote of ours among it has raised the guard.
@@ -369,7 +378,7 @@ function blockSource(ledger: Ledger): Parameters<typeof blockServer>[0] {
   };
 }
 
-function blockSink(ledger: Ledger, driver: ConsensusDriver): ConstructorParameters<typeof Synchroniser>[1]["sink"] {
+function blockSink(ledger: Ledger, driver: Driver): ConstructorParameters<typeof Synchroniser>[1]["sink"] {
   return {
     height: () => ledger.head().height,
     apply: async (blockBytes, certificateBytes): Promise<Result<void, Coded>> => {

@@ -9,6 +9,7 @@ import { EXECUTOR } from "../../contracts/executor.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { SignGuard } from "../driver/guard.ts";
+import { SYSTEM_DISK } from "../ports/disk.ts";
 import { DIRECTORY_MODE_PRIVATE, syncDirectory } from "../home/files.ts";
 import { type Home, readNetworkFile } from "../home/home.ts";
 import { NODE_KEY_NAME, openKey } from "../home/keys.ts";
@@ -123,7 +124,7 @@ async function restore(invocation: Invocation): Promise<Answer> {
   const key = await openKey(home, NODE_KEY_NAME, passphrase);
   const restored = await restoreStore(invocation, home, network);
   // A node with blocks must know what its key has signed. This home has never run, so that is nothing.
-  await SignGuard.open({ path: home.signStatePath, keyPair: key.keyPair, isNew: !existsSync(home.walPath) });
+  await SignGuard.open({ path: home.signStatePath, disk: SYSTEM_DISK, keyPair: key.keyPair, isNew: !existsSync(home.walPath) });
   const { height, stateRoot, headers, stateRows, records } = restored;
   return {
     json: { home: home.path, ...restored },

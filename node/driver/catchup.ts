@@ -13,9 +13,9 @@ import { concatBytes, readU64, toHex, u64 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Network } from "../network/network.ts";
+import { type Clock, sleep } from "../ports/clock.ts";
 import { type Asked, type Handler, refuse } from "../network/request.ts";
-import { type ConsensusDriver, PROPOSAL_ID_SIZE_BYTES } from "./driver.ts";
-import { sleep } from "./sleep.ts";
+import { type Driver, PROPOSAL_ID_SIZE_BYTES } from "./driver.ts";
 
 /** The protocol. */
 export const CATCH_UP_PROTOCOL = "/pyralog/consensus/1";
@@ -31,7 +31,7 @@ const PROPOSAL_IDS_MAX = 64;
 const HEIGHT_SIZE_BYTES = 8;
 
 /** Answers a peer with everything this node knows about the height it asks for and the peer has not. */
-export function catchUpServer(driver: Pick<ConsensusDriver, "knowledge">): Handler {
+export function catchUpServer(driver: Pick<Driver, "knowledge">): Handler {
   return async function* serve({ bytes }: Asked) {
     const idsSizeBytes = bytes.length - HEIGHT_SIZE_BYTES;
     if (idsSizeBytes < 0 || idsSizeBytes % PROPOSAL_ID_SIZE_BYTES !== 0) throw refuse("malformed");
@@ -51,18 +51,20 @@ export type CatchUpNetwork = Pick<Network, "request" | "penalise"> & {
 
 /** Asks peers in turn whenever the height stalls. Runs until `signal` aborts. */
 export async function catchUp(parts: {
-  readonly driver: ConsensusDriver;
+  readonly driver: Pick<Driver, "height" | "stalledMs" | "proposalIds" | "receive">;
   readonly network: CatchUpNetwork;
+  readonly clock: Clock;
   readonly log: Log;
   readonly signal: AbortSignal;
 }): Promise<void> {
-  const { driver, network, log, signal } = parts;
+  const { driver, network, clock, log, signal } = parts;
   let turn = 0;
   let asked = { height: 0n, questions: 0 };
   while (!signal.aborted) {
     const { height } = driver;
     if (height !== asked.height) asked = { height, questions: 0 };
-    await sleep(INTERVAL_MS * Math.min(INTERVALS_MAX, 1 + Math.floor(asked.questions / QUESTIONS_PER_INTERVAL)), signal);
+    const intervals = Math.min(INTERVALS_MAX, 1 + Math.floor(asked.questions / QUESTIONS_PER_INTERVAL));
+    await sleep(clock, INTERVAL_MS * intervals, signal);
     if (driver.stalledMs < STALLED_MS || driver.height !== height) continue;
     const peers = network.peers().filter((peer) => peer.height + 1n >= height);
     const peer = peers[turn % Math.max(1, peers.length)];

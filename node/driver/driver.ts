@@ -8,6 +8,9 @@
  *   running --engine says final, or a peer hands us the decided block--> committing --> idle at the next height
  * ```
  *
+ * A continuous engine (`consensus/engine.ts`, Raft) is never idle: it is made once, begins each height as soon as the
+ * one before is committed, and what waits for something to order is its `build`.
+ *
  * Inputs are handled strictly one after another: an effect that takes time (fsync, signature, execution, commit)
  * comes back as a later input, and one that belongs to a height gone by is dropped. What peers say about the next
  * height is kept, bounded (`heard.ts`), until we are there.
@@ -22,39 +25,45 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
 import { blake3 } from "../../crypto/backend/blake3.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { verifySignatureAsync } from "../../crypto/sign/key.ts";
-import type { Block } from "../../chain/block/block.ts";
+import type { SignatureVerifier } from "../../crypto/sign/key.ts";
+import type { Block, Header } from "../../chain/block/block.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
 import { BLOCK_FRAME_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { type Height, nextHeight } from "../../chain/block/height.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { findValidator, proposerAt, type ValidatorSet } from "../../chain/block/validators.ts";
-import { type Certificate, type Proposal, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
+import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
+import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
-import type { Effect, Input, Unsigned } from "../../consensus/engine.ts";
-import { type ConsensusMessage, encodeMessage, parseMessage } from "../../consensus/tendermint/message.ts";
-import type { TendermintEngine } from "../../consensus/tendermint/engine.ts";
+import type { Codec, Effect, Engine, EngineStatus, Input, Unsigned } from "../../consensus/engine.ts";
 import type { Log } from "../log/log.ts";
-import { sleep } from "./sleep.ts";
+import { type Clock, sleep, type Timer } from "../ports/clock.ts";
 import type { SignGuard } from "./guard.ts";
-import { HeardMessages } from "./heard.ts";
-import type { WriteAheadLog } from "./wal.ts";
+import { type Heard, HeardMessages } from "./heard.ts";
+import type { LogName, WriteAheadLog } from "./wal.ts";
 import { withinWork } from "./work.ts";
+
+type Addressee = "all" | { readonly peer: string };
 
 /** What a gossiped message turned out to be: pass on, drop silently, or drop and blame the sender. */
 export type Verdict = "accept" | "ignore" | "reject";
 
 /** What the driver needs from the rest of the node. */
-export type DriverParts = {
+export type DriverParts<M> = {
   readonly ledger: Ledger;
-  /** A new engine for one height. */
-  readonly newEngine: () => TendermintEngine;
+  /** A new engine: for one height, or for good when it is continuous. */
+  readonly newEngine: () => Engine<M>;
+  readonly isContinuous: boolean;
+  readonly codec: Codec<M>;
+  readonly clock: Clock;
+  readonly verify: SignatureVerifier;
   readonly wal: WriteAheadLog;
   /** Absent on a node that never votes. */
   readonly guard: SignGuard | undefined;
   readonly self: Address | undefined;
   /** Hands bytes to all peers. */
   readonly broadcast: (bytes: Uint8Array) => void;
+  /** Hands bytes to one peer, by the id that `receive` was given. Absent where no engine asks for it. */
+  readonly sendTo?: (peer: string, bytes: Uint8Array) => void;
   /** Transactions to propose, best first. */
   readonly reap: (limits: { readonly countMax: number; readonly sizeBytesMax: number }) => readonly Transaction[];
   /** Whether this transaction's signature was checked on the way in, over the same bytes. */
@@ -69,11 +78,11 @@ export type DriverParts = {
   readonly log: Log;
 };
 
-/** Proposals of later rounds than this beyond ours are nobody's business yet. The engine keeps fewer. */
-const PROPOSAL_ROUNDS_AHEAD_MAX = 4;
-/** What `knowledge` gives of each kind: together well below what one answer may hold, and asked for again. */
-const KNOWLEDGE_PROPOSALS_BYTES_MAX = 12 * 1024 * 1024;
-const KNOWLEDGE_VOTES_BYTES_MAX = 12 * 1024 * 1024;
+/** Blocks of later rounds than this beyond ours are nobody's business yet. The engine keeps fewer. */
+const BLOCK_ROUNDS_AHEAD_MAX = 4;
+/** What `knowledge` gives with blocks and without: together well below what one answer may hold, and asked for again. */
+const KNOWLEDGE_BLOCKS_BYTES_MAX = 12 * 1024 * 1024;
+const KNOWLEDGE_WORDS_BYTES_MAX = 12 * 1024 * 1024;
 /** How long a height waits for something to order before it decides an empty block. */
 const EMPTY_BLOCK_INTERVAL_MS = 5_000;
 
@@ -83,20 +92,37 @@ export const PROPOSAL_ID_SIZE_BYTES = 32;
 /** How often a block from the future is looked at again: its height may have been decided without it. */
 const FUTURE_LOOK_MS = 1_000;
 
-/** A message whose signature the driver has checked, by the engine's own identity of it. */
-const verified = new WeakSet<ConsensusMessage>();
+/** What the rest of a node knows of a driver. */
+export interface Driver extends AsyncDisposable {
+  readonly failed: Promise<never>;
+  readonly height: Height;
+  readonly stalledMs: number;
+  status(): EngineStatus | undefined;
+  start(): void;
+  wake(): void;
+  receive(from: string, bytes: Uint8Array): Promise<Verdict>;
+  proposalIds(): readonly Uint8Array[];
+  knowledge(height: bigint, hasProposal?: (id: Uint8Array) => boolean): IterableIterator<Uint8Array>;
+  apply(block: Block, certificate: Certificate): Promise<Result<void, Coded>>;
+  retry(): Promise<void>;
+}
 
 /** See the file's head. */
-export class ConsensusDriver implements AsyncDisposable {
-  readonly #parts: DriverParts;
+export class ConsensusDriver<M extends object> implements Driver {
+  readonly #parts: DriverParts<M>;
   readonly #ledger: Ledger;
+  readonly #clock: Clock;
+  /** Messages whose signatures the driver has checked, by the engine's own identity of them. */
+  readonly #verified = new WeakSet<M>();
   /** What was said of the height being decided, and of the one after it. */
-  #heard = new HeardMessages();
-  #heardNext = new HeardMessages();
+  #heard = new HeardMessages<M>();
+  #heardNext = new HeardMessages<M>();
   /** The sets that decide head + 1 and head + 2. */
   #sets: { readonly head: Height; readonly current: ValidatorSet; readonly next: ValidatorSet } | undefined;
   readonly #failed = Promise.withResolvers<never>();
-  #engine: TendermintEngine | undefined;
+  #engine: Engine<M> | undefined;
+  /** What a continuous engine asked to be built, until there is something to order. */
+  #wanted: { readonly height: Height; readonly round: number } | undefined;
   #height: Height;
   readonly #closing = new AbortController();
   #isStarted = false;
@@ -104,17 +130,18 @@ export class ConsensusDriver implements AsyncDisposable {
   #isClosed = false;
   #isCommitting = false;
   #durable = -1;
-  #held: { readonly after: number; readonly bytes: Uint8Array }[] = [];
-  #timers = new Set<NodeJS.Timeout>();
-  #startTimer: NodeJS.Timeout | undefined;
+  #held: { readonly to: Addressee; readonly after: number; readonly bytes: Uint8Array }[] = [];
+  #timers = new Set<Timer>();
+  #startTimer: Timer | undefined;
   #startedAtMs = 0;
   #committedAtMs = Number.NEGATIVE_INFINITY;
   #inFlight = new Set<Promise<void>>();
   #queue: Promise<unknown> = Promise.resolve();
   #atMs = 0;
 
-  constructor(parts: DriverParts) {
+  constructor(parts: DriverParts<M>) {
     this.#parts = parts;
+    this.#clock = parts.clock;
     this.#ledger = parts.ledger;
     this.#height = nextHeight(parts.ledger.head().height);
     this.#failed.promise.catch(() => undefined); // Whoever runs the node awaits it; nobody else must.
@@ -132,11 +159,14 @@ export class ConsensusDriver implements AsyncDisposable {
 
   /** Milliseconds since this height began to be decided; 0 while idle. */
   get stalledMs(): number {
-    return this.#engine === undefined ? 0 : monotonicMs() - this.#startedAtMs;
+    if (this.#engine === undefined) return 0;
+    // A continuous engine may well have nothing to do until an empty block is due.
+    const excusedMs = this.#parts.isContinuous ? EMPTY_BLOCK_INTERVAL_MS : 0;
+    return Math.max(0, this.#clock.monotonicMs() - this.#startedAtMs - excusedMs);
   }
 
   /** Where the engine stands in this height; `undefined` while idle. */
-  status(): ReturnType<TendermintEngine["status"]> {
+  status(): EngineStatus | undefined {
     return this.#engine?.status();
   }
 
@@ -148,7 +178,7 @@ export class ConsensusDriver implements AsyncDisposable {
 
   /** Something to order arrived. */
   wake(): void {
-    if (this.#engine === undefined && this.#startTimer !== undefined && !this.#isScheduledForWork) this.#schedule();
+    if (this.#startTimer !== undefined && !this.#isScheduledForWork) this.#schedule();
   }
 
   /**
@@ -156,39 +186,57 @@ export class ConsensusDriver implements AsyncDisposable {
    * once: who sends it again, or says more than a validator has to say, costs no signature check.
    */
   async receive(from: string, bytes: Uint8Array): Promise<Verdict> {
-    const parsed = parseMessage(bytes);
+    const { codec } = this.#parts;
+    const parsed = codec.parse(bytes);
     if (!parsed.ok) return "reject";
     const message = parsed.value;
-    const { height, round } = statementOf(message);
+    const facts = codec.describe(message);
+    if (facts.height === undefined) return await this.#receiveAnytime(from, message);
+    const { height, round } = facts;
     // Who relays it may itself be a height behind whoever said it, and must not be taken at another's word.
     if (height > this.#height + 1n) this.#parts.onAhead(from, height - 2n);
     const set = this.#setOf(height);
     if (set === undefined) return "ignore";
     const heard = this.#heardOf(height);
     if (heard === undefined) return "ignore";
-    if (heard.isKnown(message)) {
-      verified.add(message);
-      this.#deliver(from, message);
+    const [own] = codec.signedParts(this.#ledger.network.chainId, message);
+    const word: Heard<M> = { from, message, facts, signature: present(own, "signature of the signer").signature };
+    if (heard.isKnown(word)) {
+      this.#verified.add(message);
+      this.#deliver(word);
       return "accept";
     }
     const ourRound = height === this.#height ? (this.#engine?.status()?.round ?? 0) : 0;
-    if (!heard.hasRoom(message, ourRound)) return "ignore";
-    if (message.kind === "proposal") {
-      if (round > ourRound + PROPOSAL_ROUNDS_AHEAD_MAX) return "ignore";
-      if (!bytesEqual(message.proposal.validator, proposerAt(set, round).address)) return "reject";
-    }
+    if (!heard.hasRoom(facts, ourRound)) return "ignore";
+    if (facts.hasBlock && round > ourRound + BLOCK_ROUNDS_AHEAD_MAX) return "ignore";
+    if (!codec.mayCome(message, set, this.#parentOf(height))) return "reject";
     if (!(await this.#isSigned(message, set))) return "reject";
     await this.#witness(message);
-    verified.add(message);
-    heard.note(message);
-    this.#deliver(from, message);
+    this.#verified.add(message);
+    heard.note(word);
+    this.#deliver(word);
+    return "accept";
+  }
+
+  /** What is of no height: heard whenever its signer decides this height or the next. */
+  async #receiveAnytime(from: string, message: M): Promise<Verdict> {
+    const engine = this.#engine;
+    if (engine === undefined) return "ignore";
+    const sets = [this.#height, nextHeight(this.#height)].flatMap((height) => this.#setOf(height) ?? []);
+    const { signer } = this.#parts.codec.describe(message);
+    const set = sets.find((each) => findValidator(each, signer) !== undefined);
+    if (set === undefined) return "reject";
+    if (!(await this.#isSigned(message, set))) return "reject";
+    await this.#witness(message);
+    this.#verified.add(message);
+    this.#answer(engine, { kind: "message", from, message, atMs: this.#now() });
     return "accept";
   }
 
   /** The ids of the proposals that this node has of the height being decided: what a peer need not send. */
   proposalIds(): readonly Uint8Array[] {
     return (this.#engine?.messages() ?? []).flatMap((message) =>
-      message.kind === "proposal" ? [proposalId(message.proposal)] : [],
+      this.#parts.codec.describe(message).hasBlock ? [this.#proposalId(message)] : [],
     );
   }
 
@@ -200,13 +248,18 @@ export class ConsensusDriver implements AsyncDisposable {
    */
   *knowledge(height: bigint, hasProposal: (id: Uint8Array) => boolean = () => false): IterableIterator<Uint8Array> {
     if (height !== this.#height || this.#engine === undefined) return;
+    const { codec } = this.#parts;
     const messages = this.#engine.messages().toReversed();
-    yield* bounded(
-      messages.filter(({ kind }) => kind === "vote"),
-      KNOWLEDGE_VOTES_BYTES_MAX,
-    );
-    const proposals = messages.filter((message) => message.kind === "proposal" && !hasProposal(proposalId(message.proposal)));
-    yield* bounded(proposals, KNOWLEDGE_PROPOSALS_BYTES_MAX);
+    const words = messages.filter((message) => !codec.describe(message).hasBlock);
+    yield* bounded(codec, words, KNOWLEDGE_WORDS_BYTES_MAX);
+    const blocks = messages.filter((message) => codec.describe(message).hasBlock && !hasProposal(this.#proposalId(message)));
+    yield* bounded(codec, blocks, KNOWLEDGE_BLOCKS_BYTES_MAX);
+  }
+
+  /** What a message with a block is known by: the hash of its signature, which no other has. */
+  #proposalId(message: M): Uint8Array {
+    const [own] = this.#parts.codec.signedParts(this.#ledger.network.chainId, message);
+    return blake3(present(own, "signature of the signer").signature);
   }
 
   /**
@@ -235,6 +288,7 @@ export class ConsensusDriver implements AsyncDisposable {
       if (this.#engine === undefined || this.#isCommitting) return;
       this.#clearTimers();
       this.#engine = undefined;
+      this.#wanted = undefined;
       this.#heard = new HeardMessages();
       await this.#begin();
     });
@@ -244,7 +298,7 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#isClosed = true;
     this.#closing.abort();
     this.#clearTimers();
-    clearTimeout(this.#startTimer);
+    this.#startTimer?.cancel();
     await this.#queue.catch(() => undefined); // Reported through `failed`.
     await Promise.allSettled(this.#inFlight);
     await this.#parts.wal[Symbol.asyncDispose]();
@@ -252,37 +306,50 @@ export class ConsensusDriver implements AsyncDisposable {
 
   // A height begins.
 
-  /** Decides when to begin: at once with work, later without. */
+  /** Decides when to begin (a continuous engine: when to build): at once with work, later without. */
   #schedule(): void {
-    clearTimeout(this.#startTimer);
+    this.#startTimer?.cancel();
+    this.#startTimer = undefined;
     if (this.#isClosed || !this.#isStarted) return;
-    const sinceMs = monotonicMs() - this.#committedAtMs;
+    if (this.#parts.isContinuous) {
+      if (this.#engine === undefined) this.#track(this.#inTurn(async () => this.#begin()));
+      if (this.#wanted === undefined) return;
+    }
+    const sinceMs = this.#clock.monotonicMs() - this.#committedAtMs;
     const hasWork = this.#heard.isWaiting || this.#parts.hasWork();
     this.#isScheduledForWork = hasWork;
     const waitMs = (hasWork ? this.#ledger.parameters.blockIntervalMsMin : EMPTY_BLOCK_INTERVAL_MS) - sinceMs;
-    this.#startTimer = setTimeout(
-      () => {
-        this.#startTimer = undefined;
-        this.#track(this.#inTurn(async () => this.#begin()));
-      },
-      Math.max(0, waitMs),
-    );
+    this.#startTimer = this.#clock.after(Math.max(0, waitMs), () => {
+      this.#startTimer = undefined;
+      if (this.#parts.isContinuous) this.#buildWanted();
+      else this.#track(this.#inTurn(async () => this.#begin()));
+    });
   }
 
   async #begin(): Promise<void> {
     if (this.#isClosed || this.#engine !== undefined) return;
     const height = nextHeight(this.#ledger.head().height);
     this.#height = height;
-    const records = await this.#parts.wal.start(height);
+    const records = await this.#parts.wal.start(this.#logName());
     this.#durable = -1; // The engine numbers what it adds; what was restored is durable already.
     this.#held = [];
     const engine = this.#parts.newEngine();
     this.#engine = engine;
-    this.#startedAtMs = monotonicMs();
-    const validators = present(this.#setOf(height), "validators of the next height");
-    const parent = this.#ledger.header(this.#ledger.head().height);
-    this.#step({ kind: "start", height, validators, parent, atMs: this.#now() });
+    this.#startHeight();
     for (const record of records) this.#step({ kind: "restore", record, atMs: this.#now() });
+    await this.#hear(engine);
+  }
+
+  /** Tells the engine which height is to be decided, and by whom. */
+  #startHeight(): void {
+    this.#startedAtMs = this.#clock.monotonicMs();
+    const validators = present(this.#setOf(this.#height), "validators of the next height");
+    const parent = this.#ledger.header(this.#ledger.head().height);
+    this.#step({ kind: "start", height: this.#height, validators, parent, atMs: this.#now() });
+  }
+
+  /** Hands over what was said before the height began. */
+  async #hear(engine: Engine<M>): Promise<void> {
     for (const { from, message } of this.#heard.take()) {
       this.#answer(engine, { kind: "message", from, message, atMs: this.#now() });
       // Its signature is known to be good, and the engine hears so before the next one: its bounds are not for us.
@@ -291,18 +358,29 @@ export class ConsensusDriver implements AsyncDisposable {
   }
 
   /** Hands a message whose signature is good to the engine, now or when its height begins. */
-  #deliver(from: string, message: ConsensusMessage): void {
-    const { height } = statementOf(message);
-    if (height !== this.#height) this.#heardOf(height)?.keep({ from, message });
+  #deliver(heard: Heard<M>): void {
+    const { from, message } = heard;
+    const height = present(heard.facts.height, "height of a message");
+    if (height !== this.#height) this.#heardOf(height)?.keep(heard);
     else if (this.#engine === undefined) {
-      this.#heard.keep({ from, message });
+      this.#heard.keep(heard);
       this.wake();
     } else this.#answer(this.#engine, { kind: "message", from, message, atMs: this.#now() });
   }
 
-  #heardOf(height: bigint): HeardMessages | undefined {
+  #heardOf(height: bigint): HeardMessages<M> | undefined {
     if (height === this.#height) return this.#heard;
     return height === this.#height + 1n ? this.#heardNext : undefined;
+  }
+
+  #logName(): LogName {
+    return this.#parts.isContinuous ? "engine" : this.#height;
+  }
+
+  /** The header before a height, as far as it is decided. */
+  #parentOf(height: bigint): Header | undefined | "undecided" {
+    const head = this.#ledger.head().height;
+    return height === head + 1n ? this.#ledger.header(head) : "undecided";
   }
 
   /** The set that decides a height, for the two heights after the ledger's. */
@@ -318,7 +396,7 @@ export class ConsensusDriver implements AsyncDisposable {
 
   // Inputs and effects.
 
-  #step(input: Input<ConsensusMessage>): void {
+  #step(input: Input<M>): void {
     const engine = this.#engine;
     if (engine === undefined || this.#isClosed) return;
     try {
@@ -329,18 +407,18 @@ export class ConsensusDriver implements AsyncDisposable {
     }
   }
 
-  /** Feeds an answer back, unless the height it belongs to is over. */
-  #answer(engine: TendermintEngine, input: Input<ConsensusMessage>): void {
-    if (this.#engine === engine && !this.#isCommitting) this.#step(input);
+  /** Feeds an answer back, unless the height it belongs to is over; a continuous engine hears everything. */
+  #answer(engine: Engine<M>, input: Input<M>): void {
+    if (this.#engine === engine && (this.#parts.isContinuous || !this.#isCommitting)) this.#step(input);
   }
 
-  #perform(engine: TendermintEngine, effect: Effect<ConsensusMessage>): void {
+  #perform(engine: Engine<M>, effect: Effect<M>): void {
     switch (effect.kind) {
       case "persist":
-        this.#track(this.#persist(engine, effect.sequence, effect.record));
+        this.#track(this.#persist(engine, effect));
         return;
       case "send":
-        this.#send(effect.message, effect.after);
+        this.#send(effect);
         return;
       case "sign":
         this.#track(this.#sign(engine, effect.id, effect.what));
@@ -352,7 +430,10 @@ export class ConsensusDriver implements AsyncDisposable {
         this.#track(this.#judge(engine, effect.block));
         return;
       case "build":
-        this.#build(engine, effect.height, effect.round);
+        if (this.#parts.isContinuous) {
+          this.#wanted = { height: effect.height, round: effect.round };
+          this.#schedule();
+        } else this.#build(engine, effect.height, effect.round);
         return;
       case "timer":
         this.#setTimer(engine, effect.atMs);
@@ -373,23 +454,29 @@ export class ConsensusDriver implements AsyncDisposable {
     }
   }
 
-  async #persist(engine: TendermintEngine, sequence: number, record: Uint8Array): Promise<void> {
-    await this.#parts.wal.append(this.#height, record);
+  async #persist(engine: Engine<M>, { sequence, record, replaces }: Effect<M> & { readonly kind: "persist" }): Promise<void> {
+    const { wal } = this.#parts;
+    await (replaces === true ? wal.replace(this.#logName(), record) : wal.append(this.#logName(), record));
     if (this.#engine !== engine) return;
     this.#durable = Math.max(this.#durable, sequence);
     const ready = this.#held.filter(({ after }) => after <= this.#durable);
     this.#held = this.#held.filter(({ after }) => after > this.#durable);
-    for (const { bytes } of ready) this.#parts.broadcast(bytes);
+    for (const { to, bytes } of ready) this.#say(to, bytes);
     this.#answer(engine, { kind: "persisted", sequence, atMs: this.#now() });
   }
 
-  #send(message: ConsensusMessage, after: number | undefined): void {
-    const bytes = encodeMessage(message);
-    if (after === undefined || after <= this.#durable) this.#parts.broadcast(bytes);
-    else this.#held.push({ after, bytes });
+  #send({ to, message, after }: Effect<M> & { readonly kind: "send" }): void {
+    const bytes = this.#parts.codec.encode(message);
+    if (after === undefined || after <= this.#durable) this.#say(to, bytes);
+    else this.#held.push({ to, after, bytes });
   }
 
-  async #sign(engine: TendermintEngine, id: number, what: Unsigned): Promise<void> {
+  #say(to: Addressee, bytes: Uint8Array): void {
+    if (to === "all") this.#parts.broadcast(bytes);
+    else present(this.#parts.sendTo, "way to one peer")(to.peer, bytes);
+  }
+
+  async #sign(engine: Engine<M>, id: number, what: Unsigned): Promise<void> {
     const { chainId } = this.#ledger.network;
     const guard = present(this.#parts.guard, "guard of a validator");
     if (what.kind === "statement") {
@@ -416,15 +503,15 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#answer(engine, { kind: "signed", id, signature: signed.ok ? signed.value : undefined, atMs: this.#now() });
   }
 
-  async #verify(engine: TendermintEngine, id: number, message: ConsensusMessage): Promise<void> {
+  async #verify(engine: Engine<M>, id: number, message: M): Promise<void> {
     const set = this.#setOf(this.#height);
-    const valid = verified.has(message) || (set !== undefined && (await this.#isSigned(message, set)));
-    if (valid) verified.add(message);
+    const valid = this.#verified.has(message) || (set !== undefined && (await this.#isSigned(message, set)));
+    if (valid) this.#verified.add(message);
     await Promise.resolve(); // An answer is a later input, never a reentrant one.
     this.#answer(engine, { kind: "verified", id, valid, atMs: this.#now() });
   }
 
-  async #judge(engine: TendermintEngine, block: Block): Promise<void> {
+  async #judge(engine: Engine<M>, block: Block): Promise<void> {
     await this.#awaitBlockTime(block);
     const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
     if (!judged.ok)
@@ -441,19 +528,28 @@ export class ConsensusDriver implements AsyncDisposable {
    * height, and a clock that is slow now is no reason to hold a block invalid for ever: meanwhile we prevote nil.
    */
   async #awaitBlockTime(block: Block): Promise<void> {
-    const aheadMs = (): number => Number(block.header.timeMs - BigInt(Date.now())) - this.#ledger.parameters.blockTimeDriftMsMax;
+    const aheadMs = (): number =>
+      Number(block.header.timeMs) - Math.floor(this.#clock.wallMs()) - this.#ledger.parameters.blockTimeDriftMsMax;
     if (aheadMs() <= 0) return;
     const { height, proposer } = block.header;
     this.#parts.log.warn({ code: "block_time", height, aheadMs: aheadMs(), proposer: toHex(proposer) }, "block from the future");
     while (aheadMs() > 0 && this.#height === height && !this.#isClosed)
-      await sleep(Math.min(aheadMs(), FUTURE_LOOK_MS), this.#closing.signal);
+      await sleep(this.#clock, Math.min(aheadMs(), FUTURE_LOOK_MS), this.#closing.signal);
   }
 
-  #build(engine: TendermintEngine, height: Height, round: number): void {
+  /** Builds what a continuous engine asked for, unless its height has been decided meanwhile. */
+  #buildWanted(): void {
+    const wanted = this.#wanted;
+    this.#wanted = undefined;
+    if (this.#engine === undefined || this.#isCommitting || wanted?.height !== this.#height) return;
+    this.#build(this.#engine, wanted.height, wanted.round);
+  }
+
+  #build(engine: Engine<M>, height: Height, round: number): void {
     const { parameters } = this.#ledger;
     const head = this.#ledger.head();
     assert(height === head.height + 1n, `build of ${height} on ${head.height}`);
-    const nowMs = BigInt(Date.now());
+    const nowMs = BigInt(Math.floor(this.#clock.wallMs()));
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a proposer"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
@@ -474,23 +570,21 @@ export class ConsensusDriver implements AsyncDisposable {
     });
   }
 
-  #setTimer(engine: TendermintEngine, atMs: number): void {
-    const timer = setTimeout(
-      () => {
-        this.#timers.delete(timer);
-        // A timer may fire a fraction of a millisecond early; for the engine its moment has come.
-        this.#atMs = Math.max(this.#atMs, atMs);
-        this.#answer(engine, { kind: "tick", atMs: this.#now() });
-      },
-      Math.max(0, atMs - this.#now()),
-    );
+  #setTimer(engine: Engine<M>, atMs: number): void {
+    const timer = this.#clock.after(Math.max(0, atMs - this.#now()), () => {
+      this.#timers.delete(timer);
+      // A timer may fire a fraction of a millisecond early; for the engine its moment has come.
+      this.#atMs = Math.max(this.#atMs, atMs);
+      this.#answer(engine, { kind: "tick", atMs: this.#now() });
+    });
     this.#timers.add(timer);
   }
 
   // A height ends.
 
-  async #finalise(engine: TendermintEngine, block: Block, certificate: Certificate): Promise<void> {
-    if (this.#engine !== engine) return; // A peer's decided block was applied first.
+  async #finalise(engine: Engine<M>, block: Block, certificate: Certificate): Promise<void> {
+    // A peer's decided block may have been applied first.
+    if (this.#engine !== engine || block.header.height <= this.#ledger.head().height) return;
     await this.#commitDecided(block, certificate);
   }
 
@@ -508,37 +602,46 @@ export class ConsensusDriver implements AsyncDisposable {
 
   async #commit(block: Block, certificate: Certificate): Promise<Commit> {
     const commit = await this.#ledger.commit(block, certificate);
-    this.#engine = undefined;
     this.#isCommitting = false;
-    this.#clearTimers();
-    this.#held = [];
+    this.#wanted = undefined;
+    if (!this.#parts.isContinuous) {
+      this.#engine = undefined;
+      this.#clearTimers();
+      this.#held = [];
+    }
     this.#height = nextHeight(block.header.height);
     this.#heard = this.#heardNext;
     this.#heardNext = new HeardMessages();
-    this.#committedAtMs = monotonicMs();
+    this.#committedAtMs = this.#clock.monotonicMs();
+    if (this.#engine !== undefined) {
+      this.#startHeight();
+      await this.#hear(this.#engine);
+    }
     this.#schedule();
     return commit;
   }
 
   #clearTimers(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const timer of this.#timers) timer.cancel();
     this.#timers.clear();
   }
 
   // Signatures.
 
-  async #isSigned(message: ConsensusMessage, set: ValidatorSet): Promise<boolean> {
-    const { validator, bytes, signature } = signedPartOf(this.#ledger.network.chainId, message);
-    const member = findValidator(set, validator);
-    return member !== undefined && (await verifySignatureAsync(member.key, bytes, signature));
+  async #isSigned(message: M, set: ValidatorSet): Promise<boolean> {
+    for (const { validator, bytes, signature } of this.#parts.codec.signedParts(this.#ledger.network.chainId, message)) {
+      const member = findValidator(set, validator);
+      if (member === undefined || !(await this.#parts.verify(member.key, bytes, signature))) return false;
+    }
+    return true;
   }
 
   /** Our own vote, coming from somebody else, is a signature that this home may not remember. */
-  async #witness(message: ConsensusMessage): Promise<void> {
-    const { self, guard } = this.#parts;
-    const { validator, height, round } = statementOf(message);
-    if (self === undefined || guard === undefined || !bytesEqual(validator, self)) return;
-    await guard.witness({ height, round, step: message.kind === "proposal" ? "proposal" : message.vote.step });
+  async #witness(message: M): Promise<void> {
+    const { self, guard, codec } = this.#parts;
+    const word = codec.wordOf(message);
+    if (word === undefined || self === undefined || guard === undefined || !bytesEqual(word.validator, self)) return;
+    await guard.witness({ height: word.height, round: word.round, step: "step" in word ? word.step : "proposal" });
   }
 
   // Turns.
@@ -565,25 +668,20 @@ export class ConsensusDriver implements AsyncDisposable {
     this.#isClosed = true;
     this.#closing.abort();
     this.#clearTimers();
-    clearTimeout(this.#startTimer);
+    this.#startTimer?.cancel();
   }
 
   /** Milliseconds that never decrease, whatever the wall clock does. */
   #now(): number {
-    this.#atMs = Math.max(this.#atMs, Math.floor(monotonicMs()));
+    this.#atMs = Math.max(this.#atMs, Math.floor(this.#clock.monotonicMs()));
     return this.#atMs;
   }
 }
 
-/** What a proposal is known by: the hash of its signature, which no other has. */
-function proposalId({ signature }: Proposal): Uint8Array {
-  return blake3(signature);
-}
-
-function* bounded(messages: readonly ConsensusMessage[], sizeBytesMax: number): IterableIterator<Uint8Array> {
+function* bounded<M>(codec: Codec<M>, messages: readonly M[], sizeBytesMax: number): IterableIterator<Uint8Array> {
   let sizeBytes = 0;
   for (const message of messages) {
-    const bytes = encodeMessage(message);
+    const bytes = codec.encode(message);
     sizeBytes += bytes.length;
     if (sizeBytes > sizeBytesMax) return;
     yield bytes;
@@ -593,26 +691,4 @@ function* bounded(messages: readonly ConsensusMessage[], sizeBytesMax: number): 
 /** Resolves once the promises that are settled by now have been acted upon, `verify` among them. */
 async function settled(): Promise<void> {
   for (let turn = 0; turn < 4; turn += 1) await Promise.resolve();
-}
-
-function monotonicMs(): number {
-  return performance.now();
-}
-
-function statementOf(message: ConsensusMessage): {
-  readonly height: Height;
-  readonly round: number;
-  readonly validator: Address;
-} {
-  return message.kind === "proposal" ? message.proposal : message.vote;
-}
-
-function signedPartOf(
-  chainId: string,
-  message: ConsensusMessage,
-): { readonly validator: Address; readonly bytes: Uint8Array; readonly signature: Uint8Array } {
-  const { validator, signature } = message.kind === "proposal" ? message.proposal : message.vote;
-  const bytes =
-    message.kind === "proposal" ? proposalSigningBytes(chainId, message.proposal) : voteSigningBytes(chainId, message.vote);
-  return { validator, bytes, signature };
 }

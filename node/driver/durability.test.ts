@@ -9,6 +9,7 @@ import { codeOf } from "../../crypto/base/error.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { keyPairFromSeed, verifySignature } from "../../crypto/sign/key.ts";
 import { heightOf } from "../../chain/block/height.ts";
+import { SYSTEM_DISK } from "../ports/disk.ts";
 import { SignGuard, type SignRequest } from "./guard.ts";
 import { WriteAheadLog } from "./wal.ts";
 
@@ -31,11 +32,11 @@ t.test("the write-ahead log", async (t) => {
   t.test("gives back what it made durable, in order", async (t) => {
     const directory = temporaryDirectory(t);
     {
-      await using log = new WriteAheadLog(directory);
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
       t.same(await log.start(heightOf(5n)), []);
       await Promise.all(["a", "bb", "ccc"].map(async (text) => await log.append(heightOf(5n), utf8(text))));
     }
-    await using log = new WriteAheadLog(directory);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
     t.same(await log.start(heightOf(5n)), ["a", "bb", "ccc"].map(utf8));
   });
 
@@ -43,7 +44,7 @@ t.test("the write-ahead log", async (t) => {
     const directory = temporaryDirectory(t);
     const path = join(directory, "1.log");
     {
-      await using log = new WriteAheadLog(directory);
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
       await log.start(heightOf(1n));
       await log.append(heightOf(1n), utf8("first"));
       await log.append(heightOf(1n), utf8("second"));
@@ -54,12 +55,12 @@ t.test("the write-ahead log", async (t) => {
       writeFileSync(path, whole);
       truncateSync(path, size);
       {
-        await using log = new WriteAheadLog(directory);
+        await using log = new WriteAheadLog(directory, SYSTEM_DISK);
         const records = await log.start(heightOf(1n));
         t.equal(records.length, size >= firstSize ? 1 : 0, `cut at ${size}`);
         await log.append(heightOf(1n), utf8("after"));
       }
-      await using log = new WriteAheadLog(directory);
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
       t.same((await log.start(heightOf(1n))).at(-1), utf8("after"));
     }
   });
@@ -68,7 +69,7 @@ t.test("the write-ahead log", async (t) => {
     const directory = temporaryDirectory(t);
     const path = join(directory, "1.log");
     {
-      await using log = new WriteAheadLog(directory);
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
       await log.start(heightOf(1n));
       await log.append(heightOf(1n), utf8("first"));
       await log.append(heightOf(1n), utf8("second"));
@@ -76,20 +77,20 @@ t.test("the write-ahead log", async (t) => {
     const bytes = readFileSync(path);
     bytes[bytes.length - 1] = present(bytes[bytes.length - 1], "last byte") ^ 1;
     writeFileSync(path, bytes);
-    await using log = new WriteAheadLog(directory);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
     t.same(await log.start(heightOf(1n)), [utf8("first")]);
   });
 
   t.test("does not take garbage for a record of four gigabytes", async (t) => {
     const directory = temporaryDirectory(t);
     appendFileSync(join(directory, "1.log"), new Uint8Array(64).fill(0xff));
-    await using log = new WriteAheadLog(directory);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
     t.same(await log.start(heightOf(1n)), []);
   });
 
   t.test("forgets the heights that are decided", async (t) => {
     const directory = temporaryDirectory(t);
-    await using log = new WriteAheadLog(directory);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
     await log.start(heightOf(1n));
     await log.append(heightOf(1n), utf8("old"));
     await log.start(heightOf(2n));
@@ -100,7 +101,7 @@ t.test("the write-ahead log", async (t) => {
 t.test("the double-sign guard", async (t) => {
   t.test("signs forward and nothing else", async (t) => {
     const path = join(temporaryDirectory(t), "sign-state");
-    const guard = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: true });
+    const guard = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
     const signed = await guard.sign(request(1n, 0, "prevote", "block A"));
     t.ok(signed.ok && verifySignature(KEY_PAIR.publicKey, utf8("block A"), signed.value));
     t.same(await guard.sign(request(1n, 0, "prevote", "block A")), signed, "the same again gives the same signature");
@@ -113,7 +114,12 @@ t.test("the double-sign guard", async (t) => {
   });
 
   t.test("answers two requests for one step at the same time with one signature", async (t) => {
-    const guard = await SignGuard.open({ path: join(temporaryDirectory(t), "sign-state"), keyPair: KEY_PAIR, isNew: true });
+    const guard = await SignGuard.open({
+      path: join(temporaryDirectory(t), "sign-state"),
+      disk: SYSTEM_DISK,
+      keyPair: KEY_PAIR,
+      isNew: true,
+    });
     const [first, second] = await Promise.all([
       guard.sign(request(1n, 0, "prevote", "block A")),
       guard.sign(request(1n, 0, "prevote", "block B")),
@@ -124,36 +130,50 @@ t.test("the double-sign guard", async (t) => {
 
   t.test("remembers across a restart", async (t) => {
     const path = join(temporaryDirectory(t), "sign-state");
-    const before = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: true });
+    const before = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
     const signed = await before.sign(request(3n, 1, "precommit", "block A"));
-    const after = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: false });
+    const after = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false });
     t.same(await after.sign(request(3n, 1, "precommit", "block B")), { ok: false, error: { code: "sign_conflict" } });
     t.same(await after.sign(request(3n, 1, "precommit", "block A")), signed);
   });
 
   t.test("stops the validator when its record is damaged, torn or gone", async (t) => {
     const path = join(temporaryDirectory(t), "sign-state");
-    const guard = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: true });
+    const guard = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
     await guard.sign(request(3n, 1, "precommit", "block A"));
     const whole = readFileSync(path);
     for (let size = 0; size < whole.length; size += 1) {
       writeFileSync(path, whole.subarray(0, size));
-      const code = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: false }).then(() => "opened", codeOf);
+      const code = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false }).then(
+        () => "opened",
+        codeOf,
+      );
       t.equal(code, "sign_state_corrupt", `torn at ${size}`);
     }
     for (let index = 0; index < whole.length; index += 1) {
       const flipped = Uint8Array.from(whole);
       flipped[index] = present(flipped[index], "byte") ^ 1;
       writeFileSync(path, flipped);
-      const code = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: false }).then(() => "opened", codeOf);
+      const code = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false }).then(
+        () => "opened",
+        codeOf,
+      );
       t.equal(code, "sign_state_corrupt", `bit of byte ${index} flipped`);
     }
     rmSync(path);
-    t.equal(await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: false }).then(() => "opened", codeOf), "sign_state_missing");
+    t.equal(
+      await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false }).then(() => "opened", codeOf),
+      "sign_state_missing",
+    );
   });
 
   t.test("signs nothing at heights that a restored backup may have forgotten", async (t) => {
-    const guard = await SignGuard.open({ path: join(temporaryDirectory(t), "sign-state"), keyPair: KEY_PAIR, isNew: true });
+    const guard = await SignGuard.open({
+      path: join(temporaryDirectory(t), "sign-state"),
+      disk: SYSTEM_DISK,
+      keyPair: KEY_PAIR,
+      isNew: true,
+    });
     guard.raiseFloor(heightOf(7n));
     t.same(await guard.sign(request(7n, 0, "prevote", "block A")), { ok: false, error: { code: "sign_floor" } });
     t.ok((await guard.sign(request(8n, 0, "prevote", "block A"))).ok);
@@ -161,11 +181,11 @@ t.test("the double-sign guard", async (t) => {
 
   t.test("learns from its own vote, seen in the hands of a peer", async (t) => {
     const path = join(temporaryDirectory(t), "sign-state");
-    const guard = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: true });
+    const guard = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
     await guard.witness({ height: heightOf(4n), round: 2, step: "precommit" });
     t.same(await guard.sign(request(4n, 2, "precommit", "block A")), { ok: false, error: { code: "sign_conflict" } });
     t.same(await guard.sign(request(4n, 1, "precommit", "block A")), { ok: false, error: { code: "sign_regression" } });
-    const after = await SignGuard.open({ path, keyPair: KEY_PAIR, isNew: false });
+    const after = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false });
     t.same(await after.sign(request(4n, 2, "precommit", "block A")), { ok: false, error: { code: "sign_conflict" } });
     t.ok((await after.sign(request(4n, 3, "prevote", "block A"))).ok);
   });

@@ -20,11 +20,13 @@ import { type Certificate, proposalSigningBytes, type Vote, type VoteStep, voteS
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { type ConsensusMessage, encodeMessage } from "../../consensus/tendermint/message.ts";
+import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../../consensus/tendermint/engine.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { EvidencePool } from "./evidence.ts";
-import { HeardMessages } from "./heard.ts";
+import { type Heard, HeardMessages } from "./heard.ts";
 import { KEY_PAIRS, type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
+import { SYSTEM_DISK } from "../ports/disk.ts";
 import { WriteAheadLog } from "./wal.ts";
 import { withinWork } from "./work.ts";
 
@@ -278,6 +280,11 @@ t.test("an engine that throws stops the node, whoever brought the input", async 
   t.equal(await failed, "fault");
 });
 
+function heardOf(message: ConsensusMessage): Heard<ConsensusMessage> {
+  const { signature } = message.kind === "vote" ? message.vote : message.proposal;
+  return { from: "relay", message, facts: TENDERMINT_CODEC.describe(message), signature };
+}
+
 t.test("what one validator says without end", async (t) => {
   const height = heightOf(7n);
   const vote = (index: number, text: string): ConsensusMessage => ({
@@ -286,18 +293,18 @@ t.test("what one validator says without end", async (t) => {
   });
 
   await t.test("fills its own place and nobody else's", (t) => {
-    const heard = new HeardMessages();
+    const heard = new HeardMessages<ConsensusMessage>();
     for (let count = 0; count < 100; count += 1) {
       const message = vote(0, `${count}`);
-      if (!heard.hasRoom(message, 0)) break;
-      heard.note(message);
-      heard.keep({ from: "relay", message });
+      if (!heard.hasRoom(TENDERMINT_CODEC.describe(message), 0)) break;
+      heard.note(heardOf(message));
+      heard.keep(heardOf(message));
     }
-    t.notOk(heard.hasRoom(vote(0, "one more"), 0));
-    t.ok(heard.hasRoom(vote(0, "one more"), 5), "a later round has more to say");
+    t.notOk(heard.hasRoom(TENDERMINT_CODEC.describe(vote(0, "one more")), 0));
+    t.ok(heard.hasRoom(TENDERMINT_CODEC.describe(vote(0, "one more")), 5), "a later round has more to say");
     const other = vote(1, "honest");
-    t.ok(heard.hasRoom(other, 0));
-    heard.keep({ from: "relay", message: other });
+    t.ok(heard.hasRoom(TENDERMINT_CODEC.describe(other), 0));
+    heard.keep(heardOf(other));
     const waiting = heard.take();
     t.equal(waiting.length, 8 + 1);
     t.equal(waiting.at(-1)?.message, other);
@@ -306,13 +313,13 @@ t.test("what one validator says without end", async (t) => {
   });
 
   await t.test("is checked once, and known again only with the very signature that was checked", (t) => {
-    const heard = new HeardMessages();
+    const heard = new HeardMessages<ConsensusMessage>();
     const message = vote(0, "block");
-    heard.note(message);
-    t.ok(heard.isKnown(message));
-    t.notOk(heard.isKnown(vote(0, "other block")));
+    heard.note(heardOf(message));
+    t.ok(heard.isKnown(heardOf(message)));
+    t.notOk(heard.isKnown(heardOf(vote(0, "other block"))));
     const { vote: given } = message as Extract<ConsensusMessage, { kind: "vote" }>;
-    t.notOk(heard.isKnown({ kind: "vote", vote: { ...given, signature: keyOf(1).sign(utf8("forged")) } }));
+    t.notOk(heard.isKnown(heardOf({ kind: "vote", vote: { ...given, signature: keyOf(1).sign(utf8("forged")) } })));
     t.end();
   });
 
@@ -390,7 +397,7 @@ t.test("a proposer leaves work for later blocks when bytes alone would let in to
 t.test("the log begins a height while fsyncs of the last one are under way", async (t) => {
   const directory = mkdtempSync(join(tmpdir(), "pyralog-log-"));
   t.teardown(() => rmSync(directory, { recursive: true }));
-  await using log = new WriteAheadLog(directory);
+  await using log = new WriteAheadLog(directory, SYSTEM_DISK);
   for (let height = 1n; height <= 60n; height += 1n) {
     await log.start(heightOf(height));
     const appended = [1, 2, 3].map(async (byte) => await log.append(heightOf(height), new Uint8Array(64).fill(byte)));

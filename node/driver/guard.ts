@@ -24,7 +24,7 @@ import { readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
-import { placeFile, readFileBounded } from "../home/files.ts";
+import { type Disk, replaceFile } from "../ports/disk.ts";
 
 /** The order of what a validator signs in a round. */
 export const STEP = { proposal: 1, prevote: 2, precommit: 3 } as const;
@@ -58,13 +58,15 @@ const INITIAL: State = { height: GENESIS_HEIGHT, round: 0, step: 0, bytes: EMPTY
 /** Signs for one validator key, never twice for one step. */
 export class SignGuard {
   readonly #path: string;
+  readonly #disk: Disk;
   readonly #keyPair: KeyPair;
   #state: State;
   #floor: Height = GENESIS_HEIGHT;
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(path: string, keyPair: KeyPair, state: State) {
-    this.#path = path;
+  private constructor(file: { readonly path: string; readonly disk: Disk }, keyPair: KeyPair, state: State) {
+    this.#path = file.path;
+    this.#disk = file.disk;
     this.#keyPair = keyPair;
     this.#state = state;
   }
@@ -74,9 +76,14 @@ export class SignGuard {
    *
    * @throws `sign_state_missing`, `sign_state_corrupt`: the operator must find out what was signed before going on
    */
-  static async open(options: { readonly path: string; readonly keyPair: KeyPair; readonly isNew: boolean }): Promise<SignGuard> {
-    const { path, keyPair, isNew } = options;
-    let bytes = await readFileBounded(path, STATE_SIZE_BYTES_MAX);
+  static async open(options: {
+    readonly path: string;
+    readonly disk: Disk;
+    readonly keyPair: KeyPair;
+    readonly isNew: boolean;
+  }): Promise<SignGuard> {
+    const { path, disk, keyPair, isNew } = options;
+    let bytes = await disk.read(path, STATE_SIZE_BYTES_MAX);
     if (bytes === undefined) {
       if (!isNew)
         throw new CodedError("sign_state_missing", {
@@ -84,11 +91,11 @@ export class SignGuard {
           message: "this home has blocks but no record of what its key signed",
         });
       bytes = encodeState(INITIAL);
-      await placeFile(path, bytes);
+      await replaceFile(disk, path, bytes);
     }
     const state = parseState(bytes);
     if (!state.ok) throw new CodedError("sign_state_corrupt", { path, message: "the record of what this key signed is damaged" });
-    return new SignGuard(path, keyPair, state.value);
+    return new SignGuard({ path, disk }, keyPair, state.value);
   }
 
   /** The newest height that this key is known to have signed at. */
@@ -142,7 +149,7 @@ export class SignGuard {
   }
 
   async #store(state: State): Promise<void> {
-    await placeFile(this.#path, encodeState(state));
+    await replaceFile(this.#disk, this.#path, encodeState(state));
     this.#state = state;
   }
 

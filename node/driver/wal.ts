@@ -1,5 +1,6 @@
 /**
- * The write-ahead log of consensus: what this node has said and must not forget, one file a height.
+ * The write-ahead log of consensus: what this node has said and must not forget. Engines that forget a height once it
+ * is decided have one file a height; a continuous engine has one file that its own records replace from time to time.
  *
  * Frame: `length u32 | checksum 8 bytes | record`, the checksum being the first bytes of BLAKE3 over the length and
  * the record. A crash can only tear the tail, and the engine's `send.after` keeps everything unsynced unsaid; so
@@ -8,15 +9,12 @@
  * Records appended while an fsync is under way share the next one (group commit).
  */
 
-import { closeSync, fdatasync, ftruncateSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, writeSync } from "node:fs";
-import { join } from "node:path";
-import { promisify } from "node:util";
 import { assert } from "../../crypto/base/assert.ts";
 import { bytesEqual, concatBytes, readU32, u32 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { blake3 } from "../../crypto/backend/blake3.ts";
 import type { Height } from "../../chain/block/height.ts";
-import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, syncDirectory } from "../home/files.ts";
+import { type Disk, type DiskFile, replaceFile } from "../ports/disk.ts";
 
 const CHECKSUM_SIZE_BYTES = 8;
 const FRAME_SIZE_BYTES = 4 + CHECKSUM_SIZE_BYTES;
@@ -24,61 +22,105 @@ const FRAME_SIZE_BYTES = 4 + CHECKSUM_SIZE_BYTES;
 /** A record holds at most a proposal with its block. */
 export const RECORD_SIZE_BYTES_MAX = 32 * 1024 * 1024;
 
-const fdatasyncAsync = promisify(fdatasync);
+/** A log is at most so large when it is read back: what one height, or one replacement and what follows it, can add up to. */
+const LOG_SIZE_BYTES_MAX = 1024 * 1024 * 1024;
+
+/** Which log: that of a height, or the one of a continuous engine. */
+export type LogName = Height | "engine";
 
 /** The write-ahead log. One writer: the store's lock keeps other processes out of this home. */
 export class WriteAheadLog {
   readonly #directory: string;
-  #file: number | undefined;
-  #height: Height | undefined;
+  readonly #disk: Disk;
+  #file: DiskFile | undefined;
+  #name: LogName | undefined;
   #flushing: Promise<void> | undefined;
+  #replacing: Promise<void> | undefined;
   #failed: CodedError | undefined;
 
-  constructor(directory: string) {
+  constructor(directory: string, disk: Disk) {
     this.#directory = directory;
-    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE_PRIVATE });
+    this.#disk = disk;
   }
 
   /**
-   * Begins or resumes a height: returns the records that survived, cuts off a torn tail, and removes the files of
-   * other heights below it.
+   * Begins or resumes a log: returns the records that survived, cuts off a torn tail, and removes the files of lower
+   * heights.
    */
-  async start(height: Height): Promise<readonly Uint8Array[]> {
+  async start(name: LogName): Promise<readonly Uint8Array[]> {
     await this.#close();
-    for (const name of readdirSync(this.#directory)) {
-      if (/^\d+\.log$/.test(name) && BigInt(name.slice(0, -4)) < height) rmSync(join(this.#directory, name));
+    await this.#disk.makeDirectory(this.#directory);
+    for (const each of await this.#disk.list(this.#directory)) {
+      if (name !== "engine" && /^\d+\.log$/.test(each) && BigInt(each.slice(0, -4)) < name)
+        await this.#disk.remove(this.#pathOf(each));
     }
-    const path = join(this.#directory, `${height}.log`);
-    this.#file = openSync(path, "a+", FILE_MODE_PRIVATE);
-    await syncDirectory(this.#directory);
-    this.#height = height;
-    const { records, sizeBytes } = readFrames(readFileSync(path));
-    ftruncateSync(this.#file, sizeBytes);
+    const path = this.#pathOf(`${name}.log`);
+    const { records, sizeBytes } = readFrames((await this.#disk.read(path, LOG_SIZE_BYTES_MAX)) ?? new Uint8Array());
+    const file = await this.#disk.open(path, "existing");
+    this.#file = file;
+    file.truncate(sizeBytes);
+    await this.#disk.syncDirectory(this.#directory);
+    this.#name = name;
     return records;
   }
 
   /** Appends a record and resolves when it is durable. Throws `wal_io`, and from then on always. */
-  async append(height: Height, record: Uint8Array): Promise<void> {
-    assert(this.#height === height && this.#file !== undefined, `log is at ${this.#height}, not ${height}`);
-    assert(record.length <= RECORD_SIZE_BYTES_MAX, `record is ${record.length} bytes`);
+  async append(name: LogName, record: Uint8Array): Promise<void> {
+    // Behind a replacement under way, which would drop it.
+    while (this.#replacing !== undefined) await this.#replacing;
     if (this.#failed !== undefined) throw this.#failed;
-    const length = u32(record.length);
+    const file = this.#fileOf(name);
     try {
-      writeAll(this.#file, concatBytes(length, checksumOf(length, record), record));
+      file.append(frameOf(record));
     } catch (cause) {
       throw this.#fail(cause);
     }
-    await this.#flush();
+    await this.#flush(file);
+  }
+
+  /** As `append`, and drops every record before this one. */
+  async replace(name: LogName, record: Uint8Array): Promise<void> {
+    while (this.#replacing !== undefined) await this.#replacing;
+    if (this.#failed !== undefined) throw this.#failed;
+    const turn = this.#replaceWith(this.#fileOf(name), this.#pathOf(`${name}.log`), frameOf(record));
+    const settled = turn.then(
+      () => undefined,
+      () => undefined, // Whoever asked for it sees its failure; those behind it see `#failed`.
+    );
+    this.#replacing = settled;
+    try {
+      await turn;
+    } catch (cause) {
+      throw this.#fail(cause);
+    } finally {
+      this.#replacing = undefined;
+    }
+  }
+
+  async #replaceWith(old: DiskFile, path: string, frame: Uint8Array): Promise<void> {
+    while (this.#flushing !== undefined) await this.#flushing;
+    await replaceFile(this.#disk, path, frame);
+    old.close();
+    this.#file = undefined;
+    this.#file = await this.#disk.open(path, "existing");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close();
   }
 
-  /** Waits for an fsync that began after this call; callers in between share it. */
-  async #flush(): Promise<void> {
+  #fileOf(name: LogName): DiskFile {
     const file = this.#file;
-    if (file === undefined) return;
+    assert(this.#name === name && file !== undefined, `log is at ${this.#name}, not ${name}`);
+    return file;
+  }
+
+  #pathOf(name: string): string {
+    return `${this.#directory}/${name}`;
+  }
+
+  /** Waits for an fsync that began after this call; callers in between share it. */
+  async #flush(file: DiskFile): Promise<void> {
     const running = this.#flushing;
     if (running !== undefined) {
       await running;
@@ -91,9 +133,9 @@ export class WriteAheadLog {
     await this.#flushing;
   }
 
-  async #sync(file: number): Promise<void> {
+  async #sync(file: DiskFile): Promise<void> {
     try {
-      await fdatasyncAsync(file);
+      await file.sync();
     } catch (cause) {
       // After a failed fsync the kernel may have dropped the pages: trying again would lie (Rebello et al., ATC 2020).
       throw this.#fail(cause);
@@ -103,28 +145,29 @@ export class WriteAheadLog {
   }
 
   async #close(): Promise<void> {
+    while (this.#replacing !== undefined) await this.#replacing;
     const file = this.#file;
     if (file === undefined) return;
     this.#file = undefined;
     // A writer that waits for one fsync starts another after it; each reports its own failure.
     while (this.#flushing !== undefined) await this.#flushing.catch(() => undefined);
-    closeSync(file);
+    file.close();
   }
 
   #fail(cause: unknown): CodedError {
-    this.#failed ??= new CodedError("wal_io", { height: this.#height }, { cause });
+    this.#failed ??= new CodedError("wal_io", { log: `${this.#name}` }, { cause });
     return this.#failed;
   }
 }
 
-function checksumOf(length: Uint8Array, record: Uint8Array): Uint8Array {
-  return blake3(concatBytes(length, record)).subarray(0, CHECKSUM_SIZE_BYTES);
+function frameOf(record: Uint8Array): Uint8Array {
+  assert(record.length <= RECORD_SIZE_BYTES_MAX, `record is ${record.length} bytes`);
+  const length = u32(record.length);
+  return concatBytes(length, checksumOf(length, record), record);
 }
 
-/** Writes all of `bytes`; a short write goes on where it stopped. */
-function writeAll(file: number, bytes: Uint8Array): void {
-  let written = 0;
-  while (written < bytes.length) written += writeSync(file, bytes, written, bytes.length - written);
+function checksumOf(length: Uint8Array, record: Uint8Array): Uint8Array {
+  return blake3(concatBytes(length, record)).subarray(0, CHECKSUM_SIZE_BYTES);
 }
 
 /** Whole frames from the front, and how many bytes they take. */

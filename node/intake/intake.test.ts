@@ -1,6 +1,8 @@
 /** The intake over a real ledger and mempool: what it lets wait, what it refuses, and what forgeries cost. */
 
 import t, { type Test } from "tap";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
+import { verifySignatureAsync } from "../../crypto/sign/key.ts";
 import { assert } from "../../crypto/base/assert.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
@@ -39,7 +41,16 @@ async function open(test: Test) {
   const network = { limits: LIMITS, gossip: () => ({ publish }) };
   const woken = { count: 0 };
   const onWork = (): void => void (woken.count += 1);
-  const intake = new Intake({ ledger, mempool, network, log: SILENT, metrics: openMetrics({ process: false }), onWork });
+  const intake = new Intake({
+    ledger,
+    mempool,
+    network,
+    clock: SYSTEM_CLOCK,
+    verify: verifySignatureAsync,
+    log: SILENT,
+    metrics: openMetrics({ process: false }),
+    onWork,
+  });
   test.teardown(async () => await intake[Symbol.asyncDispose]());
   ledger.onCommit((commit) => intake.onCommit(commit));
   return { ledger, mempool, intake, published, woken };

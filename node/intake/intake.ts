@@ -14,6 +14,7 @@ import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
+import type { SignatureVerifier } from "../../crypto/sign/key.ts";
 import { isRefusalCode } from "../../chain/block/errors.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
@@ -23,6 +24,7 @@ import { accountKey } from "../../chain/state/keys.ts";
 import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
 import type { Log } from "../log/log.ts";
 import type { Counter, Metrics } from "../metrics/metrics.ts";
+import type { Clock, Timer } from "../ports/clock.ts";
 import { Batcher, parseBatch } from "../network/batcher.ts";
 import type { Network } from "../network/network.ts";
 import type { TransactionStatus } from "../rpc/backend.ts";
@@ -35,6 +37,8 @@ export type IntakeParts = {
   readonly ledger: Ledger;
   readonly mempool: Mempool;
   readonly network: Pick<Network, "limits" | "gossip">;
+  readonly clock: Clock;
+  readonly verify: SignatureVerifier;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly onWork: () => void;
@@ -56,7 +60,7 @@ export class Intake implements AsyncDisposable {
   readonly #refused: Counter;
   /** Transactions that clients gave to this node, by id, and when they were gossiped last. */
   readonly #own = new Map<Transaction, number>();
-  readonly #timer: NodeJS.Timeout;
+  #timer: Timer;
   #checks = 0;
 
   constructor(parts: IntakeParts) {
@@ -64,6 +68,7 @@ export class Intake implements AsyncDisposable {
     const { network, metrics } = parts;
     this.#batcher = new Batcher(network.limits, {
       publish: (batch) => network.gossip("transactions").publish(batch),
+      clock: parts.clock,
       log: parts.log,
     });
     this.#refused = metrics.counter({ name: "mempool_refusals_total", help: "Transactions refused, by code", labels: ["code"] });
@@ -72,7 +77,7 @@ export class Intake implements AsyncDisposable {
       help: "Transactions that wait for a block",
       read: () => parts.mempool.count,
     });
-    this.#timer = setInterval(() => this.#repeat(), REPEAT_AFTER_MS);
+    this.#timer = parts.clock.after(REPEAT_AFTER_MS, () => this.#repeat());
   }
 
   /** A client's transaction: its id once it waits for a block, or why it does not. The same one again is no error. */
@@ -87,7 +92,7 @@ export class Intake implements AsyncDisposable {
     const taken = await this.#take(transaction);
     if (!taken.ok) return taken;
     // With a full queue it goes out with the next repetition.
-    this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? performance.now() : Number.NEGATIVE_INFINITY);
+    this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? this.#parts.clock.monotonicMs() : Number.NEGATIVE_INFINITY);
     return ok(transaction.id);
   }
 
@@ -144,7 +149,7 @@ export class Intake implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#timer);
+    this.#timer.cancel();
     await this.#batcher[Symbol.asyncDispose]();
   }
 
@@ -165,7 +170,7 @@ export class Intake implements AsyncDisposable {
     if (this.#checks >= CHECKS_MAX) return fail({ code: "mempool_busy", field: "transaction" });
     this.#checks += 1;
     try {
-      const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id);
+      const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#parts.verify);
       if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
     } finally {
       this.#checks -= 1;
@@ -198,7 +203,7 @@ export class Intake implements AsyncDisposable {
 
   /** Gossips again what waits too long, and forgets what no longer waits. */
   #repeat(): void {
-    const nowMs = performance.now();
+    const nowMs = this.#parts.clock.monotonicMs();
     let repeated = 0;
     for (const [transaction, atMs] of this.#own) {
       if (this.#parts.mempool.get(transaction.id) !== transaction) this.#own.delete(transaction);
@@ -207,5 +212,6 @@ export class Intake implements AsyncDisposable {
         repeated += 1;
       }
     }
+    this.#timer = this.#parts.clock.after(REPEAT_AFTER_MS, () => this.#repeat());
   }
 }

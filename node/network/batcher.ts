@@ -14,6 +14,7 @@ import { codeOf } from "../../crypto/base/error.ts";
 import { type DecodeError, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import type { Log } from "../log/log.ts";
+import type { Clock } from "../ports/clock.ts";
 import { Bucket } from "./bucket.ts";
 import { LIMITS, type Limits } from "./limits.ts";
 
@@ -41,9 +42,17 @@ export function parseBatch(bytes: Uint8Array, limits: Limits = LIMITS): Result<r
   });
 }
 
+/** What a batcher works with. */
+export type BatcherParts = {
+  readonly publish: (batch: Uint8Array) => Promise<unknown>;
+  readonly clock: Clock;
+  readonly log: Log;
+};
+
 /** Collects payloads and publishes them together. */
 export class Batcher implements AsyncDisposable {
   readonly #limits: Limits;
+  readonly #clock: Clock;
   readonly #publish: (batch: Uint8Array) => Promise<unknown>;
   readonly #log: Log;
   readonly #rate: Bucket;
@@ -54,13 +63,14 @@ export class Batcher implements AsyncDisposable {
   #pump: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
 
-  constructor(limits: Limits, dependencies: { readonly publish: (batch: Uint8Array) => Promise<unknown>; readonly log: Log }) {
+  constructor(limits: Limits, dependencies: BatcherParts) {
     this.#limits = limits;
+    this.#clock = dependencies.clock;
     this.#publish = dependencies.publish;
     this.#log = dependencies.log;
     this.#rate = new Bucket(
       { perSecond: limits.batchBytesPerSecondMax, burst: limits.batchBytesPerSecondMax },
-      performance.now(),
+      this.#clock.monotonicMs(),
     );
   }
 
@@ -89,11 +99,11 @@ export class Batcher implements AsyncDisposable {
 
   async #run(): Promise<void> {
     // The first after a quiet while goes at once; those that follow closely wait for each other.
-    await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - performance.now()));
+    await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - this.#clock.monotonicMs()));
     while (this.#queue.length > 0) {
-      this.#publishedAtMs = performance.now();
+      this.#publishedAtMs = this.#clock.monotonicMs();
       const batch = encodeBatch(this.#next());
-      const waitMs = this.#rate.charge(batch.length, performance.now());
+      const waitMs = this.#rate.charge(batch.length, this.#clock.monotonicMs());
       try {
         await this.#publish(batch);
       } catch (error) {
@@ -121,10 +131,10 @@ export class Batcher implements AsyncDisposable {
   async #pause(ms: number, options: { readonly canHurry: boolean } = { canHurry: true }): Promise<void> {
     if (this.#isClosed) return;
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
+    const timer = this.#clock.after(ms, resolve);
     if (options.canHurry) this.#hurry = resolve;
     await promise;
     this.#hurry = undefined;
-    clearTimeout(timer);
+    timer.cancel();
   }
 }

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { concatBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { hash } from "../../crypto/hash/hash.ts";
@@ -209,7 +210,7 @@ t.test("batches hold what was added, in order, and leave when full or when their
     const parsed = parseBatch(batch, limits);
     if (parsed.ok) batches.push([...parsed.value]);
   };
-  const batcher = new Batcher(limits, { publish, log: testLog });
+  const batcher = new Batcher(limits, { publish, clock: SYSTEM_CLOCK, log: testLog });
   for (let index = 0; index < 10; index += 1) t.ok(batcher.add(new Uint8Array(10).fill(index)));
   t.equal(batches.length, 0, "waits for company");
   await new Promise((resolve) => setTimeout(resolve, 60));
@@ -245,7 +246,7 @@ t.test("a full batcher refuses, a failing publisher does not stop it", async (t)
     published += 1;
     throw new Error("no peers");
   };
-  await using batcher = new Batcher(limits, { publish, log: testLog });
+  await using batcher = new Batcher(limits, { publish, clock: SYSTEM_CLOCK, log: testLog });
   t.same(
     [1, 2, 3, 4].map(() => batcher.add(new Uint8Array(900))),
     [true, true, true, false],

@@ -1,4 +1,5 @@
 import t, { type Test } from "tap";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { bytesEqual, concatBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok } from "../../crypto/base/result.ts";
@@ -94,7 +95,7 @@ async function scene(
   const steps: SyncProgress[] = [];
   const synchroniser = new Synchroniser(
     { onProgress: (progress) => void steps.push(progress) },
-    { network: a, sink: chain, log: testLog, metrics: openMetrics() },
+    { network: a, sink: chain, clock: SYSTEM_CLOCK, draw: Math.random, log: testLog, metrics: openMetrics() },
   );
   const stopping = new AbortController();
   let running: Promise<void> | undefined;
@@ -235,7 +236,10 @@ t.test("sync skips what consensus committed meanwhile, and blames nobody", async
 t.test("a failing disk ends sync with its error and is not held against the peer", async (t) => {
   const { a, chain } = await scene(t, [{ claim: 60n, serve: sourceOf(60n) }]);
   chain.isBroken = true;
-  const synchroniser = new Synchroniser({}, { network: a, sink: chain, log: testLog, metrics: openMetrics() });
+  const synchroniser = new Synchroniser(
+    {},
+    { network: a, sink: chain, clock: SYSTEM_CLOCK, draw: Math.random, log: testLog, metrics: openMetrics() },
+  );
   await t.rejects(synchroniser.run(AbortSignal.timeout(5_000)), { code: "disk_full" });
   t.equal(a.peers()[0]?.score, 0);
 });
@@ -252,7 +256,10 @@ t.test("a hint makes a node look before the heartbeat says so, and a false one c
   const a = await openNode(22, { bootstrap: b.addresses(), limits: LIMITS });
   t.teardown(async () => a[Symbol.asyncDispose]());
   await until(() => a.peers().length === 1, "connected");
-  const synchroniser = new Synchroniser({}, { network: a, sink: chain, log: testLog, metrics: openMetrics() });
+  const synchroniser = new Synchroniser(
+    {},
+    { network: a, sink: chain, clock: SYSTEM_CLOCK, draw: Math.random, log: testLog, metrics: openMetrics() },
+  );
   const stopping = new AbortController();
   const running = synchroniser.run(stopping.signal);
   height = 7n;

@@ -23,6 +23,7 @@ import { type DecodeError, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import type { Log } from "../log/log.ts";
 import type { Counter, Metrics } from "../metrics/metrics.ts";
+import type { Clock } from "../ports/clock.ts";
 import type { Limits } from "./limits.ts";
 import type { Network } from "./network.ts";
 import type { Offence } from "./peers.ts";
@@ -149,9 +150,24 @@ export type SyncProgress = {
 type Window = { readonly peer: string; readonly from: bigint; readonly blocks: readonly EncodedBlock[] };
 type Fetched = Result<Window, { readonly code: "no_peer" | "peer_failed" }>;
 
+/** What sync needs of the network. */
+export type SyncNetwork = Pick<Network, "request" | "penalise" | "peers" | "onChange" | "limits">;
+
+/** What a synchroniser works with. `draw` gives numbers from 0 to 1, for a fair choice among equals. */
+export type SyncParts = {
+  readonly network: SyncNetwork;
+  readonly sink: BlockSink;
+  readonly clock: Clock;
+  readonly draw: () => number;
+  readonly log: Log;
+  readonly metrics: Metrics;
+};
+
 /** Follows the best chain that verifies. `run` it as long as the node runs. */
 export class Synchroniser {
-  readonly #network: Network;
+  readonly #network: SyncNetwork;
+  readonly #clock: Clock;
+  readonly #draw: () => number;
   readonly #sink: BlockSink;
   readonly #log: Log;
   readonly #onProgress: (progress: SyncProgress) => void;
@@ -167,11 +183,10 @@ export class Synchroniser {
   readonly #asking = new Map<string, number>();
   #wake: (() => void) | undefined;
 
-  constructor(
-    options: { readonly onProgress?: (progress: SyncProgress) => void },
-    dependencies: { readonly network: Network; readonly sink: BlockSink; readonly log: Log; readonly metrics: Metrics },
-  ) {
+  constructor(options: { readonly onProgress?: (progress: SyncProgress) => void }, dependencies: SyncParts) {
     this.#network = dependencies.network;
+    this.#clock = dependencies.clock;
+    this.#draw = dependencies.draw;
     this.#sink = dependencies.sink;
     this.#log = dependencies.log.child({ part: "sync" });
     this.#onProgress = options.onProgress ?? (() => {});
@@ -327,13 +342,13 @@ export class Synchroniser {
   #fail(peer: string, offence: Offence | undefined, cause: string, benchMs = this.#network.limits.syncBenchMs): void {
     this.#failures.add(1, { cause });
     this.#hints.delete(peer);
-    this.#benched.set(peer, performance.now() + benchMs);
+    this.#benched.set(peer, this.#clock.monotonicMs() + benchMs);
     if (offence !== undefined) this.#network.penalise(peer, offence);
   }
 
   /** Who claims to have block `from`, and is not benched. */
   #candidates(from: bigint): { readonly peer: string; readonly height: bigint; readonly score: number }[] {
-    const now = performance.now();
+    const now = this.#clock.monotonicMs();
     const candidates = [];
     for (const { id, height: claimed, score } of this.#network.peers()) {
       if ((this.#benched.get(id) ?? 0) > now || (this.#earliest.get(id) ?? 0n) > from) continue;
@@ -349,26 +364,26 @@ export class Synchroniser {
     const weighed = this.#candidates(from).map((candidate) => ({
       ...candidate,
       asking: this.#asking.get(candidate.peer) ?? 0,
-      lot: Math.random(),
+      lot: this.#draw(),
     }));
     weighed.sort((a, b) => a.asking - b.asking || b.score - a.score || a.lot - b.lot);
     return weighed[0];
   }
 
   async #idle(signal: AbortSignal): Promise<void> {
-    const now = performance.now();
+    const now = this.#clock.monotonicMs();
     for (const [peer, untilMs] of this.#benched) if (untilMs <= now) this.#benched.delete(peer);
     const known = new Set(this.#network.peers().map(({ id }) => id));
     for (const heights of [this.#hints, this.#earliest])
       for (const peer of heights.keys()) if (!known.has(peer)) heights.delete(peer);
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#network.limits.syncIdleMs);
+    const timer = this.#clock.after(this.#network.limits.syncIdleMs, resolve);
     const stop = (): void => resolve();
     signal.addEventListener("abort", stop, { once: true });
     this.#wake = resolve;
     await promise;
     this.#wake = undefined;
     signal.removeEventListener("abort", stop);
-    clearTimeout(timer);
+    timer.cancel();
   }
 }

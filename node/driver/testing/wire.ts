@@ -3,13 +3,13 @@
  * sent while nobody listens is lost, as on a real network; catch-up brings it again.
  */
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Test } from "tap";
 import { present } from "../../../crypto/base/assert.ts";
 import { addressOfKey } from "../../../crypto/identity/address.ts";
-import { type KeyPair, keyPairFromSeed } from "../../../crypto/sign/key.ts";
+import { type KeyPair, keyPairFromSeed, verifySignatureAsync } from "../../../crypto/sign/key.ts";
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genesis.ts";
 import { heightOf, nextHeight } from "../../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
@@ -17,15 +17,18 @@ import { type Call, signTransaction, type Transaction } from "../../../chain/blo
 import { Ledger } from "../../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../../chain/store/memory.ts";
 import type { Store } from "../../../chain/store/store.ts";
+import { TENDERMINT_CODEC } from "../../../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../../../consensus/tendermint/engine.ts";
+import type { ConsensusMessage } from "../../../consensus/tendermint/message.ts";
 import { EXECUTOR } from "../../../contracts/executor.ts";
 import type { Log } from "../../log/log.ts";
 import { catchUp, type CatchUpNetwork, catchUpServer } from "../catchup.ts";
 import { ConsensusDriver } from "../driver.ts";
 import { EvidencePool } from "../evidence.ts";
 import { SignGuard } from "../guard.ts";
-import { sleep } from "../sleep.ts";
 import { WriteAheadLog } from "../wal.ts";
+import { SYSTEM_CLOCK, sleep } from "../../ports/clock.ts";
+import { SYSTEM_DISK } from "../../ports/disk.ts";
 
 export const SILENT: Log = { debug: nothing, info: nothing, warn: nothing, error: nothing, child: () => SILENT };
 function nothing(): void {}
@@ -61,7 +64,7 @@ export const WIRE_NETWORK: NetworkFile = {
 /** One node's share. */
 export type Member = {
   readonly ledger: Ledger;
-  readonly driver: ConsensusDriver;
+  readonly driver: ConsensusDriver<ConsensusMessage>;
   readonly guard: SignGuard;
   readonly evidence: EvidencePool;
   readonly store: Store;
@@ -103,9 +106,15 @@ export class Wire {
   async start(index: number, store: Store = openMemoryStore(), options: StartOptions = {}): Promise<Member> {
     const keyPair = present(KEY_PAIRS[index], "key pair");
     const directory = join(this.directory, `${index}`);
-    const wal = new WriteAheadLog(join(directory, "wal"));
+    const wal = new WriteAheadLog(join(directory, "wal"), SYSTEM_DISK);
     const ledger = await Ledger.open({ store, network: WIRE_NETWORK, executor: EXECUTOR });
-    const guard = await SignGuard.open({ path: join(directory, "sign-state"), keyPair, isNew: ledger.head().height === 0n });
+    mkdirSync(directory, { recursive: true });
+    const guard = await SignGuard.open({
+      path: join(directory, "sign-state"),
+      disk: SYSTEM_DISK,
+      keyPair,
+      isNew: ledger.head().height === 0n,
+    });
     const self = addressOfKey(keyPair.publicKey);
     const evidence = new EvidencePool();
     const waiting = (): Transaction[] => this.pool.filter(({ id }) => ledger.findTransaction(id) === undefined);
@@ -114,6 +123,10 @@ export class Wire {
       newEngine:
         options.newEngine ??
         (() => new TendermintEngine({ chainId: WIRE_NETWORK.chainId, self, parameters: WIRE_NETWORK.parameters })),
+      isContinuous: false,
+      codec: TENDERMINT_CODEC,
+      clock: SYSTEM_CLOCK,
+      verify: verifySignatureAsync,
       wal,
       guard,
       self,
@@ -129,7 +142,7 @@ export class Wire {
     });
     const closing = new AbortController();
     ledger.onCommit(({ block }) => evidence.remove(block.evidence));
-    const asking = catchUp({ driver, network: this.#networkOf(index), log: SILENT, signal: closing.signal });
+    const asking = catchUp({ driver, network: this.#networkOf(index), clock: SYSTEM_CLOCK, log: SILENT, signal: closing.signal });
     const syncing = this.#sync(index, { driver, ledger }, closing.signal);
     const stop = async (): Promise<void> => {
       closing.abort();
@@ -199,7 +212,7 @@ export class Wire {
   /** Applies the blocks of whoever is ahead, as block sync does. */
   async #sync(self: number, { driver, ledger }: Pick<Member, "driver" | "ledger">, signal: AbortSignal): Promise<void> {
     for (;;) {
-      await sleep(SYNC_INTERVAL_MS, signal);
+      await sleep(SYSTEM_CLOCK, SYNC_INTERVAL_MS, signal);
       if (signal.aborted) return;
       if (!this.isSyncing) continue;
       const others = [...this.members].filter(([index]) => index !== self && !this.cut.has(index) && !this.cut.has(self));
@@ -224,7 +237,7 @@ export class Wire {
     }
   }
 
-  async #deliver(driver: ConsensusDriver, from: number, bytes: Uint8Array): Promise<void> {
+  async #deliver(driver: ConsensusDriver<ConsensusMessage>, from: number, bytes: Uint8Array): Promise<void> {
     if ((await driver.receive(`${from}`, bytes)) === "reject") this.rejected.push(`message of ${from}`);
   }
 

@@ -1,0 +1,42 @@
+/**
+ * The engines by the name that a network's genesis gives: the one place that knows all of them.
+ *
+ * Stake-weighted Tendermint is the Tendermint engine over the set that the staking contracts elect.
+ */
+
+import { CodedError } from "../crypto/base/error.ts";
+import type { Address } from "../crypto/identity/address.ts";
+import type { NetworkFile } from "../chain/block/genesis.ts";
+import { unreachable } from "../crypto/base/assert.ts";
+import { TENDERMINT_CODEC } from "../consensus/tendermint/codec.ts";
+import { TendermintEngine } from "../consensus/tendermint/engine.ts";
+import type { ConsensusMessage } from "../consensus/tendermint/message.ts";
+import { ConsensusDriver, type Driver, type DriverParts } from "./driver/driver.ts";
+
+/** What a driver is made from, whatever engine it runs. */
+export type EngineParts = Omit<DriverParts<object>, "codec" | "newEngine" | "isContinuous"> & {
+  readonly network: NetworkFile;
+  readonly self: Address | undefined;
+};
+
+/** The driver of the network's engine. Throws `engine_unsupported` when this version does not run it. */
+export function openDriver(parts: EngineParts): Driver {
+  const { network, self } = parts;
+  const { chainId, parameters, engine } = network;
+  switch (engine.name) {
+    case "tendermint":
+    case "pos":
+      return new ConsensusDriver<ConsensusMessage>({
+        ...parts,
+        codec: TENDERMINT_CODEC,
+        isContinuous: false,
+        newEngine: () => new TendermintEngine({ chainId, self, parameters }),
+      });
+    case "raft":
+    case "pbft":
+    case "pow":
+      throw new CodedError("engine_unsupported", { engine: engine.name, message: `this version does not run ${engine.name}` });
+    default:
+      return unreachable(engine);
+  }
+}
