@@ -4,6 +4,7 @@ import { unreachable } from "../crypto/base/assert.ts";
 import type { Call } from "../chain/block/transaction.ts";
 import { transfer } from "./accounts.ts";
 import { appendToPartition } from "./partitions.ts";
+import { claimRewards } from "./rewards.ts";
 import type { CallFault, CallScope } from "./scope.ts";
 import { createTable, deleteRow, putRow } from "./tables.ts";
 import { changeValidator } from "./validators.ts";
@@ -23,6 +24,8 @@ export function runCall(scope: CallScope, call: Call): CallFault | undefined {
       return appendToPartition(scope, call);
     case "validatorSet":
       return changeValidator(scope, call);
+    case "rewardsClaim":
+      return claimRewards(scope, call);
     default:
       return unreachable(call);
   }

@@ -24,6 +24,7 @@ import { partitionKey, parseStateKey, rowKey, tableKey } from "../chain/state/ke
 import { parsePartitionHead } from "../chain/state/rows.ts";
 import { logRoot, frontierRoot, LOG_HASHER } from "../chain/merkle/log.ts";
 import { EXECUTOR } from "./executor.ts";
+import { supplyAt } from "./supply.ts";
 import { addressAt, Chain, ok, PROPOSER, textOf } from "./testing/chain.ts";
 
 const ALICE = 100;
@@ -40,6 +41,7 @@ const put = (table: string, key: string, value: string): Call => ({
 });
 const remove = (table: string, key: string): Call => ({ kind: "tableDelete", namespace: "app", table, key: utf8(key) });
 const pay = (to: number, amount: bigint): Call => ({ kind: "transfer", to: addressAt(to), amount });
+const claim: Call = { kind: "rewardsClaim" };
 const append = (partition: number, ...records: readonly string[]): Call => ({
   kind: "logAppend",
   stream: "events",
@@ -51,18 +53,32 @@ function chainOf(amounts: readonly bigint[] = [1_000_000n, 1_000_000n, 1_000_000
   return new Chain(networkOf({ amounts }));
 }
 
-t.test("a transfer moves exactly its amount, the fee goes to the proposer, and the nonce is counted", (t) => {
+t.test("a transfer moves exactly its amount, the proposer earns the fee, and the nonce is counted", (t) => {
   const chain = chainOf();
   t.equal(chain.run(ALICE, pay(BOB, 300n)), "applied");
   t.same(chain.account(ALICE), { balance: 1_000_000n - 300n - 2000n, nonce: 1n });
   t.same(chain.account(BOB), { balance: 1_000_300n, nonce: 0n });
-  t.equal(chain.account(99).balance, 2000n);
+  t.equal(chain.rewards(99), 2000n);
+  t.equal(chain.account(99).balance, 0n, "not before it claims them");
   const all = chain.account(BOB).balance - 2000n;
   t.equal(chain.run(BOB, pay(CAROL, all + 1n)), "balance_insufficient calls[0].amount", "one more than is left after the fee");
   t.equal(chain.run(BOB, pay(CAROL, all - 2000n)), "applied", "all of it but the failed one's fee");
   t.equal(chain.account(BOB).balance, 0n);
   t.equal(chain.run(ALICE, pay(ALICE, 5n)), "applied", "to oneself");
   t.equal(chain.account(ALICE).balance, 1_000_000n - 300n - 2000n - 2000n);
+  t.end();
+});
+
+t.test("who earned fees claims them once, from its next block on, and pays the fee of that from its account", (t) => {
+  const chain = chainOf([1_000_000n]);
+  t.equal(chain.run(ALICE, pay(99, 5000n)), "applied");
+  t.equal(chain.run(ALICE, claim), "rewards_none calls[0].kind");
+  t.equal(chain.run(99, claim), "applied");
+  t.same(chain.account(99), { balance: 5000n - 2000n + 4000n, nonce: 1n });
+  t.equal(chain.rewards(99), 2000n, "the fee of the claim itself, which this block pays");
+  t.equal(chain.run(ALICE, { kind: "rewardsClaim", validator: PROPOSER }), "stake_engine calls[0].validator");
+  t.equal(chain.run(99, claim, claim), "rewards_none calls[1].kind", "once");
+  t.equal(chain.state.supply(), 1_000_000n);
   t.end();
 });
 
@@ -147,7 +163,7 @@ t.test("all calls of a transaction take effect or none, and a failed one pays", 
   t.equal(textOf(present(execution.results[0], "result")), "balance_insufficient calls[5].amount");
   t.same(execution.appends, []);
   const changed = execution.updates.map(({ key }) => parseStateKey(key)?.kind);
-  t.same(changed, ["account", "account", "priorities", "priorities"], "the sender, the proposer, and the turns");
+  t.same(changed, ["account", "priorities", "priorities", "rewards"], "the sender, the turns, and what the proposer earned");
   t.equal(chain.account(ALICE).nonce, 2n);
   t.equal(chain.account(BOB).balance, 1_000_000n);
   t.equal(
@@ -270,6 +286,7 @@ const call: fc.Arbitrary<Call> = fc.oneof(
   fc
     .tuple(fc.nat(5), fc.bigInt(0n, 3n))
     .map(([index, power]): Call => ({ kind: "validatorSet", key: keyPairAt(index).publicKey, power })),
+  fc.constant(claim),
 );
 const stepArbitrary: fc.Arbitrary<Step> = fc.record({
   signer: accountArbitrary,
@@ -300,6 +317,7 @@ t.test("tokens are conserved exactly, whatever a chain of blocks does", async (t
       for (const steps of blocks) {
         chain.block(includable(chain, steps));
         assert(chain.state.supply() === 73_000n, `supply ${chain.state.supply()} at ${chain.height}`);
+        assert(supplyAt(chain.state).total === 73_000n, "the supply row");
       }
       return true;
     }),
@@ -318,20 +336,20 @@ t.test("a failed transaction changes nothing but the fee and the nonce", async (
         const [transaction] = includable(chain, [step]);
         if (transaction === undefined) continue;
         const before = chain.account(step.signer);
-        const earned = chain.account(99).balance;
+        const earned = chain.rewards(99);
         const execution = chain.block([transaction]);
         if (execution.results[0]?.kind !== "failed") continue;
         failures += 1;
         const kinds = execution.updates.map(({ key }) => parseStateKey(key)?.kind);
         assert(
-          kinds.every((kind) => kind === "account" || kind === "priorities" || kind === "validators"),
+          kinds.every((kind) => ["account", "rewards", "priorities", "validators"].includes(`${kind}`)),
           `changed ${kinds.join()}`,
         );
-        assert(kinds.filter((kind) => kind === "account").length <= 2 && execution.appends.length === 0, "accounts and appends");
+        assert(kinds.filter((kind) => kind === "account").length === 1 && execution.appends.length === 0, "accounts and appends");
         if (step.signer === 99) continue;
         assert(chain.account(step.signer).balance === before.balance - step.fee, "fee");
         assert(
-          chain.account(step.signer).nonce === before.nonce + 1n && chain.account(99).balance === earned + step.fee,
+          chain.account(step.signer).nonce === before.nonce + 1n && chain.rewards(99) === earned + step.fee,
           "nonce and proposer",
         );
       }

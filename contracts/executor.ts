@@ -7,9 +7,10 @@
  * 2. evidence is acted on;
  * 3. each transaction in turn: checked against the state so far (a fault here makes the *block* invalid), charged its
  *    fee and counted, then its calls run; when one fails, all that the calls wrote is undone and the result says why;
- * 4. the fees of the block go to its proposer.
+ * 4. the fees of the block, and the new tokens that the protocol pays for one, are added to what its proposer has
+ *    earned (`rewards.ts`).
  *
- * Tokens are conserved exactly: the sum of all balances is that of genesis, at every height.
+ * Tokens are conserved exactly: balances and rewards are those of genesis and what was minted, at every height.
  */
 
 import { present } from "../crypto/base/assert.ts";
@@ -38,7 +39,9 @@ import { accountAt, charge, credit } from "./accounts.ts";
 import { Appends } from "./appends.ts";
 import { runCall } from "./calls.ts";
 import { partitionSize } from "./partitions.ts";
+import { reward } from "./rewards.ts";
 import type { CallScope } from "./scope.ts";
+import { mint, putGenesisSupply } from "./supply.ts";
 import { admitEvidence, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
 
 /** The executor of the built-in calls. */
@@ -49,6 +52,10 @@ const APPLIED: TransactionResult = { kind: "applied" };
 
 function genesis(network: NetworkFile): readonly StateUpdate[] {
   const state = new Overlay(NO_STATE);
+  putGenesisSupply(
+    state,
+    network.accounts.reduce((total, { amount }) => total + amount, 0n),
+  );
   for (const { address, amount } of network.accounts) credit(state, address, amount);
   const validators = genesisValidators(network);
   putValidators(state, "current", validators);
@@ -147,7 +154,8 @@ function include(run: Run, transaction: Transaction): Result<void, TransactionRe
 }
 
 function finish({ state, appends, context, results, fees }: Run): Execution {
-  if (fees > 0n) credit(state, context.proposer, fees);
+  const minted = context.engine.name === "pow" ? mint(state, context.engine.blockReward) : 0n;
+  reward(state, context.proposer, fees + minted);
   return { results, updates: state.changes(), appends: appends.merged(), validators: validatorsAt(state, "current") };
 }
 

@@ -14,6 +14,7 @@
  * tableDelete  [4, namespace, table, key]
  * logAppend    [5, stream, partition, [record...]]
  * validatorSet [6, key, power]
+ * rewardsClaim [7, validator | null]
  * ```
  */
 
@@ -68,7 +69,9 @@ export type Call =
   /** Appends records to one partition of a stream, made on first use and owned by its first writer. */
   | { readonly kind: "logAppend"; readonly stream: string; readonly partition: number; readonly records: readonly Uint8Array[] }
   /** Sets a validator's power (0 removes it), at the fixed delay. Only the genesis authority may. */
-  | { readonly kind: "validatorSet"; readonly key: PublicKey; readonly power: bigint };
+  | { readonly kind: "validatorSet"; readonly key: PublicKey; readonly power: bigint }
+  /** Moves what the sender has earned into its account; with a validator, what it earned by its stake there first. */
+  | { readonly kind: "rewardsClaim"; readonly validator?: Address | undefined };
 
 /** What is hashed and signed. */
 export type TransactionBody = {
@@ -131,6 +134,7 @@ const CALL_NUMBER = {
   tableDelete: 4,
   logAppend: 5,
   validatorSet: 6,
+  rewardsClaim: 7,
 } as const satisfies Record<Call["kind"], number>;
 
 // Making one.
@@ -246,6 +250,8 @@ function faultOf(call: Call): readonly [BodyError["code"], string] | undefined {
       return appendFault(call);
     case "validatorSet":
       return call.power >= 0n && call.power <= POWER_TOTAL_MAX ? undefined : ["power_range", "power"];
+    case "rewardsClaim":
+      return undefined;
     default:
       return unreachable(call);
   }
@@ -306,6 +312,11 @@ function writeCall(writer: Writer, call: Call): void {
       writePublicKey(writer.array(3).uint(number), call.key);
       writer.uint(call.power);
       return;
+    case "rewardsClaim":
+      writer.array(2).uint(number);
+      if (call.validator === undefined) writer.null();
+      else writer.bytes(call.validator);
+      return;
     default:
       unreachable(call);
   }
@@ -359,6 +370,11 @@ function readCall(reader: Reader, field: string): Call {
     case CALL_NUMBER.validatorSet:
       take(3);
       return { kind: "validatorSet", key: readPublicKey(reader), power: reader.uint() };
+    case CALL_NUMBER.rewardsClaim: {
+      take(2);
+      const isOwn = reader.field(`${field}.validator`).skipNull();
+      return isOwn ? { kind: "rewardsClaim" } : { kind: "rewardsClaim", validator: readAddress(reader, `${field}.validator`) };
+    }
     default:
       return reader.refuse("encoding_limit", offset);
   }

@@ -14,6 +14,8 @@
  * 08                                     parameters    as the network file has them
  * 09 address(32) height(8)               misbehaviour  [height included]      evidence that was acted on
  * 0a address(32)                         tombstone     [height included]      may never validate again
+ * 0b address(32)                         rewards       [amount]               earned and not claimed yet
+ * 0c                                     supply        [total, minted, burned]
  * ```
  *
  * First bytes are part of the format: never renumber, never reuse.
@@ -37,6 +39,8 @@ const PREFIX = {
   parameters: 0x08,
   misbehaviour: 0x09,
   tombstone: 0x0a,
+  rewards: 0x0b,
+  supply: 0x0c,
 } as const;
 
 /** No state key is longer: a row's, with the longest names. */
@@ -61,7 +65,9 @@ export type StateKey =
   | { readonly kind: "authority" }
   | { readonly kind: "parameters" }
   | { readonly kind: "misbehaviour"; readonly address: Address; readonly height: Height }
-  | { readonly kind: "tombstone"; readonly address: Address };
+  | { readonly kind: "tombstone"; readonly address: Address }
+  | { readonly kind: "rewards"; readonly address: Address }
+  | { readonly kind: "supply" };
 
 /** The key of an account's row. */
 export function accountKey(address: Address): Uint8Array {
@@ -141,6 +147,16 @@ export function tombstoneKey(address: Address): Uint8Array {
   return prefixed(PREFIX.tombstone, address);
 }
 
+/** What an address has earned and not claimed yet. */
+export function rewardsKey(address: Address): Uint8Array {
+  return prefixed(PREFIX.rewards, address);
+}
+
+/** How many tokens there are. */
+export function supplyKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.supply);
+}
+
 /** What a key from a proof names; `undefined` for bytes that no function above makes. */
 export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
   const rest = bytes.subarray(1);
@@ -167,6 +183,10 @@ export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
       return parseMisbehaviourKey(rest);
     case PREFIX.tombstone:
       return rest.length === ADDRESS_SIZE_BYTES ? { kind: "tombstone", address: addressOf(rest) } : undefined;
+    case PREFIX.rewards:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "rewards", address: addressOf(rest) } : undefined;
+    case PREFIX.supply:
+      return rest.length === 0 ? { kind: "supply" } : undefined;
     default:
       return undefined;
   }

@@ -17,10 +17,12 @@ import {
   partitionKey,
   partitionRange,
   prioritiesKey,
+  rewardsKey,
   rowKey,
   rowRange,
   STATE_KEY_SIZE_BYTES_MAX,
   type StateKey,
+  supplyKey,
   tableKey,
   tableRange,
   tombstoneKey,
@@ -34,12 +36,16 @@ import {
   encodeActedAt,
   encodeAuthority,
   encodePartitionHead,
+  encodeRewards,
+  encodeSupply,
   encodeTable,
   ownRow,
   parseAccount,
   parseActedAt,
   parseAuthority,
   parsePartitionHead,
+  parseRewards,
+  parseSupply,
   parseTable,
 } from "./rows.ts";
 
@@ -62,6 +68,8 @@ const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
   fc.constant({ kind: "parameters" as const }),
   fc.record({ kind: fc.constant("misbehaviour" as const), address: addressArbitrary, height: heightArbitrary }),
   fc.record({ kind: fc.constant("tombstone" as const), address: addressArbitrary }),
+  fc.record({ kind: fc.constant("rewards" as const), address: addressArbitrary }),
+  fc.constant({ kind: "supply" as const }),
 );
 
 function bytesOf(key: StateKey): Uint8Array {
@@ -86,6 +94,10 @@ function bytesOf(key: StateKey): Uint8Array {
       return misbehaviourKey(key.address, key.height);
     case "tombstone":
       return tombstoneKey(key.address);
+    case "rewards":
+      return rewardsKey(key.address);
+    case "supply":
+      return supplyKey();
   }
 }
 
@@ -144,6 +156,9 @@ t.test("every row value refuses damaged bytes or gives back what they encode", a
     decode: parseAuthority,
     encode: encodeAuthority,
   });
+  await checkDecoder(t, "rewards", { valid: amountArbitrary.map(encodeRewards), decode: parseRewards, encode: encodeRewards });
+  const supply = fc.record({ total: amountArbitrary, minted: amountArbitrary, burned: amountArbitrary }).map(encodeSupply);
+  await checkDecoder(t, "supply", { valid: supply, decode: parseSupply, encode: encodeSupply });
   await checkDecoder(t, "acted at", { valid: heightArbitrary.map(encodeActedAt), decode: parseActedAt, encode: encodeActedAt });
 });
 

@@ -21,6 +21,9 @@ export type Table = { readonly owner: Address };
 /** The head of a partition: who may append, and the frontier of its record tree. */
 export type PartitionHead = { readonly owner: Address; readonly frontier: Frontier };
 
+/** All tokens there are, `total = genesis + minted - burned`. Below 2^64. */
+export type Supply = { readonly total: bigint; readonly minted: bigint; readonly burned: bigint };
+
 /** What an address has that was never paid. */
 export const ACCOUNT_EMPTY: Account = { balance: 0n, nonce: 0n };
 
@@ -97,6 +100,32 @@ export function parseActedAt(bytes: Uint8Array): Result<Height, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("row").tuple(1);
     return readHeight(reader, "height");
+  });
+}
+
+/** What an address has earned and not claimed. */
+export function encodeRewards(amount: bigint): Uint8Array {
+  return new Writer().array(1).uint(amount).finish();
+}
+
+/** Parses what `encodeRewards` made. */
+export function parseRewards(bytes: Uint8Array): Result<bigint, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("rewards").tuple(1);
+    return reader.field("amount").uint();
+  });
+}
+
+/** The one encoding of the supply. */
+export function encodeSupply({ total, minted, burned }: Supply): Uint8Array {
+  return new Writer().array(3).uint(total).uint(minted).uint(burned).finish();
+}
+
+/** Parses what `encodeSupply` made. */
+export function parseSupply(bytes: Uint8Array): Result<Supply, DecodeError> {
+  return readWith(bytes, (reader) => {
+    reader.field("supply").tuple(3);
+    return { total: reader.field("total").uint(), minted: reader.field("minted").uint(), burned: reader.field("burned").uint() };
   });
 }
 

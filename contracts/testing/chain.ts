@@ -12,9 +12,10 @@ import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
 import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { BlockContext, Execution, ExecutionRefusal, StateView } from "../../chain/state/executor.ts";
 import { accountKey, parseStateKey } from "../../chain/state/keys.ts";
-import { type Account, ACCOUNT_EMPTY, parseAccount } from "../../chain/state/rows.ts";
+import { type Account, ACCOUNT_EMPTY, parseAccount, parseRewards } from "../../chain/state/rows.ts";
 import type { StateUpdate } from "../../chain/state/update.ts";
 import { EXECUTOR } from "../executor.ts";
+import { rewardsAt } from "../rewards.ts";
 
 /** Who earns the fees in tests: an account that nothing else touches. */
 export const PROPOSER: Address = addressOfKey(keyPairAt(99).publicKey);
@@ -39,11 +40,13 @@ export class MapState implements StateView {
     }
   }
 
-  /** The sum of all balances. */
+  /** The sum of all tokens that somebody holds or has earned. */
   supply(): bigint {
     let total = 0n;
     for (const [name, value] of this.rows) {
-      if (parseStateKey(fromHex(name))?.kind === "account") total += ok(parseAccount(value)).balance;
+      const kind = parseStateKey(fromHex(name))?.kind;
+      if (kind === "account") total += ok(parseAccount(value)).balance;
+      if (kind === "rewards") total += ok(parseRewards(value));
     }
     return total;
   }
@@ -77,6 +80,11 @@ export class Chain {
   account(index: number): Account {
     const bytes = this.state.get(accountKey(addressAt(index)));
     return bytes === undefined ? ACCOUNT_EMPTY : ok(parseAccount(bytes));
+  }
+
+  /** What key pair `index` has earned and not claimed. */
+  rewards(index: number): bigint {
+    return rewardsAt(this.state, addressAt(index));
   }
 
   /** A transaction signed by key pair `signer`, with its next nonce unless said otherwise. */

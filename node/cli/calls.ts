@@ -51,6 +51,7 @@ const CALL_SCHEMA = z.discriminatedUnion("kind", [
     records: z.array(BYTES).min(1).max(1024),
   }),
   z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: z.string().regex(/^\d{1,20}$/) }),
+  z.strictObject({ kind: z.literal("rewardsClaim"), validator: z.string().max(128).optional() }),
 ]);
 
 const CALLS_SCHEMA = z.array(CALL_SCHEMA).min(1).max(64);
@@ -97,6 +98,10 @@ function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
       if (!key.ok) throw new CodedError(key.error.code, { field: `${field}.key`, message: "not a public key" });
       return { kind: "validatorSet", key: key.value, power: BigInt(call.power) };
     }
+    case "rewardsClaim":
+      return call.validator === undefined
+        ? { kind: "rewardsClaim" }
+        : { kind: "rewardsClaim", validator: requireAddress(call.validator, `${field}.validator`) };
   }
 }
 
@@ -125,6 +130,8 @@ export function callJson(call: Call): Json {
       return { kind: call.kind, stream: call.stream, partition: call.partition, records: call.records.map(bytesJson) };
     case "validatorSet":
       return { kind: call.kind, key: toHex(encodePublicKey(call.key)), power: call.power };
+    case "rewardsClaim":
+      return call.validator === undefined ? { kind: call.kind } : { kind: call.kind, validator: formatAddress(call.validator) };
   }
 }
 
@@ -156,6 +163,8 @@ export function callText(call: Call): string {
       return `append ${call.records.length} records to ${call.stream}/${call.partition}`;
     case "validatorSet":
       return `set validator ${toHex(encodePublicKey(call.key)).slice(0, 16)}... to power ${call.power}`;
+    case "rewardsClaim":
+      return call.validator === undefined ? "claim rewards" : `claim rewards of stake with ${formatAddress(call.validator)}`;
   }
 }
 

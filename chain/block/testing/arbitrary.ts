@@ -62,6 +62,8 @@ export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
     key: fc.nat(SIGNERS - 1).map((index) => keyPairAt(index).publicKey),
     power: fc.bigInt(0n, 1n << 56n),
   }),
+  fc.constant({ kind: "rewardsClaim" as const }),
+  fc.record({ kind: fc.constant("rewardsClaim" as const), validator: addressArbitrary }),
 );
 
 /** A signed transaction with any valid body. */
