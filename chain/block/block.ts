@@ -12,6 +12,7 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
+import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
@@ -126,6 +127,16 @@ export function resultsRoot(results: readonly TransactionResult[]): Hash {
 /** Root over the encoded evidence. */
 export function evidenceRoot(evidence: readonly Evidence[]): Hash {
   return logRoot(evidence.map(encodeEvidence));
+}
+
+/** Whether the header commits to the transactions, certificate and evidence beside it. */
+export function hasOwnBody({ header, transactions, previousCertificate, evidence }: Block): boolean {
+  const certificate = previousCertificate === undefined ? ZERO_HASH : certificateHash(previousCertificate);
+  return (
+    bytesEqual(header.certificateHash, certificate) &&
+    bytesEqual(header.evidenceRoot, evidenceRoot(evidence)) &&
+    bytesEqual(header.transactionsRoot, transactionsRoot(transactions))
+  );
 }
 
 // Headers.

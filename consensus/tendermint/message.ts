@@ -10,19 +10,10 @@ import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
-import { ZERO_HASH } from "../../crypto/hash/hash.ts";
-import { type Block, encodeBlock, evidenceRoot, parseBlock, transactionsRoot } from "../../chain/block/block.ts";
+import { type Block, encodeBlock, hasOwnBody, parseBlock } from "../../chain/block/block.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
-import {
-  certificateHash,
-  type Proposal,
-  readProposal,
-  readVote,
-  type Vote,
-  writeProposal,
-  writeVote,
-} from "../../chain/block/vote.ts";
+import { type Proposal, readProposal, readVote, type Vote, writeProposal, writeVote } from "../../chain/block/vote.ts";
 
 /** A proposal and the block that it names. */
 export type ProposalMessage = { readonly kind: "proposal"; readonly proposal: Proposal; readonly block: Block };
@@ -85,16 +76,6 @@ export function parseMessage(bytes: Uint8Array): Result<ConsensusMessage, Messag
   if (!bytesEqual(block.value.hash, proposal.blockHash)) return fail({ code: "proposal_block" });
   if (!hasOwnBody(block.value)) return fail({ code: "proposal_body" });
   return ok({ kind: "proposal", proposal, block: block.value });
-}
-
-/** Whether the header commits to the transactions, certificate and evidence of its block. */
-function hasOwnBody({ header, transactions, previousCertificate, evidence }: Block): boolean {
-  const certificate = previousCertificate === undefined ? ZERO_HASH : certificateHash(previousCertificate);
-  return (
-    bytesEqual(header.certificateHash, certificate) &&
-    bytesEqual(header.evidenceRoot, evidenceRoot(evidence)) &&
-    bytesEqual(header.transactionsRoot, transactionsRoot(transactions))
-  );
 }
 
 type Parts =
