@@ -15,20 +15,17 @@
 import { existsSync } from "node:fs";
 import { present } from "../crypto/base/assert.ts";
 import { CodedError } from "../crypto/base/error.ts";
-import { type Coded, type Result } from "../crypto/base/result.ts";
 import type { Hash } from "../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
 import { ed25519SeedOf, keyPairFromSeed, type KeyType, verifySignatureAsync } from "../crypto/sign/key.ts";
-import { parseBlock } from "../chain/block/block.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
-import { type Height, heightOf, nextHeight } from "../chain/block/height.ts";
-import { findValidator, type ValidatorSet } from "../chain/block/validators.ts";
-import { parseCertificate } from "../chain/block/vote.ts";
+import { type Height, heightOf } from "../chain/block/height.ts";
 import { Ledger } from "../chain/ledger/ledger.ts";
 import { Mempool } from "../chain/mempool/mempool.ts";
 import { openLevelStore } from "../chain/store/level.ts";
 import { EXECUTOR } from "../contracts/executor.ts";
+import { beginConsensus, blockSink, blockSource, isMember } from "./begin.ts";
 import type { Config } from "./config/schema.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "./driver/catchup.ts";
 import type { Driver } from "./driver/driver.ts";
@@ -43,7 +40,7 @@ import { type Metrics, openMetrics } from "./metrics/metrics.ts";
 import { LIMITS } from "./network/limits.ts";
 import { Network } from "./network/network.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
-import { SYSTEM_CLOCK, sleep } from "./ports/clock.ts";
+import { SYSTEM_CLOCK } from "./ports/clock.ts";
 import { SYSTEM_DISK } from "./ports/disk.ts";
 import type { NodeBackend, NodeStatus, TransactionStatus } from "./rpc/backend.ts";
 import { RpcServer } from "./rpc/server.ts";
@@ -63,10 +60,6 @@ export type NodeOptions = {
   readonly onSyncProgress?: (progress: SyncProgress) => void;
 };
 
-/** How long a height may stand still because a returning validator sits it out. */
-const SIT_OUT_MS_MAX = 30_000;
-/** How long a lone start waits between looks at its peers. */
-const LOOK_INTERVAL_MS = 100;
 /** What a proposal message takes beside its block: a hybrid signature and some numbers. */
 const PROPOSAL_SIZE_BYTES_MAX = 8 * 1024;
 /** State versions are pruned once in so many heights. */
@@ -236,7 +229,7 @@ export class Node implements AsyncDisposable {
     const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
     own(synchroniser.run(signal));
     own(catchUp({ driver, network, clock: SYSTEM_CLOCK, log, signal }));
-    own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, log, signal }));
+    own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, clock: SYSTEM_CLOCK, log, signal }));
     log.info(
       { chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() },
       "node open",
@@ -310,85 +303,6 @@ async function openServer(
   const { host, port, cors, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = config.rpc;
   const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
   return await RpcServer.open({ host, port, cors, serveMetrics: config.metrics.enabled, limits }, parts);
-}
-
-function isMember(ledger: Ledger, self: Address): boolean {
-  const set = ledger.validators(nextHeight(ledger.head().height));
-  return set !== undefined && findValidator(set, self) !== undefined;
-}
-
-/**
- * Waits until this node knows enough to take part, then lets it.
- *
- * A validator that could finish a block alone has nobody to ask. Every other waits for a peer, and until it has what
- * the best peer in good standing claims. If its key's newest signature is from before the height that was decided
- * last, it was away, or restored from an old copy: the height now under way is sat out. Not so by a key that has signed
- * nothing yet and without which nobody can decide: a large validator that has just joined would stop the network.
- */
-async function beginConsensus(parts: {
-  readonly ledger: Ledger;
-  readonly network: Network;
-  readonly synchroniser: Synchroniser;
-  readonly guard: SignGuard;
-  readonly driver: Driver;
-  readonly self: Address;
-  readonly log: Log;
-  readonly signal: AbortSignal;
-}): Promise<void> {
-  const { ledger, network, synchroniser, guard, driver, self, log, signal } = parts;
-  const set = present(ledger.validators(nextHeight(ledger.head().height)), "validators of the next height");
-  while (!isAlone(set, self) && !signal.aborted) {
-    const { height, target } = synchroniser.progress();
-    if (network.peers().length > 0 && height >= target) break;
-    await sleep(SYSTEM_CLOCK, LOOK_INTERVAL_MS, signal);
-  }
-  if (signal.aborted) return;
-  const { height } = ledger.head();
-  // Also when the others cannot do without us: a wiped data directory looks like a key that has never signed.
-  if (guard.height < height && isMember(ledger, self)) {
-    guard.raiseFloor(heightOf(height + 1n));
-    log.info({ height: height + 1n, signed: guard.height }, "sitting out one height, whose votes this home may not remember");
-  }
-  driver.start();
-  while (!signal.aborted && guard.floor === driver.height) {
-    await sleep(SYSTEM_CLOCK, LOOK_INTERVAL_MS, signal);
-    if (driver.stalledMs < SIT_OUT_MS_MAX) continue;
-    // The others cannot decide without us. They have been asked for what they hold of this height since the first
-    // seconds; a vote of ours among it has raised the guard.
-    guard.liftFloor();
-    log.warn({ height: driver.height, stalledMs: driver.stalledMs }, "taking part in the height that was to be sat out");
-    await driver.retry();
-  }
-}
-
-/** Whether this validator decides without anybody else. */
-function isAlone(set: ValidatorSet, self: Address): boolean {
-  const power = findValidator(set, self)?.power ?? 0n;
-  return power * 3n > set.totalPower * 2n;
-}
-
-function blockSource(ledger: Ledger): Parameters<typeof blockServer>[0] {
-  return {
-    height: () => ledger.head().height,
-    encoded: (height) => {
-      const block = ledger.blockBytes(heightOf(height));
-      const certificate = ledger.certificateBytes(heightOf(height));
-      return block === undefined || certificate === undefined ? undefined : { block, certificate };
-    },
-  };
-}
-
-function blockSink(ledger: Ledger, driver: Driver): ConstructorParameters<typeof Synchroniser>[1]["sink"] {
-  return {
-    height: () => ledger.head().height,
-    apply: async (blockBytes, certificateBytes): Promise<Result<void, Coded>> => {
-      const block = parseBlock(blockBytes);
-      if (!block.ok) return block;
-      const certificate = parseCertificate(certificateBytes);
-      if (!certificate.ok) return certificate;
-      return await driver.apply(block.value, certificate.value);
-    },
-  };
 }
 
 /** Forgets old state versions, a stretch at a time. Sync applies a stretch faster than one is forgotten: then it is left for the next. */
