@@ -26,7 +26,7 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
     }
   | { readonly what: "became"; readonly role: Role }
   | { readonly what: "campaigning" }
-  | { readonly what: "campaignRefused"; readonly reason: "leading" | "unpromotable" | "changeUnapplied" }
+  | { readonly what: "campaignRefused"; readonly reason: "leading" | "unpromotable" | "changeUnapplied" | "termsExhausted" }
   | { readonly what: "voteRequested"; readonly kind: "vote" | "preVote"; readonly to: bigint; readonly last: EntryId }
   | ({ readonly what: "voteCast" } & Vote)
   | ({ readonly what: "voteRefused" } & Vote)
@@ -43,6 +43,12 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
       readonly change: ConfChange;
       readonly configuration: Configuration;
       readonly reason: ChangeIgnored;
+    }
+  | {
+      readonly what: "changeRefused";
+      readonly change: ConfChange;
+      readonly configuration: Configuration;
+      readonly detail: string;
     }
   | { readonly what: "configurationSwitched"; readonly configuration: Configuration }
   | { readonly what: "leavingJoint"; readonly configuration: Configuration; readonly isDropped: boolean }
@@ -75,6 +81,7 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
       readonly isFastForward: boolean;
     }
   | { readonly what: "snapshotHandled"; readonly commit: bigint; readonly snapshot: EntryId; readonly isRestored: boolean }
+  | { readonly what: "snapshotForeign"; readonly snapshot: EntryId }
   | { readonly what: "transferStarted"; readonly to: bigint }
   | { readonly what: "transferIgnored"; readonly to: bigint; readonly reason: "learner" | "underWay" | "self" | "noLeader" }
   | { readonly what: "transferAborted"; readonly to: bigint }
@@ -86,7 +93,8 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
 export type ChangeIgnored =
   | { readonly kind: "pending"; readonly index: bigint; readonly applied: bigint }
   | { readonly kind: "alreadyJoint" }
-  | { readonly kind: "notJoint" };
+  | { readonly kind: "notJoint" }
+  | { readonly kind: "refused"; readonly detail: string };
 
 /** The positions of a log, for one event. */
 export type LogMarks = {

@@ -38,3 +38,6 @@ export const ENTRY_OVERHEAD_BYTES = 24;
 
 /** Rounds of heartbeats whose start is remembered for the lease. Older ones are forgotten; a lease that old has run out. */
 export const ROUNDS_REMEMBERED_MAX = 64;
+
+/** A lease is shorter than the election timeout by one part in this: clocks of one cluster may drift apart by 10 % and no more. */
+export const LEASE_DRIFT_DIVISOR = 10;

@@ -12,7 +12,7 @@ import type { ConfState, Entry, HardState, Snapshot } from "./types.ts";
 
 /** The durable state as the core reads it. */
 export type RaftStorage = {
-  /** What was stored last. `configuration` is that of the snapshot. */
+  /** What was stored last. `configuration` is the one in force at the index that the caller says is applied. */
   initialState(): { readonly hardState: HardState; readonly configuration: ConfState };
   /** The first index that is not in the snapshot. */
   firstIndex(): bigint;
@@ -50,12 +50,13 @@ export function limitSize(entries: readonly Entry[], sizeBytesMax: number): read
 export class MemoryRaftStorage implements RaftStorage {
   #hardState = EMPTY_HARD_STATE;
   #snapshot = EMPTY_SNAPSHOT;
+  #configuration = EMPTY_SNAPSHOT.configuration;
   /** The last entry that is gone: entries begin after it. Never later than the snapshot. */
   #compacted = { term: 0n, index: 0n };
   #entries: Entry[] = [];
 
   initialState(): { readonly hardState: HardState; readonly configuration: ConfState } {
-    return { hardState: this.#hardState, configuration: this.#snapshot.configuration };
+    return { hardState: this.#hardState, configuration: this.#configuration };
   }
 
   firstIndex(): bigint {
@@ -87,10 +88,16 @@ export class MemoryRaftStorage implements RaftStorage {
     this.#hardState = hardState;
   }
 
+  /** What `applyConfChange` returned last, when more than the snapshot is applied at a restart. */
+  setConfiguration(configuration: ConfState): void {
+    this.#configuration = configuration;
+  }
+
   /** Replaces everything by a snapshot from a leader, or from the disk. */
   applySnapshot(snapshot: Snapshot): void {
     assert(snapshot.index > this.#compacted.index, `snapshot ${snapshot.index} is not after ${this.#compacted.index}`);
     this.#snapshot = snapshot;
+    this.#configuration = snapshot.configuration;
     this.#compacted = { term: snapshot.term, index: snapshot.index };
     this.#entries = [];
   }
