@@ -27,6 +27,7 @@ import { parseCertificate, verifyCertificateAsync } from "../../chain/block/vote
 import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { Brand } from "../../crypto/base/brand.ts";
 import type { Unproven } from "./errors.ts";
+import { checkSuccession, type HeaderFacts } from "./rules.ts";
 
 /** An encoded header and the encoded certificate that makes it final. */
 export type Anchor = { readonly header: Uint8Array; readonly certificate: Uint8Array };
@@ -191,7 +192,14 @@ export class LightVerifier {
     ) {
       return fail({ code: "fork_detected", height });
     }
-    if (before !== undefined && header.timeMs <= before.header.timeMs) return fail({ code: "header_time", height });
+    for (const [first, second] of [
+      [before?.header, header],
+      [header, after?.header],
+    ]) {
+      if (first === undefined || second === undefined) continue;
+      const succeeds = checkSuccession(factsOf(first), factsOf(second));
+      if (!succeeds.ok) return fail({ code: succeeds.error.code, height });
+    }
     // Only this class makes the brand.
     const verified = { header, hash: hashed } as VerifiedHeader;
     this.#headers.delete(height);
@@ -202,4 +210,8 @@ export class LightVerifier {
     }
     return ok(verified);
   }
+}
+
+function factsOf({ height, timeMs, validatorsHash: own, nextValidatorsHash }: Header): HeaderFacts {
+  return { height, time: BigInt(timeMs), validatorsHash: own, nextValidatorsHash };
 }
