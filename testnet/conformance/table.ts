@@ -4,9 +4,18 @@ import type { Operation } from "./operation.ts";
 import { ENCODING } from "./ops/encoding.ts";
 import { HASHES } from "./ops/hashes.ts";
 import { HISTORIES } from "./ops/history.ts";
+import { LIGHT } from "./ops/light.ts";
 import { KEMS } from "./ops/kems.ts";
 import { SIGNATURES } from "./ops/signatures.ts";
 import { TREES } from "./ops/trees.ts";
 
 /** The operations, a group after the other. */
-export const OPERATIONS: readonly Operation[] = [...HASHES, ...SIGNATURES, ...KEMS, ...TREES, ...ENCODING, ...HISTORIES];
+export const OPERATIONS: readonly Operation[] = [
+  ...HASHES,
+  ...SIGNATURES,
+  ...KEMS,
+  ...TREES,
+  ...ENCODING,
+  ...HISTORIES,
+  ...LIGHT,
+];
