@@ -105,10 +105,10 @@ export class History<Input, Output> {
 
 /** One line for people: `c1 at 20 to 35 ms: {"kind":"read"} -> {"kind":"value","value":"4"}`. */
 export function describeOperation<Input, Output>({ client, input, call, outcome }: Operation<Input, Output>): string {
-  const asked = `: ${textOf(input)} -> `;
+  const asked = `: ${describeValue(input)} -> `;
   switch (outcome.kind) {
     case "returned":
-      return `${client} at ${call.atMs} to ${outcome.at.atMs} ms${asked}${textOf(outcome.output)}`;
+      return `${client} at ${call.atMs} to ${outcome.at.atMs} ms${asked}${describeValue(outcome.output)}`;
     case "failed":
       return `${client} at ${call.atMs} to ${outcome.at.atMs} ms${asked}did not happen`;
     case "unknown":
@@ -116,9 +116,11 @@ export function describeOperation<Input, Output>({ client, input, call, outcome 
   }
 }
 
-function textOf(value: unknown): string {
-  return JSON.stringify(value, (_, field: unknown) => {
+/** A value for people: bytes as hex, bigints as their digits. */
+export function describeValue(value: unknown): string {
+  const text: string | undefined = JSON.stringify(value, (_, field: unknown) => {
     if (typeof field === "bigint") return `${field}`;
     return field instanceof Uint8Array ? toHex(field) : field;
   });
+  return text ?? "undefined";
 }

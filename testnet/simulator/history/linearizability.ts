@@ -14,13 +14,18 @@
  * Where we differ. An operation that fits and changes nothing is taken at once, with no other choice: whatever order
  * completes the history from here also does so with this operation in front, because it was open, it leaves the state
  * as it was, and going earlier puts it before more of what it must precede. An operation of unknown outcome is never
- * owed: it is taken only where it changes something, and the search ends when all that returned are in order.
+ * owed: it is taken only where it changes something that the operation after it needs, and the search ends when all
+ * that returned are in order. (Of the orders that complete the history one has the fewest such operations, and it has
+ * none that can be left out.) And a configuration is left when one like it was searched that had spent fewer such
+ * operations, or the same ones by input: whatever can follow the spender could follow the other. Without these two each
+ * lost call doubles the work of a refutation.
  *
  * The problem is NP-complete (Gibbons, Korach 1997), so the search has a budget and may answer `unknown`.
  */
 
+import { isDeepStrictEqual } from "node:util";
 import { assert, present } from "../../../crypto/base/assert.ts";
-import { describeOperation, type Operation } from "./history.ts";
+import { describeOperation, describeValue, type Operation } from "./history.ts";
 
 /** Whether an operation can take place in a state, and the state after it. */
 export type Step<State> = { readonly ok: true; readonly state: State } | { readonly ok: false };
@@ -37,7 +42,10 @@ export type Model<State, Input, Output> = {
   readonly partition?: (input: Input) => string;
 };
 
-/** What was found out, and in how many steps: one for each time that an operation was tried in a state. */
+/**
+ * What was found out, and in how many steps: one for each time that an operation was tried in a state, or a
+ * configuration compared with one like it.
+ */
 export type Verdict<Input, Output> =
   /** `orders` has, for each part, an order that explains it. */
   | {
@@ -154,8 +162,10 @@ type Frame<State> = {
   readonly taken: number;
   /** The rank of the first return that is not accounted for. */
   readonly next: number;
-  /** Ranks above `next` that were taken already, in order. */
+  /** Ranks above `next` of operations that return, and were taken already, in order. */
   readonly ahead: readonly number[];
+  /** Classes of the operations of unknown outcome that were taken, in order; a class as often as it was. */
+  readonly spent: readonly number[];
   readonly state: State;
   readonly stateId: number;
   readonly alternatives: readonly Alternative<State>[];
@@ -180,7 +190,10 @@ class Search<State, Input, Output> {
   readonly #previousCall: Int32Array;
   readonly #isTaken: Uint8Array;
   readonly #stateIds = new Map<string, number>();
-  readonly #seen = new Set<string>();
+  /** By next return, operations ahead and state: what was spent on the ways there, without what others did for less. */
+  readonly #seen = new Map<string, (readonly number[])[]>();
+  /** By rank less those that returned: operations of one class were asked the same. */
+  readonly #classes: readonly number[];
   readonly #path: Frame<State>[] = [];
   #steps = 0;
   #rememberedSize = 0;
@@ -190,6 +203,7 @@ class Search<State, Input, Output> {
     this.#model = model;
     this.#operations = operations.toSorted((a, b) => returnPosition(a) - returnPosition(b) || a.call.position - b.call.position);
     this.#returnedCount = operations.filter(({ outcome }) => outcome.kind === "returned").length;
+    this.#classes = classesOf(this.#operations.slice(this.#returnedCount));
     this.#isTaken = new Uint8Array(operations.length);
     // Place 0 is the head of the list, place rank + 1 an operation.
     const ranks = [...this.#operations.keys()].toSorted((a, b) => this.#callPosition(a) - this.#callPosition(b));
@@ -217,7 +231,8 @@ class Search<State, Input, Output> {
   /** Searches until it knows, or until there were `stepsMax` steps in all; then a later call goes on. */
   run(stepsMax: number): Found<Input, Output> {
     const { initial } = this.#model;
-    if (this.#seen.size === 0) this.#arrive({ taken: -1, ahead: [], state: initial, stateId: this.#stateId(initial), from: 0 });
+    if (this.#seen.size === 0)
+      this.#arrive({ taken: -1, ahead: [], spent: [], state: initial, stateId: this.#stateId(initial), from: 0 });
     for (let frame = this.#path.at(-1); frame !== undefined; frame = this.#path.at(-1)) {
       if (frame.next === this.#returnedCount) return { kind: "order", order: this.#order() };
       if (this.#steps >= stepsMax) return { kind: "undecided" };
@@ -231,28 +246,37 @@ class Search<State, Input, Output> {
 
   #advance(frame: Frame<State>, { rank, state, stateId }: Alternative<State>): void {
     this.#take(rank);
-    const ahead = rank === frame.next ? frame.ahead : inserted(frame.ahead, rank);
-    if (!this.#arrive({ taken: rank, ahead, state, stateId, from: frame.next })) this.#giveBack(rank);
+    const isOwed = rank < this.#returnedCount;
+    const ahead = isOwed && rank !== frame.next ? inserted(frame.ahead, rank) : frame.ahead;
+    const spent = isOwed ? frame.spent : inserted(frame.spent, present(this.#classes[rank - this.#returnedCount], "class"));
+    if (!this.#arrive({ taken: rank, ahead, spent, state, stateId, from: frame.next })) this.#giveBack(rank);
   }
 
-  /** Goes on from a configuration, unless that was tried before: then it led nowhere. */
-  #arrive(to: {
-    readonly taken: number;
-    readonly ahead: readonly number[];
-    readonly state: State;
-    readonly stateId: number;
-    readonly from: number;
-  }): boolean {
-    const { taken, state, stateId } = to;
+  /** Goes on from a configuration, unless one at least as good was tried before: then it leads nowhere. */
+  #arrive(to: Pick<Frame<State>, "taken" | "ahead" | "spent" | "state" | "stateId"> & { readonly from: number }): boolean {
+    const { taken, spent, state, stateId } = to;
     let next = to.from;
     while (next < this.#returnedCount && this.#isTaken[next] === 1) next += 1;
     const ahead = to.ahead.filter((rank) => rank > next);
-    const configuration = `${stateId};${next};${ahead.join(",")}`;
-    if (this.#seen.has(configuration)) return false;
-    this.#seen.add(configuration);
-    this.#rememberedSize += configuration.length;
-    const alternatives = next === this.#returnedCount ? [] : this.#alternatives(next, state, stateId);
-    this.#path.push({ taken, next, ahead, state, stateId, alternatives, tried: 0 });
+    if (!this.#isNews(`${stateId};${next};${ahead.join(",")}`, spent)) return false;
+    const alternatives = next === this.#returnedCount ? [] : this.#alternatives({ taken, next, state, stateId });
+    this.#path.push({ taken, next, ahead, spent, state, stateId, alternatives, tried: 0 });
+    return true;
+  }
+
+  /** Whether no way to this configuration spent as little, or less. Remembers it then, in place of those that spent more. */
+  #isNews(configuration: string, spent: readonly number[]): boolean {
+    const known = this.#seen.get(configuration);
+    if (known === undefined) {
+      this.#seen.set(configuration, [spent]);
+      this.#rememberedSize += configuration.length + spent.length;
+      return true;
+    }
+    this.#steps += known.length;
+    if (known.some((other) => isContained(other, spent))) return false;
+    const kept = known.filter((other) => !isContained(spent, other));
+    this.#seen.set(configuration, [...kept, spent]);
+    this.#rememberedSize += spent.length;
     return true;
   }
 
@@ -260,21 +284,33 @@ class Search<State, Input, Output> {
    * What can come next: called before the return that is due, and fits the state. The one that is due is first, then
    * those that return sooner: nothing is taken ahead of its time but to make another fit.
    */
-  #alternatives(next: number, state: State, stateId: number): readonly Alternative<State>[] {
+  #alternatives({
+    taken,
+    next,
+    state,
+    stateId,
+  }: Pick<Frame<State>, "taken" | "next" | "state" | "stateId">): readonly Alternative<State>[] {
+    const before = taken >= this.#returnedCount ? this.#path.at(-1) : undefined;
     const due = returnPosition(this.#operation(next));
     const found: Alternative<State>[] = [];
     for (let place = this.#following(0); place !== 0; place = this.#following(place)) {
       const rank = place - 1;
       if (this.#callPosition(rank) > due) break;
-      const { input, outcome } = this.#operation(rank);
-      this.#steps += 1;
-      const step = this.#model.step(state, input, outcome.kind === "returned" ? outcome.output : undefined);
-      if (!step.ok) continue;
-      const alternative = { rank, state: step.state, stateId: this.#stateId(step.state) };
-      if (alternative.stateId !== stateId) found.push(alternative);
-      else if (outcome.kind === "returned") return [alternative];
+      const alternative = this.#try(rank, state);
+      if (alternative === undefined) continue;
+      if (alternative.stateId === stateId && rank < this.#returnedCount) return [alternative];
+      if (alternative.stateId === stateId) continue;
+      // What was taken last is owed by nobody: when this comes to the same without it, it was not needed.
+      if (before === undefined || this.#try(rank, before.state)?.stateId !== alternative.stateId) found.push(alternative);
     }
     return found.toSorted((a, b) => a.rank - b.rank);
+  }
+
+  #try(rank: number, from: State): Alternative<State> | undefined {
+    const { input, outcome } = this.#operation(rank);
+    this.#steps += 1;
+    const step = this.#model.step(from, input, outcome.kind === "returned" ? outcome.output : undefined);
+    return step.ok ? { rank, state: step.state, stateId: this.#stateId(step.state) } : undefined;
   }
 
   #retreat(frame: Frame<State>): void {
@@ -339,4 +375,28 @@ function returnPosition<Input, Output>({ outcome }: Operation<Input, Output>): n
 function inserted(sorted: readonly number[], value: number): readonly number[] {
   const at = sorted.findIndex((other) => other > value);
   return at < 0 ? [...sorted, value] : sorted.toSpliced(at, 0, value);
+}
+
+/** Whether `few`, with its repetitions, is among `many`; both in order. */
+function isContained(few: readonly number[], many: readonly number[]): boolean {
+  let found = 0;
+  for (const value of many) if (found < few.length && few[found] === value) found += 1;
+  return found === few.length;
+}
+
+/** A number for each operation, the same for those that were asked the same. */
+function classesOf<Input, Output>(operations: readonly Operation<Input, Output>[]): readonly number[] {
+  // The description only sorts them into heaps: different inputs may look alike.
+  const heaps = new Map<string, { readonly input: Input; readonly id: number }[]>();
+  let count = 0;
+  return operations.map(({ input }) => {
+    const text = describeValue(input);
+    const heap = heaps.get(text) ?? [];
+    heaps.set(text, heap);
+    const known = heap.find((other) => isDeepStrictEqual(other.input, input));
+    if (known !== undefined) return known.id;
+    heap.push({ input, id: count });
+    count += 1;
+    return count - 1;
+  });
 }
