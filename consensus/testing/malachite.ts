@@ -11,6 +11,7 @@ import { present, unreachable } from "../../crypto/base/assert.ts";
 import { ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
+import { ROUND_MAX } from "../../chain/block/limits.ts";
 import { quorumOf } from "../../chain/block/testing/fixtures.ts";
 import type { Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Input } from "../engine.ts";
@@ -34,6 +35,12 @@ import { CHAIN_ID, type Member, testBlock, World } from "./world.ts";
 
 function refuse(tag: string): never {
   throw new ItfShapeError(`not an input or output of the specification: ${tag.slice(0, 80)}`);
+}
+
+/** A height or a round of a message or an event: never "none". */
+function positionOf(model: ItfValue): number {
+  const position = numberOf(model);
+  return position >= 0 && position <= ROUND_MAX ? position : refuse(`${position}`);
 }
 
 /** A value, or undefined for nil. */
@@ -68,9 +75,9 @@ export function eventOf(model: ItfValue): RoundEvent {
   const { tag, value: body } = variantOf(model);
   switch (tag) {
     case "NewRoundCInput":
-      return { kind: "newRound", round: numberOf(body), isProposer: false };
+      return { kind: "newRound", round: positionOf(body), isProposer: false };
     case "NewRoundProposerCInput":
-      return { kind: "newRound", round: numberOf(body), isProposer: true };
+      return { kind: "newRound", round: positionOf(body), isProposer: true };
     case "ProposeValueCInput":
       return { kind: "built", value: textOf(body) };
     case "ProposalCInput":
@@ -81,7 +88,7 @@ export function eventOf(model: ItfValue): RoundEvent {
       return {
         kind: "proposalAndPolka",
         value: namedValue(itemOf(body, 0)),
-        validRound: numberOf(itemOf(body, 1)),
+        validRound: positionOf(itemOf(body, 1)),
         valid: true,
       };
     case "ProposalAndPolkaAndInvalidCInput":
@@ -95,15 +102,15 @@ export function eventOf(model: ItfValue): RoundEvent {
     case "PrecommitAnyCInput":
       return { kind: "precommitAny" };
     case "ProposalAndCommitAndValidCInput":
-      return { kind: "precommitValue", round: numberOf(itemOf(body, 0)), value: textOf(itemOf(body, 1)) };
+      return { kind: "precommitValue", round: positionOf(itemOf(body, 0)), value: textOf(itemOf(body, 1)) };
     case "RoundSkipCInput":
-      return { kind: "skip", round: numberOf(body) };
+      return { kind: "skip", round: positionOf(body) };
     case "TimeoutProposeCInput":
-      return { kind: "timeout", timeout: "propose", round: numberOf(itemOf(body, 1)) };
+      return { kind: "timeout", timeout: "propose", round: positionOf(itemOf(body, 1)) };
     case "TimeoutPrevoteCInput":
-      return { kind: "timeout", timeout: "prevote", round: numberOf(itemOf(body, 1)) };
+      return { kind: "timeout", timeout: "prevote", round: positionOf(itemOf(body, 1)) };
     case "TimeoutPrecommitCInput":
-      return { kind: "timeout", timeout: "precommit", round: numberOf(itemOf(body, 1)) };
+      return { kind: "timeout", timeout: "precommit", round: positionOf(itemOf(body, 1)) };
     default:
       return refuse(tag);
   }
@@ -303,8 +310,8 @@ class Cast {
     const named = modelValue(fieldOf(model, "valueId"));
     return this.world.vote({
       step: stepOf(fieldOf(model, "voteType")),
-      height: heightOf(BigInt(numberOf(fieldOf(model, "height")))),
-      round: numberOf(fieldOf(model, "round")),
+      height: heightOf(BigInt(positionOf(fieldOf(model, "height")))),
+      round: positionOf(fieldOf(model, "round")),
       blockHash: named === undefined ? undefined : this.block(named).hash,
       validator: this.member(textOf(fieldOf(model, "srcAddress"))).address,
     });
@@ -363,7 +370,7 @@ export class KeeperTrace {
   take(input: ItfValue): { readonly outputs: readonly Threshold[]; readonly round: number } {
     const { tag, value: body } = variantOf(input);
     if (tag !== "WV") return refuse(tag);
-    const round = numberOf(itemOf(body, 2));
+    const round = positionOf(itemOf(body, 2));
     // The model's keeper knows no way back either.
     if (round < this.#round) return refuse(`round ${round} after round ${this.#round}`);
     this.#round = round;
@@ -444,11 +451,14 @@ export class EngineTrace {
       }
       case "ProposalDInput": {
         const block = this.#cast.block(textOf(fieldOf(body, "proposal")));
+        const round = positionOf(fieldOf(body, "round"));
+        const validRound = numberOf(fieldOf(body, "validRound"));
+        if (validRound < -1 || validRound >= round) refuse(`valid round ${validRound}`);
         const proposal = this.#cast.world.proposal({
           height,
-          round: numberOf(fieldOf(body, "round")),
+          round,
           blockHash: block.hash,
-          validRound: numberOf(fieldOf(body, "validRound")),
+          validRound,
           validator: this.#cast.member(textOf(fieldOf(body, "srcAddress"))).address,
         });
         this.#deliver({ kind: "proposal", proposal, block });

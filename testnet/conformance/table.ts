@@ -6,7 +6,9 @@ import { HASHES } from "./ops/hashes.ts";
 import { HISTORIES } from "./ops/history.ts";
 import { LIGHT } from "./ops/light.ts";
 import { KEMS } from "./ops/kems.ts";
+import { POW } from "./ops/pow.ts";
 import { SIGNATURES } from "./ops/signatures.ts";
+import { TENDERMINT } from "./ops/tendermint.ts";
 import { TREES } from "./ops/trees.ts";
 
 /** The operations, a group after the other. */
@@ -16,6 +18,8 @@ export const OPERATIONS: readonly Operation[] = [
   ...KEMS,
   ...TREES,
   ...ENCODING,
-  ...HISTORIES,
+  ...POW,
+  ...TENDERMINT,
   ...LIGHT,
+  ...HISTORIES,
 ];
