@@ -13,7 +13,6 @@
  */
 
 import { existsSync } from "node:fs";
-import { present } from "../crypto/base/assert.ts";
 import { CodedError } from "../crypto/base/error.ts";
 import type { Hash } from "../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
@@ -42,7 +41,7 @@ import { Network } from "./network/network.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
 import { SYSTEM_CLOCK } from "./ports/clock.ts";
 import { SYSTEM_DISK } from "./ports/disk.ts";
-import type { NodeBackend, NodeStatus, TransactionStatus } from "./rpc/backend.ts";
+import { includedStatus, type NodeBackend, type NodeStatus, type TransactionStatus } from "./rpc/backend.ts";
 import { RpcServer } from "./rpc/server.ts";
 
 /** The version that a node tells its operator. */
@@ -368,11 +367,7 @@ function backendOf(parts: {
   };
   const transactionStatus = (id: Hash): TransactionStatus => {
     const location = ledger.findTransaction(id);
-    if (location !== undefined) {
-      const result = present(ledger.results(location.height)?.[location.index], "result of an indexed transaction");
-      return { kind: "final", ...location, result };
-    }
-    return intake.status(id);
+    return location === undefined ? intake.status(id) : includedStatus(ledger, file.engine, location);
   };
   return {
     ledger,

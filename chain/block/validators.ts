@@ -33,7 +33,7 @@ export type Validator = {
   readonly priority: bigint;
 };
 
-/** Sorted by address, addresses distinct, never empty. */
+/** Sorted by address, addresses distinct; empty under proof of work, and nowhere else. */
 export type ValidatorSet = { readonly validators: readonly Validator[]; readonly totalPower: bigint };
 
 /** A validator's new power; 0 removes it. */
@@ -296,7 +296,7 @@ function checkedSet(reader: Reader, validators: readonly Validator[], offset: nu
 function sortedSet(members: readonly Validator[]): ValidatorSet {
   const validators = [...members].sort((a, b) => compareBytes(a.address, b.address));
   const totalPower = sum(validators.map(({ power }) => power));
-  assert(validators.length >= 1 && validators.length <= VALIDATORS_MAX, `a set of ${validators.length} validators`);
+  assert(validators.length <= VALIDATORS_MAX, `a set of ${validators.length} validators`);
   assert(isSorted(validators), "a validator stands twice in its set");
   assert(validators.every(({ power }) => power >= 1n) && totalPower <= POWER_TOTAL_MAX, `total power ${totalPower}`);
   return { validators, totalPower };

@@ -4,6 +4,7 @@ import { readPolicy, readKey } from "../home/keys.ts";
 import type { Home } from "../home/home.ts";
 import { parseAddress, type Address } from "../../crypto/identity/address.ts";
 import { parseHash, type Hash } from "../../crypto/hash/hash.ts";
+import type { Finality } from "../../chain/block/finality.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { PyralogClient, type Verification } from "../rpc/client.ts";
 import { bytesOf, requireAddress } from "./calls.ts";
@@ -25,13 +26,20 @@ export function readOptions(invocation: Invocation): { readonly height?: Height;
 }
 
 /** A verification as JSON. */
-export function verificationJson({ height, timeMs, how }: Verification): Json {
-  return { height, timeMs, how };
+export function verificationJson({ height, timeMs, finality, how }: Verification): Json {
+  return { height, timeMs, finality, how };
 }
 
 /** A verification in a line. */
-export function verificationText({ height, timeMs, how }: Verification): string {
-  return `verified at height ${height} (${timeText(timeMs)}): ${how.join(", ")}`;
+export function verificationText({ height, timeMs, finality, how }: Verification): string {
+  return `verified at height ${height} (${timeText(timeMs)}), ${finalityText(finality)}: ${how.join(", ")}`;
+}
+
+/** How sure a block is, in words. */
+export function finalityText(finality: Finality): string {
+  if (finality.kind === "final") return "final";
+  const { depth, work, isSettled } = finality;
+  return `${isSettled ? "settled" : "not settled"}, ${depth} deep, ${work} hashes of work`;
 }
 
 /** A block time for people. */

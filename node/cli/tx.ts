@@ -199,9 +199,10 @@ async function why(invocation: Invocation): Promise<Answer> {
   const client = await openClient(invocation);
   const status = await client.claimedStatus(id, { signal: invocation.signal });
   switch (status.kind) {
-    case "final": {
+    case "final":
+    case "included": {
       const { json, text } = transactionAnswer(await client.transaction(id, { signal: invocation.signal }));
-      return { json: { id, status: "final", ...(json as object) }, text };
+      return { json: { id, status: status.kind, ...(json as object) }, text };
     }
     case "refused": {
       const { code, field } = status;

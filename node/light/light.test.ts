@@ -20,7 +20,8 @@ import { DevNet } from "../rpc/testing/devnet.ts";
 import type { Unproven } from "./errors.ts";
 import { encodeProofFile, parseProofFile, type ProofFile, type Statement, verifyProofFile } from "./prooffile.ts";
 import { provenBlock, provenExtension, provenRange, provenRow, provenTransaction } from "./statement.ts";
-import { type Anchor, LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
+import type { Anchor } from "./anchor.ts";
+import { LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
 
 const ALICE = keyPairAt(100);
 const alice = addressOfKey(ALICE.publicKey);

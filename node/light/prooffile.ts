@@ -49,7 +49,8 @@ import {
   provenTransaction,
   type TransactionClaim,
 } from "./statement.ts";
-import { type Anchor, LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
+import type { Anchor } from "./anchor.ts";
+import { LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
 
 const MAGIC = "pyralog-proof";
 const VERSION = 1;
@@ -166,6 +167,7 @@ export async function verifyProofFile(bytes: Uint8Array, network: NetworkFile): 
   const parsed = parseProofFile(bytes);
   if (!parsed.ok) return parsed;
   const { chainId, networkHash, changes, anchor, statement } = parsed.value;
+  if (network.engine.name === "pow") return fail({ code: "finality_unknown" });
   const verifier = LightVerifier.fromGenesis(network);
   if (chainId !== network.chainId || !bytesEqual(networkHash, verifier.networkHash)) return fail({ code: "network_mismatch" });
   for (const [index, change] of changes.entries()) {

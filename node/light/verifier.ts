@@ -10,15 +10,20 @@
  * is believed when it is the genesis one, or when a believed header names it by `nextValidatorsHash`. Headers in
  * between need not be seen, because a set stays in office until a header names another.
  *
+ * Under proof of work there are no sets: a header is believed when it is on the heaviest chain of sealed headers that was
+ * seen (`work.ts`), and forgotten when a heavier one leaves it.
+ *
  * What this cannot see: validators that left office long ago and sell their keys can certify another history from that
  * height on (a long-range attack). A client that keeps its verifier between uses, or starts from a network file as
  * new as it can get, narrows that; `headAgeMsMax` of the client refuses heads that have stood still.
  */
 
+import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, hash } from "../../crypto/hash/hash.ts";
 import { type Header, headerHash, parseHeader } from "../../chain/block/block.ts";
+import type { Finality } from "../../chain/block/finality.ts";
 import { genesisValidators, type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
 import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { parseMembers, type ValidatorSet, validatorsHash } from "../../chain/block/validators.ts";
@@ -26,11 +31,10 @@ import { quorumRuleOf } from "../../chain/block/protocol.ts";
 import { parseCertificate, verifyCertificateAsync } from "../../chain/block/vote.ts";
 import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { Brand } from "../../crypto/base/brand.ts";
+import type { Anchor } from "./anchor.ts";
 import type { Unproven } from "./errors.ts";
+import { WorkChain } from "./work.ts";
 import { checkSuccession, type HeaderFacts } from "./rules.ts";
-
-/** An encoded header and the encoded certificate that makes it final. */
-export type Anchor = { readonly header: Uint8Array; readonly certificate: Uint8Array };
 
 /** A header whose certificate names another set for the next height, and that set. */
 export type SetChange = { readonly anchor: Anchor; readonly validators: Uint8Array };
@@ -54,18 +58,38 @@ export class LightVerifier {
   readonly network: NetworkFile;
   readonly networkHash: Hash;
   readonly #epochs: Epoch[];
+  readonly #work: WorkChain | undefined;
   readonly #headers = new Map<Height, VerifiedHeader>();
 
   private constructor(network: NetworkFile, epoch: Epoch) {
     this.network = network;
     this.networkHash = networkHash(network);
     this.#epochs = [epoch];
+    this.#work = network.engine.name === "pow" ? new WorkChain(network) : undefined;
   }
 
   /** Trusts the validators of the network file. */
   static fromGenesis(network: NetworkFile): LightVerifier {
     const set = genesisValidators(network);
     return new LightVerifier(network, { from: heightOf(1n), set, setHash: validatorsHash(set), change: undefined });
+  }
+
+  /** The chain of sealed headers, under proof of work. */
+  get work(): WorkChain | undefined {
+    return this.#work;
+  }
+
+  /** Takes sealed headers; see `WorkChain.accept`. What a heavier chain leaves is believed no longer. */
+  acceptWork(anchors: readonly Anchor[]): Result<void, Unproven> {
+    const accepted = present(this.#work, "a network of proof of work").accept(anchors);
+    if (!accepted.ok) return accepted;
+    for (const height of this.#headers.keys()) if (height > accepted.value.fork) this.#headers.delete(height);
+    return ok(undefined);
+  }
+
+  /** How sure a believed header is. */
+  finalityOf({ header }: VerifiedHeader): Finality {
+    return this.#work === undefined ? { kind: "final" } : this.#work.finalityAt(header.height);
   }
 
   /** The newest set, and the first height that it decides. */
@@ -101,6 +125,12 @@ export class LightVerifier {
     const hashed = headerHash(header);
     const known = this.#headers.get(height);
     if (!again && known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
+    if (this.#work !== undefined) {
+      const onChain = this.#work.hashAt(height);
+      return onChain !== undefined && bytesEqual(onChain, hashed)
+        ? this.#adopt(header, hashed)
+        : fail({ code: "headers_unknown", height });
+    }
     const epoch = this.#epochAt(height);
     if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash))
       return fail({ code: "validators_unknown", height });

@@ -1,11 +1,15 @@
 /** What the RPC server needs of a node. `node/node.ts` implements it; tests do over a real in-memory ledger. */
 
+import { assert } from "../../crypto/base/assert.ts";
 import type { Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Block, TransactionResult } from "../../chain/block/block.ts";
+import { type Finality, finalityOf, type Sealed } from "../../chain/block/finality.ts";
 import type { Height } from "../../chain/block/height.ts";
+import type { Protocol } from "../../chain/block/protocol.ts";
+import { parseCertificate } from "../../chain/block/vote.ts";
 import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
 
@@ -59,7 +63,14 @@ export type TransactionProof = {
 export type TransactionStatus =
   /** In the pool, waiting for a block. */
   | { readonly kind: "pending" }
-  | { readonly kind: "final"; readonly height: Height; readonly index: number; readonly result: TransactionResult }
+  /** In a block: for ever, or (`included`) as sure as the work on it. */
+  | {
+      readonly kind: "final" | "included";
+      readonly height: Height;
+      readonly index: number;
+      readonly result: TransactionResult;
+      readonly finality: Finality;
+    }
   /** Refused by this node's pool, or dropped from it. `code` and `field` say why. */
   | { readonly kind: "refused"; readonly code: string; readonly field: string }
   | { readonly kind: "unknown" };
@@ -101,4 +112,29 @@ export interface NodeBackend {
   peers(): readonly PeerStatus[];
   /** Calls `listener` after each commit, in order. */
   onCommit(listener: (commit: Commit) => void): Disposable;
+}
+
+/** How sure the block of a height is, `1 <= height <= head`. */
+export function finalityAt(ledger: Pick<LedgerReads, "head" | "certificateBytes">, engine: Protocol, height: Height): Finality {
+  if (engine.name !== "pow") return { kind: "final" };
+  return finalityOf(engine, sealedAt(ledger, height), sealedAt(ledger, ledger.head().height));
+}
+
+/** Where a transaction of a block stands. */
+export function includedStatus(
+  ledger: LedgerReads,
+  engine: Protocol,
+  { height, index }: { readonly height: Height; readonly index: number },
+): TransactionStatus {
+  const result = ledger.results(height)?.[index];
+  assert(result !== undefined, "result of an indexed transaction");
+  const finality = finalityAt(ledger, engine, height);
+  return { kind: finality.kind === "final" ? "final" : "included", height, index, result, finality };
+}
+
+function sealedAt(ledger: Pick<LedgerReads, "certificateBytes">, height: Height): Sealed {
+  const bytes = ledger.certificateBytes(height);
+  const certificate = bytes === undefined ? undefined : parseCertificate(bytes);
+  assert(certificate?.ok === true, `certificate of height ${height}`);
+  return { height, certificate: certificate.value };
 }

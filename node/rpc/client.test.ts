@@ -89,7 +89,8 @@ t.test("what is written is read back, and each answer says what was checked", as
   t.match(created.verified, { height: 2n, how: ["certificate", "inclusion of the transaction", "inclusion of its result"] });
   const row = await client.row("shop", "stock", key(2));
   t.same(decodeValue(present(row.value, "row")), { ok: true, value: 2 });
-  t.same(row.verified, { height: 2n, timeMs: net.ledger.head().timeMs, how: ["certificate", "state proof"] });
+  const { timeMs } = net.ledger.head();
+  t.same(row.verified, { height: 2n, timeMs, finality: { kind: "final" }, how: ["certificate", "state proof"] });
   const absent = await client.row("shop", "stock", key(9));
   t.equal(absent.value, undefined);
   t.match(absent.verified.how, ["certificate", "state proof of absence"]);
@@ -489,7 +490,7 @@ const CASES: readonly Case[] = [
   {
     name: "a transaction said to be final that is not",
     lie: only("transaction.wait", (result) =>
-      Object.assign(result, { kind: "final", height: "1", index: 0, result: { kind: "applied" } }),
+      Object.assign(result, { kind: "final", height: "1", index: 0, result: { kind: "applied" }, finality: { kind: "final" } }),
     ),
     ask: (client) => client.wait(hashAt(9), { timeoutMs: 100 }),
     code: "transaction_unknown",

@@ -20,7 +20,8 @@ import type { Address } from "../../crypto/identity/address.ts";
 import { type Block, encodeHeader, type Header, parseBlock } from "../../chain/block/block.ts";
 import { isName } from "../../chain/block/fields.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
-import type { Height } from "../../chain/block/height.ts";
+import { isSettled } from "../../chain/block/finality.ts";
+import { type Height, heightOf } from "../../chain/block/height.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
 import { rowKey, rowRange } from "../../chain/state/keys.ts";
@@ -42,12 +43,14 @@ import {
   provenTransaction,
   type ProvenTransaction,
 } from "../light/statement.ts";
-import { type Anchor, LightVerifier, type VerifiedHeader } from "../light/verifier.ts";
+import type { Anchor } from "../light/anchor.ts";
+import { LightVerifier, type VerifiedHeader } from "../light/verifier.ts";
+import type { WorkChain } from "../light/work.ts";
 import type { TransactionStatus } from "./backend.ts";
 import { type FeedEvent, type FeedOptions, follow } from "./feed.ts";
 import type { Method, Topic } from "./method.ts";
 import { accountGet } from "./methods/account.ts";
-import { chainBlock, chainHead, chainHeader, chainHistoryProof } from "./methods/chain.ts";
+import { chainBlock, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./methods/chain.ts";
 import { nodePeers, nodeStatus } from "./methods/node.ts";
 import { streamConsistency, streamHead, streamRecords } from "./methods/stream.ts";
 import { tableGet, tableRangeRead, tableRow } from "./methods/table.ts";
@@ -82,6 +85,9 @@ const WAIT_GRACE_MS = 10_000;
 const PARTITIONS_REMEMBERED_MAX = 1_024;
 const ROWS_PER_PAGE = 500;
 const RECORDS_PER_PAGE = 64;
+const HEADERS_PER_PAGE = 500;
+/** What is read of a branch that is not heavier yet. */
+const HEADERS_PER_BRANCH_MAX = 20_000;
 
 /** See the file's head. */
 export class PyralogClient {
@@ -146,7 +152,7 @@ export class PyralogClient {
     const at = await this.#believeHead(answer.anchor, floor, options);
     if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash))
       throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
-    return verified(at.header, at, "certificate");
+    return this.#verified(at.header, at, "certificate");
   }
 
   /** Any final header: a newer one proves it by the history log, so the validators of its time need not be followed. */
@@ -155,12 +161,12 @@ export class PyralogClient {
     if (height >= head.header.height) {
       const answer = await this.ask(chainHeader, { height }, options);
       const at = await this.#believeAt(answer.anchor, height, options);
-      return verified(at.header, at, "certificate");
+      return this.#verified(at.header, at, "certificate");
     }
     const answer = await this.ask(chainHistoryProof, { of: height, at: head.header.height }, options);
     const at = provenOrThrow(this.verifier.acceptHistory(answer, head));
     if (at.header.height !== height) throw new UnprovenError({ code: "answer_height", field: "of", height });
-    return verified(at.header, at, `history log of header ${head.header.height}`);
+    return this.#verified(at.header, at, `history log of header ${head.header.height}`);
   }
 
   /** A whole block: everything in it is what its certified header commits to. */
@@ -173,18 +179,21 @@ export class PyralogClient {
       height,
       options,
     );
-    return verified(provenOrThrow(provenBlock(at, answer.block)), at, "certificate", "roots of transactions and evidence");
+    return this.#verified(provenOrThrow(provenBlock(at, answer.block)), at, "certificate", "roots of transactions and evidence");
   }
 
   /** Checks any header against its certificate, following the validator sets as far as needed. */
   async believe(anchor: Anchor, options: CallOptions = {}): Promise<VerifiedHeader> {
     let accepted = await this.verifier.acceptHeader(anchor);
-    if (!accepted.ok && accepted.error.code === "validators_unknown") {
+    if (!accepted.ok && (accepted.error.code === "validators_unknown" || accepted.error.code === "headers_unknown")) {
       await this.#follow(options);
       accepted = await this.verifier.acceptHeader(anchor);
     }
     const at = provenOrThrow(accepted);
-    if (this.#head === undefined || at.header.height > this.#head.header.height) this.#head = at;
+    // Under proof of work a heavier chain takes the head with it.
+    const isGone = this.#head !== undefined && this.verifier.known(this.#head.header.height) !== this.#head;
+    const isLeft = isGone && this.verifier.work !== undefined;
+    if (this.#head === undefined || isLeft || at.header.height > this.#head.header.height) this.#head = at;
     return at;
   }
 
@@ -199,7 +208,7 @@ export class PyralogClient {
     const account = provenOrThrow(provenAccount(at, address, answer.proof));
     if (account.balance !== answer.balance || account.nonce !== answer.nonce)
       throw new UnprovenError({ code: "answer_mismatch", field: "balance" });
-    return verified(account, at, "certificate", "state proof");
+    return this.#verified(account, at, "certificate", "state proof");
   }
 
   /** The owner of a table; `undefined` when there is none of that name. */
@@ -210,7 +219,7 @@ export class PyralogClient {
     );
     const owner = provenOrThrow(provenTable(at, { namespace, table }, answer.proof));
     if (!sameBytes(owner, answer.owner ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "owner" });
-    return verified(owner, at, "certificate", "state proof");
+    return this.#verified(owner, at, "certificate", "state proof");
   }
 
   /** The value of a row, canonical dag-cbor (`decodeValue` reads it); `undefined` when it is proven that there is none. */
@@ -226,7 +235,7 @@ export class PyralogClient {
     );
     const value = provenOrThrow(provenRow(at, rowKey(namespace, table, key), answer.proof));
     if (!sameBytes(value, answer.value ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "value" });
-    return verified(value, at, "certificate", value === undefined ? "state proof of absence" : "state proof");
+    return this.#verified(value, at, "certificate", value === undefined ? "state proof of absence" : "state proof");
   }
 
   /**
@@ -253,7 +262,7 @@ export class PyralogClient {
     if (head?.size !== answer.head?.size || !sameBytes(head?.root, answer.head?.root))
       throw new UnprovenError({ code: "answer_mismatch", field: "head" });
     const how = await this.#extend({ stream, partition }, head, at, options);
-    return verified(head, at, "certificate", "state proof", ...how);
+    return this.#verified(head, at, "certificate", "state proof", ...how);
   }
 
   /** Records of a partition from an index on, page by page, all at the height of the first page. */
@@ -303,7 +312,7 @@ export class PyralogClient {
     const at = await this.#believeAt(answer.anchor, answer.height, options);
     const proven = provenOrThrow(provenTransaction(at, answer));
     if (!bytesEqual(proven.transaction.id, id)) throw new UnprovenError({ code: "answer_mismatch", field: "transaction" });
-    return verified(proven, at, "certificate", "inclusion of the transaction", "inclusion of its result");
+    return this.#verified(proven, at, "certificate", "inclusion of the transaction", "inclusion of its result");
   }
 
   /** Why a transaction is where it is, in the node's own word: not proven. `transaction` proves a final one. */
@@ -324,7 +333,11 @@ export class PyralogClient {
     for (;;) {
       const waitMs = Math.max(0, Math.min(WAIT_MS, endMs - now()));
       const status = await this.ask(transactionWait, { id, timeoutMs: waitMs }, { signal, timeoutMs: waitMs + WAIT_GRACE_MS });
-      if (status.kind === "final") return await this.transaction(id, { signal });
+      if (status.kind === "final" || status.kind === "included") {
+        // The node's word for how deep it is counts for nothing: the headers do.
+        const proven = await this.transaction(id, { signal });
+        if (isSettled(proven.verified.finality)) return proven;
+      }
       if (status.kind === "refused")
         throw new CodedError(status.code, { message: "the transaction was refused", field: status.field, id: toHex(id) });
       if (now() >= endMs)
@@ -428,6 +441,11 @@ export class PyralogClient {
 
   // Inside.
 
+  #verified<T>(value: T, at: VerifiedHeader, ...how: readonly string[]): Verified<T> {
+    const { height, timeMs } = at.header;
+    return { value, verified: { height, timeMs, finality: this.verifier.finalityOf(at), how } };
+  }
+
   async #refreshHead(options: CallOptions): Promise<VerifiedHeader> {
     const { anchor } = await this.ask(chainHead, {}, options);
     return await this.#believeHead(anchor, this.#head, options);
@@ -456,7 +474,9 @@ export class PyralogClient {
   ): Promise<VerifiedHeader> {
     const at = await this.believe(presentAnchor(anchor), options);
     const { height, timeMs } = at.header;
-    if (floor !== undefined && height < floor.header.height) throw new UnprovenError({ code: "stale_head", height });
+    const isFloor =
+      floor !== undefined && (this.verifier.work === undefined || this.verifier.known(floor.header.height) === floor);
+    if (isFloor && height < floor.header.height) throw new UnprovenError({ code: "stale_head", height });
     const { headAgeMsMax, nowMs = Date.now } = this.#options;
     if (headAgeMsMax !== undefined && nowMs() - Number(timeMs) > headAgeMsMax)
       throw new UnprovenError({ code: "old_head", height });
@@ -478,12 +498,48 @@ export class PyralogClient {
   }
 
   async #followOnce(options: CallOptions): Promise<void> {
+    if (this.verifier.work !== undefined) return await this.#followWork(this.verifier.work, options);
     for (;;) {
       const { from } = this.verifier.newest;
       const { changes } = await this.ask(validatorsChanges, { from, limit: 32 }, options);
       for (const change of changes) provenOrThrow(await this.verifier.acceptChange(change));
       // Nothing new: the node has no more, or repeats itself.
       if (this.verifier.newest.from === from) return;
+    }
+  }
+
+  /**
+   * Follows the node's chain of sealed headers: from ours upwards, or from where they part. A branch is taken over as
+   * soon as what was read of it is heavier.
+   */
+  async #followWork(work: WorkChain, options: CallOptions): Promise<void> {
+    let from: bigint = work.height + 1n;
+    let back = 1n;
+    let branch: Anchor[] = [];
+    const goBack = (below: bigint): void => {
+      from = below > back ? below - back : 1n;
+      back *= 4n;
+      branch = [];
+    };
+    for (;;) {
+      const { head, anchors } = await this.ask(chainHeaders, { from: heightOf(from), limit: HEADERS_PER_PAGE }, options);
+      branch.push(...anchors);
+      if (branch.length > HEADERS_PER_BRANCH_MAX) throw new UnprovenError({ code: "reorg_deep" });
+      if (branch.length === 0) {
+        // It has nothing above ours: its head, if it is another, parts from ours further down.
+        if (head === 0n || head >= from) throw new UnprovenError({ code: "headers_unknown", height: head });
+        goBack(head + 1n);
+        continue;
+      }
+      const accepted = this.verifier.acceptWork(branch);
+      const next = from + BigInt(anchors.length);
+      const hasMore = anchors.length > 0 && next <= head;
+      if (accepted.ok) {
+        if (!hasMore) return;
+        [branch, from] = [[], next];
+      } else if (accepted.error.code === "headers_unknown" && from > 1n) goBack(from);
+      else if (accepted.error.code === "work_less" && hasMore) from = next;
+      else throw new UnprovenError(accepted.error);
     }
   }
 
@@ -505,7 +561,7 @@ export class PyralogClient {
       );
       const page = provenOrThrow(provenRange(at, { from: start, to: whole.to, limit: count }, answer.proof));
       const rows = page.rows.map(({ key, value }) => ({ key: key.subarray(prefixSize), value }));
-      yield { rows: verified(rows, at, "certificate", "state proof of a complete range"), proof: answer.proof, at, anchor };
+      yield { rows: this.#verified(rows, at, "certificate", "state proof of a complete range"), proof: answer.proof, at, anchor };
       if (page.continueFrom === undefined) return;
       if (compareBytes(page.continueFrom, start) <= 0)
         throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
@@ -537,7 +593,7 @@ export class PyralogClient {
     });
     const how = await this.#extend(name, head, at, options);
     return {
-      records: verified(records, at, "certificate", "state proof of the partition", "inclusion of each record", ...how),
+      records: this.#verified(records, at, "certificate", "state proof of the partition", "inclusion of each record", ...how),
       size,
     };
   }
@@ -611,10 +667,6 @@ type Page = {
   readonly at: VerifiedHeader;
   readonly anchor: Anchor;
 };
-
-function verified<T>(value: T, { header }: VerifiedHeader, ...how: readonly string[]): Verified<T> {
-  return { value, verified: { height: header.height, timeMs: header.timeMs, how } };
-}
 
 function presentAnchor(anchor: Anchor | undefined): Anchor {
   if (anchor === undefined) throw new UnprovenError({ code: "proof_missing", field: "anchor" });

@@ -18,7 +18,8 @@ import type { Block, Header } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { UnprovenError } from "../light/errors.ts";
 import type { ProvenTransaction } from "../light/statement.ts";
-import type { Anchor, VerifiedHeader } from "../light/verifier.ts";
+import type { Anchor } from "../light/anchor.ts";
+import type { LightVerifier, VerifiedHeader } from "../light/verifier.ts";
 import { blockEventSchema, keysEventSchema, notificationSchema, transactionEventSchema } from "./events.ts";
 import type { Topic } from "./method.ts";
 import { subscribe } from "./methods/subscription.ts";
@@ -28,6 +29,7 @@ import type { ReadOptions, Verified } from "./verified.ts";
 /** What a feed asks of a client: verified answers. */
 export interface FeedSource {
   readonly url: string;
+  readonly verifier: Pick<LightVerifier, "finalityOf">;
   believe(anchor: Anchor, options: CallOptions): Promise<VerifiedHeader>;
   header(height: Height, options: CallOptions): Promise<Verified<Header>>;
   block(height: Height, options: CallOptions): Promise<Verified<Block>>;
@@ -149,7 +151,8 @@ async function* eventsOf(state: FeedState, hint: Hint): AsyncGenerator<FeedEvent
   switch (hint.topic) {
     case "blocks": {
       const event = decode(blockEventSchema, hint.event);
-      const { header, hash } = await client.believe(event.anchor, { signal });
+      const at = await client.believe(event.anchor, { signal });
+      const { header, hash } = at;
       if (header.height !== event.height || !bytesEqual(hash, event.hash))
         throw new UnprovenError({ code: "answer_mismatch", field: "event.hash" });
       if (state.seen !== undefined && header.height <= state.seen) return;
@@ -157,7 +160,15 @@ async function* eventsOf(state: FeedState, hint: Hint): AsyncGenerator<FeedEvent
       state.seen = header.height;
       yield {
         kind: "block",
-        block: { value: header, verified: { height: header.height, timeMs: header.timeMs, how: ["certificate"] } },
+        block: {
+          value: header,
+          verified: {
+            height: header.height,
+            timeMs: header.timeMs,
+            finality: client.verifier.finalityOf(at),
+            how: ["certificate"],
+          },
+        },
       };
       return;
     }

@@ -77,6 +77,11 @@ export const LIMIT_TABLE = {
   },
   changedKeysMax: { value: 1_000, atBound: "slow", reason: "keys named in one event, which then says that there are more" },
   recordsMax: { value: 256, atBound: "slow", reason: "records in one page" },
+  headersMax: {
+    value: 1_000,
+    atBound: "slow",
+    reason: "headers with their certificates in one answer: half a megabyte of JSON under proof of work",
+  },
   blocksMax: { value: 100, atBound: "slow", reason: "block summaries in one page" },
   changesMax: { value: 32, atBound: "slow", reason: "validator set changes in one page; each carries a certificate" },
   waitMsMax: { value: 60_000, atBound: "slow", reason: "how long transaction.wait holds an answer back" },

@@ -51,6 +51,19 @@ export const amountSchema = z
   .codec(z.string().regex(DECIMAL), AMOUNT, { decode: (text) => BigInt(text), encode: (amount) => `${amount}` })
   .describe("Non-negative integer, as a decimal string.");
 
+/** How sure it is that a block stays. */
+export const finalitySchema = z.discriminatedUnion("kind", [
+  z.strictObject({ kind: z.literal("final") }).describe("Voters decided it, for ever."),
+  z
+    .strictObject({
+      kind: z.literal("probabilistic"),
+      depth: z.int().min(1).describe("Blocks from this one to the head, both counted."),
+      work: amountSchema.describe("Hashes that are expected to be needed to replace it."),
+      isSettled: z.boolean().describe("Whether the depth is at least the network's finalityDepth."),
+    })
+    .describe("Work stands on it; a heavier chain may still leave it."),
+]);
+
 /** A height. */
 export const heightSchema = z
   .codec(z.string().max(19).regex(DECIMAL), HEIGHT, {

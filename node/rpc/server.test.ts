@@ -254,7 +254,13 @@ t.test("a transaction goes in, waits, and is told apart from one that was refuse
   t.same((await call(served, "transaction.status", submitted)).result, { kind: "pending" });
   const waiting = call(served, "transaction.wait", { id: submitted.id, timeoutMs: 5000 });
   await served.net.commit();
-  t.same((await waiting).result, { kind: "final", height: "2", index: 0, result: { kind: "applied" } });
+  t.same((await waiting).result, {
+    kind: "final",
+    height: "2",
+    index: 0,
+    result: { kind: "applied" },
+    finality: { kind: "final" },
+  });
   const again = await call(served, "transaction.submit", { transaction: toHex(good.bytes) });
   t.match(again.error, { code: -32000, data: { code: "nonce_used", field: "nonce" } });
   t.ok((again.error?.message.length ?? 0) > 10, "says what the chain's code means");

@@ -1,5 +1,6 @@
 /** What a client gives back: a value together with what was checked of it. */
 
+import type { Finality } from "../../chain/block/finality.ts";
 import type { Height } from "../../chain/block/height.ts";
 import type { CallOptions } from "./transport.ts";
 
@@ -9,6 +10,8 @@ export type Verification = {
   readonly height: Height;
   /** That block's time. */
   readonly timeMs: bigint;
+  /** How sure that block is, as far as this client has seen the chain. */
+  readonly finality: Finality;
   /** The checks that were made, in words. */
   readonly how: readonly string[];
 };

@@ -85,11 +85,12 @@ export class Sender {
       { id, timeoutMs: WAIT_MS },
       { signal: this.#signal, timeoutMs: WAIT_MS * 2 },
     );
-    if (status.kind === "final" && status.result.kind === "applied") {
+    const isIncluded = status.kind === "final" || status.kind === "included";
+    if (isIncluded && status.result.kind === "applied") {
       this.finalised.push({ transaction, height: status.height, latencyMs: performance.now() - startedMs });
       return;
     }
-    const reason = status.kind === "final" && status.result.kind === "failed" ? status.result : status;
+    const reason = isIncluded && status.result.kind === "failed" ? status.result : status;
     throw new CodedError("transaction_not_applied", {
       message: `a transaction of ${this.account.name} was not applied: ${JSON.stringify(reason, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value))}`,
     });

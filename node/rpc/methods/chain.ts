@@ -124,6 +124,28 @@ export const chainBlocks = method({
   },
 });
 
+export const chainHeaders = method({
+  name: "chain.headers",
+  summary: "Headers with their certificates, oldest first: what a client of a network of work follows.",
+  params: z.strictObject({
+    from: heightSchema.describe("The first height."),
+    limit: z.int().min(1).default(200).describe("At most so many; the node may give fewer."),
+  }),
+  result: z.strictObject({ head: heightSchema.describe("The newest height of this node."), anchors: z.array(anchorSchema) }),
+  errors: ["height_none"],
+  handle({ from, limit }, context) {
+    if (from === GENESIS_HEIGHT) return fail({ code: "height_none", field: "from" });
+    const head = context.backend.ledger.head().height;
+    const anchors: Anchor[] = [];
+    for (let height: bigint = from; height <= head && anchors.length < Math.min(limit, context.limits.headersMax); height += 1n) {
+      const anchor = anchorAt(heightOf(height), context);
+      if (anchor === undefined) break;
+      anchors.push(anchor);
+    }
+    return ok({ head, anchors });
+  },
+});
+
 export const chainHistoryProof = method({
   name: "chain.historyProof",
   summary: "The siblings that prove an old header under the historyRoot of a newer one.",

@@ -5,7 +5,7 @@ import { ok } from "../../../crypto/base/result.ts";
 import { openRpcDocument } from "../openrpc.ts";
 import { type AnyMethod, method } from "../method.ts";
 import { accountGet } from "./account.ts";
-import { chainBlock, chainBlocks, chainCertificate, chainHead, chainHeader, chainHistoryProof } from "./chain.ts";
+import { chainBlock, chainBlocks, chainCertificate, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./chain.ts";
 import { networkFile } from "./network.ts";
 import { nodePeers, nodeStatus } from "./node.ts";
 import { stateProve } from "./state.ts";
@@ -35,6 +35,7 @@ export const METHODS: readonly AnyMethod[] = [
   chainBlock,
   chainBlocks,
   chainCertificate,
+  chainHeaders,
   chainHistoryProof,
   transactionSubmit,
   transactionStatus,

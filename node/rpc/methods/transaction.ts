@@ -5,11 +5,21 @@ import { present } from "../../../crypto/base/assert.ts";
 import { toHex } from "../../../crypto/base/bytes.ts";
 import { fail, ok } from "../../../crypto/base/result.ts";
 import type { Hash } from "../../../crypto/hash/hash.ts";
+import { isSettled } from "../../../chain/block/finality.ts";
 import { TRANSACTION_SIZE_BYTES_MAX } from "../../../chain/block/limits.ts";
 import type { Commit } from "../../../chain/ledger/ledger.ts";
 import type { TransactionStatus } from "../backend.ts";
 import { anchorField, method, type MethodContext } from "../method.ts";
-import { anchorSchema, blobSchema, bytesSchema, hashSchema, heightSchema, resultSchema, siblingsSchema } from "../schema.ts";
+import {
+  anchorSchema,
+  blobSchema,
+  bytesSchema,
+  finalitySchema,
+  hashSchema,
+  heightSchema,
+  resultSchema,
+  siblingsSchema,
+} from "../schema.ts";
 
 export const transactionSubmit = method({
   name: "transaction.submit",
@@ -26,7 +36,13 @@ export const transactionSubmit = method({
 
 const statusSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("pending") }),
-  z.strictObject({ kind: z.literal("final"), height: heightSchema, index: z.int().min(0), result: resultSchema }),
+  z.strictObject({
+    kind: z.enum(["final", "included"]).describe("included: under proof of work, where nothing is ever final."),
+    height: heightSchema,
+    index: z.int().min(0),
+    result: resultSchema,
+    finality: finalitySchema,
+  }),
   z.strictObject({ kind: z.literal("refused"), code: z.string().max(128), field: z.string().max(256) }),
   z.strictObject({ kind: z.literal("unknown") }),
 ]);
@@ -34,7 +50,7 @@ const statusSchema = z.discriminatedUnion("kind", [
 export const transactionStatus = method({
   name: "transaction.status",
   summary:
-    "Where a transaction stands and why: pending, final with its result, refused with code and field, or unknown here. Not proven.",
+    "Where a transaction stands and why: pending, final (or included, with depth and work) with its result, refused with code and field, or unknown here. Not proven.",
   params: z.strictObject({ id: hashSchema }),
   result: statusSchema,
   errors: [],
@@ -43,7 +59,7 @@ export const transactionStatus = method({
 
 export const transactionWait = method({
   name: "transaction.wait",
-  summary: "As transaction.status, but answers only once it is final or refused, or when the time is over.",
+  summary: "As transaction.status, but answers only once it is final, settled or refused, or when the time is over.",
   params: z.strictObject({ id: hashSchema, timeoutMs: z.int().min(0).default(30_000).describe("At most 60000.") }),
   result: statusSchema,
   errors: [],
@@ -57,11 +73,13 @@ async function settled(id: Hash, timeoutMs: number, { backend, signal }: MethodC
   const done = Promise.withResolvers<TransactionStatus>();
   const look = (): void => {
     const status = backend.transactionStatus(id);
-    if (status.kind === "final" || status.kind === "refused") done.resolve(status);
+    const isIncluded = status.kind === "final" || status.kind === "included";
+    if (status.kind === "refused" || (isIncluded && isSettled(status.finality))) done.resolve(status);
   };
   const name = toHex(id);
   const onAbort = (): void => done.reject(signal.reason);
   using _ = backend.onCommit((commit) => {
+    if (commit.certificate.kind === "work") return look();
     const status = finalIn(commit).get(name);
     if (status !== undefined) done.resolve(status);
   });
@@ -92,6 +110,7 @@ function finalIn(commit: Commit): ReadonlyMap<string, TransactionStatus> {
       height,
       index,
       result: present(commit.results[index], "result of a committed transaction"),
+      finality: { kind: "final" },
     });
   }
   finalByCommit.set(commit, made);

@@ -15,7 +15,7 @@ import { parseTransaction, type Transaction, verifyTransaction } from "../../../
 import { type Commit, Ledger } from "../../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../../chain/store/memory.ts";
 import { EXECUTOR } from "../../../contracts/executor.ts";
-import type { NodeBackend, NodeStatus, TransactionStatus } from "../backend.ts";
+import { includedStatus, type NodeBackend, type NodeStatus, type TransactionStatus } from "../backend.ts";
 
 /** Key pairs 0 to this validate; more would only cost time. */
 const KEYS_MAX = 16;
@@ -121,8 +121,7 @@ export class DevNet implements AsyncDisposable {
 
   #status(id: Hash): TransactionStatus {
     const location = this.ledger.findTransaction(id);
-    if (location !== undefined)
-      return { kind: "final", ...location, result: present(this.ledger.results(location.height)?.[location.index], "result") };
+    if (location !== undefined) return includedStatus(this.ledger, this.network.engine, location);
     if (this.#pool.some((transaction) => toHex(transaction.id) === toHex(id))) return { kind: "pending" };
     return this.#refused.get(toHex(id)) ?? { kind: "unknown" };
   }
