@@ -11,9 +11,10 @@
  * - Horn, Kroening, "Faster linearizability checking via P-compositionality", FORTE 2015: a history of independent
  *   parts is linearizable when each part is.
  *
- * Where we differ. An operation that fits and changes nothing is taken at once, with no other choice: whatever order
- * completes the history from here also does so with this operation in front, because it was open, it leaves the state
- * as it was, and going earlier puts it before more of what it must precede. An operation of unknown outcome is never
+ * Where we differ. An observation (a read, a comparison that failed) that fits is taken at once, with no other choice:
+ * whatever order completes the history from here also does so with this operation in front, because it was open, it
+ * changes nothing here and changed nothing there, and going earlier puts it before more of what it must precede. That
+ * does not hold for an operation that happens to change nothing here: a write of what is held may be needed later. An operation of unknown outcome is never
  * owed: it is taken only where it changes something that the operation after it needs, and the search ends when all
  * that returned are in order. (Of the orders that complete the history one has the fewest such operations, and it has
  * none that can be left out.) And a configuration is left when one like it was searched that had spent fewer such
@@ -36,6 +37,8 @@ export type Model<State, Input, Output> = {
   readonly initial: State;
   /** Applies an operation. `output` is `undefined` when nobody knows it: any answer would do, but the effect is certain. */
   readonly step: (state: State, input: Input, output: Output | undefined) => Step<State>;
+  /** True only for operations that, with this answer, change no state that they fit. It spares work, and nothing else. */
+  readonly isObservation: (input: Input, output: Output) => boolean;
   /** Equal for states that no sequence of operations can tell apart, and different for others. */
   readonly key: (state: State) => string;
   /** Operations of different parts never see each other's effects. Each part starts from `initial`. */
@@ -298,8 +301,9 @@ class Search<State, Input, Output> {
       if (this.#callPosition(rank) > due) break;
       const alternative = this.#try(rank, state);
       if (alternative === undefined) continue;
-      if (alternative.stateId === stateId && rank < this.#returnedCount) return [alternative];
-      if (alternative.stateId === stateId) continue;
+      if (this.#isObservation(rank)) return [alternative];
+      // Unknown, and without effect: it need not have happened.
+      if (alternative.stateId === stateId && rank >= this.#returnedCount) continue;
       // What was taken last is owed by nobody: when this comes to the same without it, it was not needed.
       if (before === undefined || this.#try(rank, before.state)?.stateId !== alternative.stateId) found.push(alternative);
     }
@@ -311,6 +315,11 @@ class Search<State, Input, Output> {
     this.#steps += 1;
     const step = this.#model.step(from, input, outcome.kind === "returned" ? outcome.output : undefined);
     return step.ok ? { rank, state: step.state, stateId: this.#stateId(step.state) } : undefined;
+  }
+
+  #isObservation(rank: number): boolean {
+    const { input, outcome } = this.#operation(rank);
+    return outcome.kind === "returned" && this.#model.isObservation(input, outcome.output);
   }
 
   #retreat(frame: Frame<State>): void {

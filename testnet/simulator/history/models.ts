@@ -38,6 +38,7 @@ export const REGISTER: Model<string | undefined, RegisterInput, RegisterOutput> 
       }
     }
   },
+  isObservation: (input, output) => input.kind === "read" || (output.kind === "swapped" && !output.isSwapped),
   key: keyOfText,
 };
 
@@ -70,6 +71,7 @@ export function keyValueModel(initial: string | undefined): Model<string | undef
           return fits(output === undefined || output.kind === "written", `${state ?? ""}${input.value}`);
       }
     },
+    isObservation: ({ kind }) => kind === "get",
     key: keyOfText,
     partition: ({ key }) => key,
   };
@@ -104,6 +106,7 @@ export const APPEND_LOG: Model<readonly string[], LogInput, LogOutput> = {
         return fits(output === undefined || (output.kind === "entries" && isTail(state, input.from, output.entries)), state);
     }
   },
+  isObservation: ({ kind }) => kind === "read",
   key: (state) => JSON.stringify(state),
 };
 
@@ -129,5 +132,6 @@ export const COUNTER: Model<bigint, CounterInput, CounterOutput> = {
         return fits(output === undefined || (output.kind === "count" && output.count === state), state);
     }
   },
+  isObservation: ({ kind }) => kind === "read",
   key: (state) => `${state}`,
 };

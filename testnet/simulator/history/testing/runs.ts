@@ -132,7 +132,9 @@ export function runsOf<Input, Output>(
   size: RunSize,
 ): fc.Arbitrary<readonly Operation<Input, Output>[]> {
   const turn = fc.record({ client: fc.nat(size.clientsMax - 1), input: subject.input, die: fc.nat(19) });
-  return fc.array(turn, { maxLength: size.turnsMax }).map((turns) => recorded(play(subject, turns, size.lostOfTwenty)));
+  return fc
+    .array(turn, { maxLength: size.turnsMax, size: "max" })
+    .map((turns) => recorded(play(subject, turns, size.lostOfTwenty)));
 }
 
 function play<Input, Output>(
