@@ -52,8 +52,21 @@ import { RaftState } from "./state.ts";
 import { handle } from "./step.ts";
 import type { RaftStorage } from "./storage.ts";
 import { NOBODY } from "./types.ts";
-import type { AppendDone, AppendWork, ApplyDone, ConfChange, ConfState, Entry, HardState, Proposal } from "./types.ts";
-import type { RaftConfig, RaftMessage, Ready, Role, SoftState } from "./types.ts";
+import type {
+  AppendDone,
+  AppendWork,
+  ApplyDone,
+  ConfChange,
+  ConfState,
+  Entry,
+  HardState,
+  Proposal,
+  RaftConfig,
+  RaftMessage,
+  Ready,
+  Role,
+  SoftState,
+} from "./types.ts";
 import { checkContext, checkMessage } from "./validate.ts";
 
 /** What a node thinks now. `progress` is a leader's, and empty otherwise. */
@@ -177,7 +190,8 @@ export class RaftCore {
   /** A follower that knows its leader is gone stops shielding it from elections. Refused with lease reads, which rest on that shield. */
   forgetLeader(): void {
     const raft = this.#raft;
-    if (raft.role !== "follower" || raft.leader === NOBODY || raft.config.readMode === "lease") return;
+    if (raft.role !== "follower" || raft.leader === NOBODY) return;
+    if (raft.config.readMode === "lease") return raft.emit({ what: "leaderKept" });
     raft.emit({ what: "leaderForgotten", leader: raft.leader });
     raft.leader = NOBODY;
   }

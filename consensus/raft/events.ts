@@ -37,7 +37,8 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
   | { readonly what: "staleIgnored"; readonly kind: MessageKind; readonly from: bigint; readonly oldTerm: bigint }
   | { readonly what: "quorumLost" }
   | { readonly what: "leaderForgotten"; readonly leader: bigint }
-  | { readonly what: "proposalDropped"; readonly reason: string }
+  | { readonly what: "leaderKept" }
+  | { readonly what: "proposalDropped"; readonly reason: Dropped; readonly leader: bigint; readonly transferee: bigint }
   | {
       readonly what: "changeIgnored";
       readonly change: ConfChange;
@@ -71,7 +72,12 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
   | { readonly what: "conflictFound"; readonly index: bigint; readonly existingTerm: bigint; readonly newTerm: bigint }
   | { readonly what: "unstableReplaced"; readonly index: bigint }
   | { readonly what: "unstableTruncated"; readonly index: bigint }
-  | { readonly what: "stableUnknown"; readonly entry: EntryId; readonly reason: "missing" | "snapshot" | "mismatch" }
+  | {
+      readonly what: "stableUnknown";
+      readonly entry: EntryId;
+      readonly ourTerm: bigint;
+      readonly reason: "missing" | "snapshot" | "mismatch";
+    }
   | { readonly what: "restoreStarted"; readonly log: LogMarks; readonly snapshot: EntryId }
   | {
       readonly what: "restored";
@@ -88,6 +94,9 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
   | { readonly what: "timeoutNowSent"; readonly to: bigint; readonly isImmediate: boolean }
   | { readonly what: "timeoutNowHeard"; readonly from: bigint; readonly isObeyed: boolean }
 );
+
+/** Why a proposal came to nothing. */
+export type Dropped = "noLeader" | "notLeader" | "forwardingDisabled" | "removed" | "transferring" | "uncommittedFull";
 
 /** Why a proposed change of the configuration became an empty entry. */
 export type ChangeIgnored =

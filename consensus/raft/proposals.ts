@@ -8,7 +8,7 @@ import { decodeChange } from "./change-codec.ts";
 import { changeMembership, isLeave } from "./confchange.ts";
 import { isJoint } from "./configuration.ts";
 import type { RaftError } from "./errors.ts";
-import type { ChangeIgnored } from "./events.ts";
+import type { ChangeIgnored, Dropped } from "./events.ts";
 import { PROPOSAL_SIZE_BYTES_MAX, PROPOSALS_PER_MESSAGE_MAX } from "./limits.ts";
 import { broadcastAppend } from "./replication.ts";
 import type { RaftState } from "./state.ts";
@@ -48,8 +48,8 @@ export function checkProposals(proposals: readonly Proposal[]): Outcome {
 }
 
 /** A proposal that comes to nothing. */
-export function dropProposal(raft: RaftState, reason: string): Outcome {
-  raft.emit({ what: "proposalDropped", reason });
+export function dropProposal(raft: RaftState, reason: Dropped): Outcome {
+  raft.emit({ what: "proposalDropped", reason, leader: raft.leader, transferee: raft.transferee });
   return fail({ code: "proposal_dropped", detail: reason });
 }
 

@@ -59,7 +59,7 @@ export class Unstable {
     const reason =
       term === undefined ? "missing" : id.index < this.offset ? "snapshot" : term === id.term ? undefined : "mismatch";
     if (reason !== undefined) {
-      this.#emit({ what: "stableUnknown", entry: id, reason });
+      this.#emit({ what: "stableUnknown", entry: id, ourTerm: term ?? 0n, reason });
       return;
     }
     this.entries = this.entries.slice(Number(id.index + 1n - this.offset));
