@@ -1,0 +1,32 @@
+/** What a checker is: it watches a run and says what must never be. */
+
+import type { Commit, Ledger } from "../../../chain/ledger/ledger.ts";
+
+/** What must never be, and was. */
+export type Violation = {
+  /** The property that broke, in lower_snake. */
+  readonly property: string;
+  readonly message: string;
+  readonly atMs: number;
+};
+
+/** Watches a run. Of nodes that are not honest a checker is told too, and takes no word for granted. */
+export interface Checker {
+  /** A node made a block final. */
+  onCommit?(index: number, commit: Commit): void;
+  /** A node's engine said something. */
+  onSaid?(index: number, bytes: Uint8Array): void;
+  /** A node read its ledger back from its disk. */
+  onOpened?(index: number, ledger: Ledger): void;
+  /** A node refused to start, or ended itself. */
+  onFailed?(index: number, when: "opening" | "running", error: unknown): void;
+  /** The run is over. */
+  onEnd?(): void;
+}
+
+/** What checkers know of a run. */
+export type CheckerParts = {
+  /** Whether a node keeps the protocol: its owner is honest, and its disk has not been damaged beyond what it can bear. */
+  readonly isHonest: (index: number) => boolean;
+  readonly violated: (property: string, message: string) => void;
+};

@@ -1,0 +1,401 @@
+/**
+ * A simulated node: the parts of `node/node.ts`, wired as there, on simulated ports. And the machine under it, which
+ * outlives its processes: disk, clock and key.
+ *
+ * ```
+ *   down --boot--> opening --> running --kill, power cut, own failure--> down
+ *                     | refused to start: stays down until an operator acts
+ * ```
+ *
+ * A process that ends is not asked: whatever it waits for never comes, and what it does from then on does nothing.
+ */
+
+import { assert, present } from "../../crypto/base/assert.ts";
+import { codeOf } from "../../crypto/base/error.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
+import type { KeyPair } from "../../crypto/sign/key.ts";
+import type { Evidence } from "../../chain/block/evidence.ts";
+import type { NetworkFile } from "../../chain/block/genesis.ts";
+import { type Commit, Ledger } from "../../chain/ledger/ledger.ts";
+import { Mempool } from "../../chain/mempool/mempool.ts";
+import { EXECUTOR } from "../../contracts/executor.ts";
+import { beginConsensus, blockSink, blockSource } from "../../node/begin.ts";
+import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "../../node/driver/catchup.ts";
+import type { Driver } from "../../node/driver/driver.ts";
+import { EvidencePool } from "../../node/driver/evidence.ts";
+import { SignGuard } from "../../node/driver/guard.ts";
+import { WriteAheadLog } from "../../node/driver/wal.ts";
+import { openDriver } from "../../node/engines.ts";
+import { Intake } from "../../node/intake/intake.ts";
+import type { Log, LogFields } from "../../node/log/log.ts";
+import type { Metrics } from "../../node/metrics/metrics.ts";
+import { blockServer, SYNC_PROTOCOL, Synchroniser } from "../../node/network/sync.ts";
+import type { Agenda, Owner } from "./agenda.ts";
+import { type ClockFault, SimulatedClock } from "./clock.ts";
+import { type CutMode, DiskImage, type DiskOperation } from "./disk.ts";
+import { Endpoint, type Wire } from "./network.ts";
+import type { Random } from "./random.ts";
+import type { Signatures } from "./signatures.ts";
+import type { Sometimes } from "./sometimes.ts";
+import { openSimulatedStore } from "./store.ts";
+import type { Trace } from "./trace.ts";
+
+const HOME = "/home/data";
+const STORE_PATH = `${HOME}/store/log`;
+const WAL_PATH = `${HOME}/wal`;
+const SIGN_STATE_PATH = `${HOME}/sign-state`;
+const CACHE_SIZE_BYTES = 4 * 1024 * 1024;
+
+/** What all nodes of a run share. */
+export type World = {
+  readonly agenda: Agenda;
+  readonly trace: Trace;
+  readonly sometimes: Sometimes;
+  readonly wire: Wire;
+  readonly signatures: Signatures;
+  readonly network: NetworkFile;
+  readonly observer: Observer;
+};
+
+/** Who watches the nodes: the checkers. */
+export interface Observer {
+  /** A node made a block final, durably. */
+  onCommit(index: number, commit: Commit): void;
+  /** A node's own engine said this, to all or to one. */
+  onSaid(index: number, bytes: Uint8Array): void;
+  /** A node read its ledger back from its disk. */
+  onOpened(index: number, ledger: Ledger): void;
+  /** A node refused to start, or ended itself. */
+  onFailed(index: number, when: "opening" | "running", error: unknown): void;
+}
+
+/** One life of a node: a process. */
+class Life implements Owner {
+  isAlive = true;
+  pausedUntilMs = 0;
+}
+
+/** The end of a process, and what becomes of its machine's memory. */
+export type EndMode = "kill" | CutMode;
+
+/** A trap for a process: it ends at the so-manieth operation of this kind. */
+export type Trap = {
+  readonly operation: DiskOperation | "send";
+  readonly when: "before" | "after";
+  readonly skip: number;
+  readonly onCaught: () => void;
+};
+
+/** The parts of a running node that clients and checkers look at. */
+export type Running = {
+  readonly ledger: Ledger;
+  readonly driver: Driver;
+  readonly intake: Intake;
+  readonly guard: SignGuard;
+};
+
+/** What makes a node other than the others. */
+export type NodeOptions = {
+  /** Claims a height that it has not. */
+  readonly liesAboutHeight?: bigint;
+  /** Leaves out transactions when it proposes. */
+  readonly censors?: boolean;
+  /** Words of its own key that it hears from elsewhere are none of its business: a twin. */
+  readonly isDeaf?: (bytes: Uint8Array) => boolean;
+};
+
+/** A machine, and the node that runs on it now and then. */
+export class Machine {
+  readonly index: number;
+  readonly keyPair: KeyPair;
+  readonly image: DiskImage;
+  readonly clockFault: ClockFault;
+  readonly options: NodeOptions;
+  readonly #world: World;
+  readonly #random: Random;
+  #life: Life | undefined;
+  #running: Running | undefined;
+  #endpoint: Endpoint | undefined;
+  #refusal: string | undefined;
+  #traps: { trap: Trap; left: number }[] = [];
+  #boots = 0;
+
+  constructor(
+    index: number,
+    options: NodeOptions,
+    parts: {
+      readonly world: World;
+      readonly random: Random;
+      readonly clockFault: ClockFault;
+      readonly keyPair: KeyPair;
+      readonly syncMsMean: number;
+    },
+  ) {
+    this.index = index;
+    this.options = options;
+    this.#world = parts.world;
+    this.#random = parts.random;
+    this.clockFault = parts.clockFault;
+    this.keyPair = parts.keyPair;
+    const { agenda } = parts.world;
+    this.image = new DiskImage({ agenda, random: parts.random.fork("disk"), syncMsMean: parts.syncMsMean });
+    this.image.directoryAt(HOME);
+    this.image.cut("kept"); // Made by whoever set the machine up, long ago.
+  }
+
+  get isUp(): boolean {
+    return this.#life !== undefined;
+  }
+
+  /** The node when it is open. */
+  get running(): Running | undefined {
+    return this.#running;
+  }
+
+  /** The code with which it refused to start, until an operator acts. */
+  get refusal(): string | undefined {
+    return this.#refusal;
+  }
+
+  /** Starts a process, unless there is one. */
+  boot(): void {
+    if (this.#life !== undefined) return;
+    const life = new Life();
+    this.#life = life;
+    this.#refusal = undefined;
+    this.#boots += 1;
+    if (this.#boots > 1) this.#world.sometimes.saw("restarted");
+    this.#note("boot");
+    this.#open(life).catch((error: unknown) => {
+      if (life.isAlive) this.#fail("opening", error);
+    });
+  }
+
+  /** Ends the process, if there is one; `kill` leaves what the system holds in memory, the others cut the power. */
+  end(mode: EndMode): void {
+    this.#note(`end ${mode}`);
+    const { sometimes } = this.#world;
+    if (this.#life !== undefined) {
+      this.#life.isAlive = false;
+      this.#life = undefined;
+      this.#endpoint?.stop();
+      this.#endpoint = undefined;
+      this.#running = undefined;
+      sometimes.saw(mode === "kill" ? "process_killed" : "power_cut");
+    }
+    this.#traps = [];
+    if (mode === "kill") return;
+    this.image.cut(mode);
+    sometimes.saw(`unsynced_${mode}`);
+  }
+
+  pauseUntil(atMs: number): void {
+    if (this.#life === undefined) return;
+    this.#life.pausedUntilMs = Math.max(this.#life.pausedUntilMs, atMs);
+    this.#world.sometimes.saw("process_paused");
+  }
+
+  /** Ends pauses. */
+  resume(): void {
+    if (this.#life !== undefined) this.#life.pausedUntilMs = 0;
+  }
+
+  set(trap: Trap): void {
+    this.#traps.push({ trap, left: trap.skip });
+  }
+
+  /** An operator wipes what is damaged and lets the node join anew; what its key signed stays where it is. */
+  rebuild(): void {
+    assert(this.#life === undefined, "a node is rebuilt while it runs");
+    this.image.wipe(`${HOME}/store`);
+    this.image.wipe(WAL_PATH);
+    this.#world.sometimes.saw("operator_rebuilt");
+    this.#note("rebuild");
+  }
+
+  async #open(life: Life): Promise<void> {
+    const { agenda, network: file, signatures, wire, observer } = this.#world;
+    const { verify } = signatures;
+    const random = this.#random.fork(`boot ${this.#boots}`);
+    const clock = new SimulatedClock({ agenda, owner: life, fault: this.clockFault });
+    const disk = this.image.mount(life, (operation, when) => this.#pass(operation, when));
+    const log = this.#log();
+    const isNewHome = !(await disk.list(HOME)).includes("wal");
+    const store = await openSimulatedStore({ disk, path: STORE_PATH });
+    const ledger = await Ledger.open({ store, network: file, executor: EXECUTOR, cacheSizeBytes: CACHE_SIZE_BYTES, verify });
+    const isNew = ledger.head().height === 0n && isNewHome;
+    const guard = await SignGuard.open({ path: SIGN_STATE_PATH, disk, keyPair: this.keyPair, isNew });
+    if (!life.isAlive) return;
+    observer.onOpened(this.index, ledger);
+
+    const self = addressOfKey(this.keyPair.publicKey);
+    const endpoint = new Endpoint({
+      wire,
+      index: this.index,
+      life,
+      clock,
+      random: random.fork("gossip"),
+      height: () => ledger.head().height + (this.options.liesAboutHeight ?? 0n),
+      onSend: () => this.#pass("send", "before"),
+    });
+    const mempool = new Mempool();
+    const signal = new AbortController().signal; // A process that ends is not asked.
+    const intake = new Intake({
+      ledger,
+      mempool,
+      network: endpoint,
+      clock,
+      verify,
+      log,
+      metrics: SILENT_METRICS,
+      onWork: () => driver.wake(),
+    });
+    const evidence = new EvidencePool();
+    const driver = openDriver({
+      network: file,
+      ledger,
+      clock,
+      verify,
+      wal: new WriteAheadLog(WAL_PATH, disk),
+      guard,
+      self,
+      broadcast: (bytes) => {
+        observer.onSaid(this.index, bytes);
+        void endpoint.gossip("consensus").publish(bytes);
+      },
+      sendTo: (peer, bytes) => {
+        observer.onSaid(this.index, bytes);
+        endpoint.sendTo(peer, bytes);
+      },
+      reap: (limits) => (this.options.censors === true ? [] : intake.reap(limits)),
+      isVerified: (transaction) => intake.isVerified(transaction),
+      evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece)),
+      onEvidence: (piece: Evidence) => {
+        if (evidence.add(piece)) this.#world.sometimes.saw("evidence_found");
+      },
+      onDropped: (transaction, refusal) => intake.drop(transaction, refusal),
+      hasWork: () => intake.hasWork(),
+      onAhead: (peer, height) => synchroniser.hint(peer, height),
+      log,
+    });
+    const draws = random.fork("sync");
+    const sink = blockSink(ledger, driver);
+    const synchroniser = new Synchroniser(
+      {},
+      {
+        network: endpoint,
+        sink: {
+          ...sink,
+          apply: async (block, certificate) => {
+            const before = ledger.head().height;
+            const applied = await sink.apply(block, certificate);
+            if (applied.ok && ledger.head().height > before) this.#world.sometimes.saw("height_by_sync");
+            return applied;
+          },
+        },
+        clock,
+        draw: () => draws.fraction(),
+        log,
+        metrics: SILENT_METRICS,
+      },
+    );
+    ledger.onCommit((commit) => {
+      evidence.remove(commit.block.evidence);
+      intake.onCommit(commit);
+      if (life.isAlive) observer.onCommit(this.index, commit);
+    });
+    await endpoint.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), endpoint.limits));
+    await endpoint.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
+    const isDeaf = this.options.isDeaf ?? (() => false);
+    const receive = async (from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> =>
+      isDeaf(bytes) ? "accept" : await driver.receive(from, bytes);
+    endpoint.onGossip("consensus", receive);
+    endpoint.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
+    endpoint.onDirect((from, bytes) => void receive(from, bytes));
+    this.#endpoint = endpoint;
+    this.#running = { ledger, driver, intake, guard };
+    endpoint.start();
+    const own = (task: Promise<unknown>): void => {
+      task.catch((error: unknown) => {
+        if (life.isAlive) this.#fail("running", error);
+      });
+    };
+    own(driver.failed);
+    own(synchroniser.run(signal));
+    own(catchUp({ driver, network: endpoint, clock, log, signal }));
+    own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
+  }
+
+  /** The process ends by itself, as `main.ts` would: the machine goes on. */
+  #fail(when: "opening" | "running", error: unknown): void {
+    const { sometimes, observer } = this.#world;
+    this.end("kill");
+    this.#note(`failed ${when} ${codeOf(error)}`);
+    if (when === "opening") this.#refusal = codeOf(error);
+    sometimes.saw(when === "opening" ? "start_refused" : "node_failed");
+    observer.onFailed(this.index, when, error);
+  }
+
+  /** An operation passes: a trap may catch the process at it. */
+  #pass(operation: DiskOperation | "send", when: "before" | "after"): void {
+    for (const set of this.#traps) {
+      if (set.trap.operation !== operation || set.trap.when !== when) continue;
+      set.left -= 1;
+      if (set.left >= 0) continue;
+      this.#traps = this.#traps.filter((other) => other !== set);
+      this.#world.sometimes.saw(crashNameOf(operation));
+      set.trap.onCaught();
+      return;
+    }
+  }
+
+  #note(what: string): void {
+    const { agenda, trace } = this.#world;
+    trace.note(agenda.nowMs, this.index, what, new Uint8Array(0));
+  }
+
+  /** Counts what a node says that is rare. */
+  #log(): Log {
+    const { sometimes } = this.#world;
+    const hear = (fields: LogFields, message: string): void => {
+      if (message === "not signed") sometimes.saw("sign_refused");
+      else if (message === "block from the future") sometimes.saw("block_from_future");
+      else if (message.startsWith("sitting out")) sometimes.saw("sat_out");
+      else if (message.startsWith("taking part in the height")) sometimes.saw("sat_out_ended_early");
+      this.#note(`log ${message} ${typeof fields["code"] === "string" ? fields["code"] : ""}`.slice(0, 80));
+    };
+    const log: Log = { debug: () => undefined, info: hear, warn: hear, error: hear, child: () => log };
+    return log;
+  }
+}
+
+function crashNameOf(operation: DiskOperation | "send") {
+  switch (operation) {
+    case "send":
+      return "crash_at_send";
+    case "append":
+    case "truncate":
+      return "crash_at_write";
+    case "sync":
+      return "crash_at_sync";
+    case "open":
+    case "rename":
+    case "remove":
+    case "syncDirectory":
+      return "crash_at_name_change";
+  }
+}
+
+/** Nobody reads the metrics of a simulated node. */
+const SILENT_METRICS: Metrics = {
+  contentType: "",
+  counter: () => ({ add: () => undefined }),
+  gauge: () => ({ set: () => undefined }),
+  histogram: () => ({ observe: () => undefined }),
+  text: async () => await Promise.resolve(""),
+};
+
+/** The node that runs on a machine, which must be up. */
+export function runningOn(machine: Machine): Running {
+  return present(machine.running, `node ${machine.index}`);
+}

@@ -1,0 +1,91 @@
+/**
+ * "Sometimes" assertions: rare events that a campaign of runs must have met, or it has not tested what it claims to.
+ *
+ * A name stands in the table with what it means; counting a name that is not there does not compile.
+ */
+
+/** What should happen sometimes. */
+export const SOMETIMES = {
+  // Network.
+  packet_lost: "a packet was lost",
+  packet_doubled: "a packet arrived twice",
+  packet_cut: "a packet met a partition",
+  packet_filtered: "a packet of one kind was dropped",
+  packet_clogged: "a packet waited on a clogged link",
+  answer_stalled: "an answer stopped in the middle",
+  gossip_rejected: "a node refused a message that no honest node relays",
+  peer_penalised: "a node held something against a peer",
+  peer_banned: "a node cut a peer off",
+  // Process.
+  process_killed: "a process ended and its machine went on",
+  power_cut: "a machine lost its power",
+  process_paused: "a process stood still for a while",
+  crash_at_write: "a process ended at a write",
+  crash_at_sync: "a process ended at a sync",
+  crash_at_name_change: "a process ended at a rename, creation, removal or sync of a directory",
+  crash_at_send: "a process ended as it was about to send",
+  restarted: "a node came back",
+  clock_jumped_back: "a wall clock jumped back",
+  clock_jumped_ahead: "a wall clock jumped ahead",
+  start_refused: "a node refused to start, and said why",
+  operator_rebuilt: "an operator wiped a damaged home and let it join anew",
+  node_failed: "a node ended itself because its disk failed",
+  // Disk.
+  unsynced_lost: "a power cut took what was not synced",
+  unsynced_torn: "a power cut left a part of what was not synced",
+  unsynced_scattered: "a power cut left sectors out of order",
+  unsynced_kept: "a power cut left everything",
+  bit_flipped: "a bit flipped at rest",
+  write_misdirected: "a write went into another file",
+  sync_failed: "a sync failed and dropped the pages",
+  disk_full: "a write found no room",
+  disk_hung: "a sync took very long",
+  // Consensus.
+  round_beyond_first: "a block was decided in a round after the first",
+  round_beyond_third: "a block was decided in a round after the third",
+  height_by_sync: "a node got a decided block from a peer and not by its own engine",
+  height_with_transactions: "a block carried a transaction",
+  evidence_found: "a node saw a validator sign twice",
+  evidence_committed: "a block carried evidence",
+  sat_out: "a returning validator sat a height out",
+  sat_out_ended_early: "a validator took part in a height that it was to sit out, because nothing moved",
+  sign_refused: "the guard refused a signature",
+  block_from_future: "a block's time was ahead of a node's clock",
+  locked_on_nil_poll: "a validator prevoted nil although it had a proposal",
+  proof_of_lock_proposed: "a proposer proposed again what an earlier round had prevoted",
+  certificates_differ: "two nodes proved one height by different certificates",
+  history_replayed: "a restarted node replayed its log",
+  // Byzantine.
+  byzantine_equivocated: "a validator signed two words for one step",
+  byzantine_withheld: "a validator kept a word from some",
+  byzantine_mutated: "a validator sent a word with one field changed",
+  byzantine_replayed: "a validator sent an old word again",
+  byzantine_lied_height: "a node claimed a height that it has not",
+  byzantine_forgot_lock: "a validator prevoted against its lock",
+  byzantine_spoke_ahead: "a validator spoke in a round far ahead",
+  byzantine_served_garbage: "a node served a bad block or proof",
+  byzantine_censored: "a proposer left transactions out",
+  twins_active: "two instances had one key",
+  // Clients.
+  client_retried: "a client gave its transaction to another node",
+  client_unsure: "a client never learnt what became of its transaction",
+  client_refused: "a node refused a client's transaction",
+} as const satisfies Record<string, string>;
+
+/** A name of the table. */
+export type SometimesName = keyof typeof SOMETIMES;
+
+/** Counts them. */
+export class Sometimes {
+  readonly #counts = new Map<SometimesName, number>();
+
+  /** It happened. */
+  saw(name: SometimesName): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+
+  /** How often each happened, in the order of the table; 0 where never. */
+  counts(): Readonly<Record<string, number>> {
+    return Object.fromEntries(Object.keys(SOMETIMES).map((name) => [name, this.#counts.get(name as SometimesName) ?? 0]));
+  }
+}
