@@ -47,7 +47,14 @@ export type PolicySummary = { readonly name: string; readonly policy: MultisigPo
 /** Makes a key that nobody had before, and seals it. `logN` is scrypt's cost; see `crypto/identity/keyfile.ts`. */
 export async function createKey(
   home: Home,
-  options: { readonly name: string; readonly type: KeyType; readonly passphrase: string; readonly logN?: number },
+  options: {
+    readonly name: string;
+    readonly type: KeyType;
+    readonly passphrase: string;
+    readonly logN?: number;
+    /** A new one when absent. */
+    readonly seed?: Uint8Array;
+  },
 ): Promise<OpenKey> {
   const { name, type, passphrase, logN } = options;
   const path = keyPath(home, name);
@@ -57,7 +64,7 @@ export async function createKey(
       message: "a node key needs an Ed25519 half for its peer id: take hybrid or ed25519",
     });
   }
-  const seed = generateSeed();
+  const seed = options.seed ?? generateSeed();
   await placeKey(path, sealSeed({ type, seed, passphrase, ...(logN === undefined ? {} : { logN }) }), name);
   return openKeyOf(name, type, seed);
 }

@@ -164,11 +164,13 @@ export async function createLocalHomes(options: {
   readonly manifest: Manifest;
   readonly basePort: number;
   readonly genesisTimeMs: bigint;
+  /** Seeds of accounts by name, for a network whose accounts are those of another; the rest are new. */
+  readonly seeds?: ReadonlyMap<string, Uint8Array>;
 }): Promise<LocalHomes> {
-  const { directory, manifest, basePort, genesisTimeMs } = options;
+  const { directory, manifest, basePort, genesisTimeMs, seeds = new Map() } = options;
   const validators: NewValidator[] = [];
   for (const index of manifest.validators.keys()) validators.push(await createValidator(directory, manifest, basePort, index));
-  const { paid, home } = await createAccounts(directory, manifest, basePort);
+  const { paid, home } = await createAccounts(directory, { manifest, basePort, seeds });
   const authority = paid.find(({ key }) => key.name === manifest.authority)?.key.address;
   const text = encodeNetworkFile({
     version: 1,
@@ -178,7 +180,8 @@ export async function createLocalHomes(options: {
     parameters: { ...PARAMETERS_DEFAULT, ...given(manifest.parameters) },
     ...(authority === undefined ? {} : { authority }),
     accounts: paid.map(({ key, amount }) => ({ address: key.address, amount })),
-    validators: validators.map(({ key, power }) => ({ key: key.publicKey, power })),
+    // Under proof of work they are only the first nodes.
+    validators: manifest.engine.name === "pow" ? [] : validators.map(({ key, power }) => ({ key: key.publicKey, power })),
     bootstrap: validators.map(({ address }) => address),
   });
   const parsed = parseNetworkFile(text);
@@ -244,8 +247,13 @@ async function createValidator(directory: string, manifest: Manifest, basePort: 
 
 async function createAccounts(
   directory: string,
-  manifest: Manifest,
-  basePort: number,
+  {
+    manifest,
+    basePort,
+    seeds,
+  }: Pick<Parameters<typeof createLocalHomes>[0], "manifest" | "basePort"> & {
+    readonly seeds: ReadonlyMap<string, Uint8Array>;
+  },
 ): Promise<{ readonly home: Home; readonly paid: readonly { readonly key: OpenKey; readonly amount: bigint }[] }> {
   const home = new Home(join(directory, "accounts"));
   const { passphrase } = await initialiseHome(home, {
@@ -256,7 +264,9 @@ async function createAccounts(
   });
   const paid: { key: OpenKey; amount: bigint }[] = [];
   for (const { name, keyType, amount } of manifest.accounts) {
-    paid.push({ key: await createKey(home, { name, type: keyType, passphrase, logN: KEY_FILE_LOG_N_MIN }), amount });
+    const seed = seeds.get(name);
+    const options = { name, type: keyType, passphrase, logN: KEY_FILE_LOG_N_MIN, ...(seed === undefined ? {} : { seed }) };
+    paid.push({ key: await createKey(home, options), amount });
   }
   return { home, paid };
 }

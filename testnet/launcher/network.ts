@@ -188,10 +188,13 @@ export class LocalNetwork implements AsyncDisposable {
     readonly manifest: Manifest;
     readonly basePort: number;
     readonly signal: AbortSignal;
+    /** Of accounts by name; see `createLocalHomes`. */
+    readonly seeds?: ReadonlyMap<string, Uint8Array>;
   }): Promise<LocalNetwork> {
-    const { directory, manifest, basePort, signal } = options;
+    const { directory, manifest, basePort, signal, seeds = new Map() } = options;
     const existing = await openLocalHomes(directory);
-    const homes = existing ?? (await createLocalHomes({ directory, manifest, basePort, genesisTimeMs: BigInt(Date.now()) }));
+    const homes =
+      existing ?? (await createLocalHomes({ directory, manifest, basePort, seeds, genesisTimeMs: BigInt(Date.now()) }));
     return new LocalNetwork({ directory, homes, isNew: existing === undefined, signal });
   }
 

@@ -4,9 +4,11 @@
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import type { NetworkEngine } from "../../chain/block/protocol.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { openLocalHomes, PORTS_COUNT, readManifest } from "../../node/home/manifest.ts";
 import { LocalNetwork } from "./network.ts";
+import { readEngineName, withProtocol } from "./protocols.ts";
 
 const MANIFEST_PATH_DEFAULT = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const HOME_DEFAULT = fileURLToPath(new URL("../home", import.meta.url));
@@ -14,23 +16,31 @@ const BASE_PORT_DEFAULT = 26_600;
 const START_TIMEOUT_MS = 60_000;
 const PARENT_POLL_INTERVAL_MS = 500;
 
-const HELP = `Usage: npm start -- [--home DIR] [--port BASE] [--manifest FILE] [--json]
+const HELP = `Usage: npm start -- [--home DIR] [--port BASE] [--engine NAME] [--manifest FILE] [--json]
 
 Starts a network of validators on this machine and waits for Ctrl-C.
 
   --home DIR       where its homes are; made when missing, continued when there (default: testnet/home)
   --port BASE      first of ${PORTS_COUNT} ports: peers from BASE, JSON-RPC from BASE + 80 (default: ${BASE_PORT_DEFAULT})
+  --engine NAME    tendermint, raft, pbft, pow or pos (default: what the manifest says)
   --manifest FILE  what the network is (default: testnet/launcher/networks/local.json)
   --json           print one JSON value when it runs
 `;
 
-type Arguments = { readonly home: string; readonly port: number; readonly manifest: string; readonly json: boolean };
+type Arguments = {
+  readonly home: string;
+  readonly port: number;
+  readonly manifest: string;
+  readonly engine: NetworkEngine | undefined;
+  readonly json: boolean;
+};
 
 function readArguments(argv: readonly string[]): Arguments | undefined {
   const options = {
     home: { type: "string" },
     port: { type: "string" },
     manifest: { type: "string" },
+    engine: { type: "string" },
     json: { type: "boolean" },
     help: { type: "boolean" },
   } as const;
@@ -43,13 +53,20 @@ function readArguments(argv: readonly string[]): Arguments | undefined {
     home: values.home ?? HOME_DEFAULT,
     port,
     manifest: values.manifest ?? MANIFEST_PATH_DEFAULT,
+    engine: values.engine === undefined ? undefined : readEngineName(values.engine),
     json: values.json === true,
   };
 }
 
-async function main({ home, port, manifest: manifestPath, json }: Arguments, signal: AbortSignal): Promise<void> {
-  const manifest = await readManifest(manifestPath);
+async function main({ home, port, manifest: manifestPath, engine, json }: Arguments, signal: AbortSignal): Promise<void> {
+  const written = await readManifest(manifestPath);
+  const manifest = engine === undefined ? written : withProtocol(written, engine);
   const existing = await openLocalHomes(home);
+  if (existing !== undefined && engine !== undefined && existing.network.engine.name !== engine) {
+    throw new CodedError("home_engine", {
+      message: `${home} holds a network of ${existing.network.engine.name}; give another --home`,
+    });
+  }
   if (existing !== undefined && existing.basePort !== port) {
     process.stderr.write(`${home} was made with --port ${existing.basePort}, which it keeps.\n`);
   }
@@ -61,12 +78,12 @@ async function main({ home, port, manifest: manifestPath, json }: Arguments, sig
   if (json) {
     const nodes = network.nodes.map(({ name, rpcUrl, home: each, pid }) => ({ name, rpcUrl, home: each.path, pid }));
     process.stdout.write(
-      `${JSON.stringify({ chainId: network.network.chainId, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`,
+      `${JSON.stringify({ chainId: network.network.chainId, engine: network.network.engine.name, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`,
     );
   } else {
     process.stdout.write(
       [
-        `${network.network.chainId} finalises, after ${seconds.toFixed(1)} s.`,
+        `${network.network.chainId} runs ${network.network.engine.name}; the first block came after ${seconds.toFixed(1)} s.`,
         ...network.nodes.map(({ name, rpcUrl, logPath }) => `  ${name}  ${rpcUrl}  log ${logPath}`),
         `Keys of alice, bob, carol and dave are in ${accounts.path}. Try:`,
         `  npx pyralog tx transfer bob 1000 --from alice --home ${accounts.path}`,
