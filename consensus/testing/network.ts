@@ -16,7 +16,7 @@ import type { Address } from "../../crypto/identity/address.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
-import type { Effect, Engine, Input, Unsigned } from "../engine.ts";
+import type { Effect, Engine, Input, SignedPart, Unsigned } from "../engine.ts";
 import { Random } from "./random.ts";
 import { CHAIN_ID, judge, testBlock, type World } from "./world.ts";
 
@@ -28,6 +28,8 @@ export type EngineKind<M> = {
   heightOf(message: M): Height;
   /** What was signed, and with what signature. */
   statementOf(message: M): { readonly what: Unsigned; readonly signature: Uint8Array };
+  /** Where a message stands on more than its signer's own signature: all of them. */
+  signedParts?(message: M): readonly SignedPart[];
   /** Another word of the same signer in the same slot: what an equivocator tells the others. */
   twist(world: World, message: M, random: Random): M;
 };
@@ -404,7 +406,8 @@ class Network<M extends object> {
     const known = this.#signed.get(message);
     if (known !== undefined) return known;
     const { what, signature } = this.#kind.statementOf(message);
-    const valid = bytesEqual(signature, this.#world.sign(what));
+    const parts = this.#kind.signedParts?.(message) ?? [];
+    const valid = bytesEqual(signature, this.#world.sign(what)) && parts.every((part) => this.#world.isSigned(part));
     this.#signed.set(message, valid);
     return valid;
   }

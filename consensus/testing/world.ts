@@ -14,7 +14,7 @@ import { assembleBlock, type Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { validatorSetOf, type ValidatorSet } from "../../chain/block/validators.ts";
 import { type Certificate, type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
-import type { Unsigned } from "../engine.ts";
+import type { SignedPart, Unsigned } from "../engine.ts";
 import { isQuorum } from "../quorum/threshold.ts";
 
 /** The network that every test is about. */
@@ -85,6 +85,11 @@ export class World {
   /** Whether a proposal is signed by a member. */
   isProposal(proposal: Proposal): boolean {
     return bytesEqual(proposal.signature, keyed(proposal.validator, proposalSigningBytes(CHAIN_ID, proposal)));
+  }
+
+  /** Whether one part of a message is signed by whom it names. */
+  isSigned({ validator, bytes, signature }: SignedPart): boolean {
+    return bytesEqual(signature, keyed(validator, bytes));
   }
 
   /** Why a certificate proves nothing; undefined when it proves its block final. */
