@@ -121,6 +121,8 @@ t.test("a client reads its own writes", async (t) => {
       '  a at 2 to 3 ms: {"kind":"get","key":"x"} -> {"kind":"value"}',
     ].join("\n"),
   );
+  const turned = viewed([...put("a", "x", "2"), ...put("a", "x", "1"), ...get("a", "x", "1")], "x=1 x=2");
+  t.match(checkReadYourWrites(...turned), { kind: "violation" }, "the server lacks the write that is later in its order");
   const older = viewed([...put("b", "x", "2"), ...put("a", "x", "1"), ...get("a", "x", "2")], "x=2 x=1");
   t.match(checkReadYourWrites(...older), { kind: "violation", operations: older[0].slice(1) });
 });
