@@ -6,7 +6,7 @@
  *     core.tick() | core.step(message) | core.propose(bytes) | ...
  *     while (core.hasReady()) {
  *       const ready = core.ready();
- *       store(ready.snapshot, ready.hardState, ready.entries);     // durable now; fsync when ready.mustSync
+ *       store(ready.snapshot, ready.entries, ready.hardState);     // durable now; fsync when ready.mustSync
  *       for (const message of ready.messages) send(message);       // answers are promises: never before the line above
  *       restoreStateMachine(ready.snapshot);
  *       for (const entry of ready.committed)
@@ -17,6 +17,7 @@
  *     }
  * ```
  *
+ * What a turn stores is one record, or is written in that order: a hard state whose commit index is beyond the log cannot be restored.
  * `ready()` takes a turn and `advance()` ends it; messages may be stepped between the two, but no second turn is given.
  *
  * With `asyncStorageWrites` nothing is stored in the loop and `advance` is not called. `ready.appendWork` and `ready.applyWork` go to
@@ -358,6 +359,7 @@ export class RaftCore {
     raft.readStates = [];
     raft.messages = [];
     raft.messagesAfterAppend = [];
+    raft.reads.closeRound();
     raft.log.unstable.acceptInProgress();
     raft.log.acceptApplying(committed, this.#storesFirst);
   }

@@ -36,8 +36,7 @@ function confirm(raft: RaftState, read: Read): void {
     serve(raft, { ...read, index });
     return;
   }
-  raft.reads.add(read, index);
-  broadcastHeartbeat(raft);
+  if (raft.reads.add(read, index)) broadcastHeartbeat(raft);
 }
 
 /** A leader that is removed leads on for a while without a vote: then somebody else may be alone. */

@@ -24,6 +24,8 @@ export class Reads {
   /** Wait for a round, in the order they came. */
   #pending: (IndexedRead & { readonly round: bigint })[] = [];
   #round = 0n;
+  /** The newest round is still here: its heartbeats have not been handed out, so a read that comes now comes before them. */
+  #isRoundOpen = false;
   readonly #sentAt = new Map<bigint, number>();
   readonly #answered = new Map<bigint, bigint>();
   /** The tick at which the last confirmed round was sent. */
@@ -47,18 +49,29 @@ export class Reads {
     return waiting;
   }
 
-  /** Keeps a read until a round begun after it is confirmed. */
-  add(read: Read, index: bigint): void {
+  /**
+   * Keeps a read until a round that leaves after it is confirmed.
+   *
+   * @returns whether that round must be begun
+   */
+  add(read: Read, index: bigint): boolean {
     assert(!this.isFull(), "too many reads");
-    this.#pending.push({ ...read, index, round: this.#round + 1n });
+    this.#pending.push({ ...read, index, round: this.#isRoundOpen ? this.#round : this.#round + 1n });
+    return !this.#isRoundOpen;
   }
 
   /** Begins a round at this tick. */
   beginRound(tick: number): bigint {
     this.#round += 1n;
+    this.#isRoundOpen = true;
     this.#sentAt.set(this.#round, tick);
     this.#sentAt.delete(this.#round - BigInt(ROUNDS_REMEMBERED_MAX));
     return this.#round;
+  }
+
+  /** The heartbeats of all rounds so far have been handed out. */
+  closeRound(): void {
+    this.#isRoundOpen = false;
   }
 
   /** The newest round. An answer to a later one is a lie. */

@@ -53,7 +53,7 @@ export class MemoryRaftStorage implements RaftStorage {
   #configuration = EMPTY_SNAPSHOT.configuration;
   /** The last entry that is gone: entries begin after it. Never later than the snapshot. */
   #compacted = { term: 0n, index: 0n };
-  #entries: Entry[] = [];
+  readonly #entries: Entry[] = [];
 
   initialState(): { readonly hardState: HardState; readonly configuration: ConfState } {
     return { hardState: this.#hardState, configuration: this.#configuration };
@@ -99,7 +99,7 @@ export class MemoryRaftStorage implements RaftStorage {
     this.#snapshot = snapshot;
     this.#configuration = snapshot.configuration;
     this.#compacted = { term: snapshot.term, index: snapshot.index };
-    this.#entries = [];
+    this.#entries.length = 0;
   }
 
   /** Stores entries, in place of all that is stored from the first of them on. */
@@ -108,7 +108,8 @@ export class MemoryRaftStorage implements RaftStorage {
     if (first === undefined) return;
     assert(first.index > this.#compacted.index, `append at ${first.index}, compacted to ${this.#compacted.index}`);
     assert(first.index <= this.lastIndex() + 1n, `append at ${first.index} leaves a gap after ${this.lastIndex()}`);
-    this.#entries = [...this.#entries.slice(0, this.#slot(first.index)), ...entries];
+    this.#entries.length = this.#slot(first.index);
+    for (const entry of entries) this.#entries.push(entry);
   }
 
   /** Keeps a snapshot of our own state machine; its entries stay until `compact`. */
@@ -123,7 +124,7 @@ export class MemoryRaftStorage implements RaftStorage {
     assert(index > this.#compacted.index, `compact to ${index}, is at ${this.#compacted.index}`);
     assert(index <= this.lastIndex(), `compact to ${index}, last is ${this.lastIndex()}`);
     const term = this.#at(index).term;
-    this.#entries = this.#entries.slice(this.#slot(index) + 1);
+    this.#entries.splice(0, this.#slot(index) + 1);
     this.#compacted = { term, index };
   }
 

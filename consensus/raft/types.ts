@@ -158,7 +158,8 @@ export type AppendDone = {
 export type ApplyDone = { readonly kind: "applyDone"; readonly entries: readonly Entry[] };
 
 /**
- * Asynchronous storage: work for the append thread, to be done in order. Make `hardState`, `snapshot`, `entries` durable, then send
+ * Asynchronous storage: work for the append thread, to be done in order. Make `snapshot`, `entries`, `hardState` durable, as
+ * one record or in this order, then send
  * `responses`: those to others to the network, those to the node itself to `acknowledge`; `done` last of all.
  */
 export type AppendWork = {
