@@ -19,19 +19,17 @@ import type { Call } from "../../chain/block/transaction.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
-import { encodeValue } from "../../crypto/codec/value.ts";
 import { addressOfPolicy } from "../../crypto/identity/address.ts";
-import { authoriseWith, gatherAuthorisation, multisigPolicy } from "../../crypto/identity/authorisation.ts";
+import { gatherAuthorisation, multisigPolicy } from "../../crypto/identity/authorisation.ts";
 import { openKey, type OpenKey } from "../../node/home/keys.ts";
 import { readManifest } from "../../node/home/manifest.ts";
 import { readPassphraseFile } from "../../node/home/passphrase.ts";
 import type { PyralogClient } from "../../node/rpc/client.ts";
 import { BIN_PATH, freeBasePort, LocalNetwork, type LocalNode } from "./network.ts";
+import { accountOf, NAMESPACE, plan } from "./plan.ts";
 import { type Account, type Finalised, percentile, Sender } from "./sender.ts";
 
 const MANIFEST_PATH = fileURLToPath(new URL("./networks/local.json", import.meta.url));
-const NAMESPACE = "demo";
-const STREAM = "demo.events";
 const KILLED_INDEX = 3;
 const START_TIMEOUT_MS = 60_000;
 const CATCH_UP_TIMEOUT_MS = 60_000;
@@ -214,43 +212,6 @@ class Workload {
     }
     return proven;
   }
-}
-
-/** The calls of one account: its table, then rows, transfers, records, deletions, and several at once in turn. */
-function plan(account: Account, neighbour: Account, count: number): readonly (readonly Call[])[] {
-  const table = { namespace: NAMESPACE, table: account.name };
-  const put = (index: number): Call => ({
-    kind: "tablePut",
-    ...table,
-    key: utf8(`row-${index}`),
-    value: encodeValue({ index, text: "x".repeat(100) }),
-  });
-  const transfer: Call = { kind: "transfer", to: neighbour.address, amount: 1n };
-  const append = (index: number): Call => ({
-    kind: "logAppend",
-    stream: `${STREAM}.${account.name}`,
-    partition: 0,
-    records: [utf8(`event ${index}`), utf8(`and one more ${index}`)],
-  });
-  const kinds: readonly ((index: number) => readonly Call[])[] = [
-    (index) => [put(index)],
-    () => [transfer],
-    (index) => [append(index)],
-    (index) => [put(index), append(index), transfer],
-    (index) => [put(index)],
-    // Two transactions ago this row was written.
-    (index) => [{ kind: "tableDelete", ...table, key: utf8(`row-${index - 1}`) }],
-  ];
-  const transactions: (readonly Call[])[] = [[{ kind: "tableCreate", ...table }]];
-  while (transactions.length < count) {
-    const index = transactions.length - 1;
-    transactions.push(present(kinds[index % kinds.length], "kind")(index));
-  }
-  return transactions.slice(0, count);
-}
-
-function accountOf({ name, address, keyPair }: OpenKey): Account {
-  return { name, address, authorise: (id) => authoriseWith(keyPair, id) };
 }
 
 /** Two of three holders, of different key types. */
