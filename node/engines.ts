@@ -8,6 +8,9 @@ import { CodedError } from "../crypto/base/error.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import { unreachable } from "../crypto/base/assert.ts";
+import { PBFT_CODEC } from "../consensus/pbft/codec.ts";
+import { PbftEngine } from "../consensus/pbft/engine.ts";
+import type { PbftMessage } from "../consensus/pbft/message.ts";
 import { TENDERMINT_CODEC } from "../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../consensus/tendermint/engine.ts";
 import type { ConsensusMessage } from "../consensus/tendermint/message.ts";
@@ -32,8 +35,14 @@ export function openDriver(parts: EngineParts): Driver {
         isContinuous: false,
         newEngine: () => new TendermintEngine({ chainId, self, parameters }),
       });
-    case "raft":
     case "pbft":
+      return new ConsensusDriver<PbftMessage>({
+        ...parts,
+        codec: PBFT_CODEC,
+        isContinuous: false,
+        newEngine: () => new PbftEngine({ chainId, self, protocol: engine }),
+      });
+    case "raft":
     case "pow":
       throw new CodedError("engine_unsupported", { engine: engine.name, message: `this version does not run ${engine.name}` });
     default:
