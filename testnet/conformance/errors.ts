@@ -6,8 +6,9 @@ export const PORT_CODES = {
   line_not_json: "the line is not one JSON value in UTF-8, or it nests too deeply",
   request_invalid: "the line is JSON, but not {id, op, input}; the id is a string of at most 256 characters or an integer",
   op_unknown: "there is no operation of this name; `--help` lists them",
-  op_unavailable: "the production code behind this operation is not there yet",
   input_invalid: "the input has not the form that the operation takes; `path` and `reason` say where and why",
+  script_failed:
+    "the script has a command that is not known, or asks for what the engine must never be asked; `reason` says which",
   port_fault: "the code under test broke: an assertion failed. Standard error has the stack, and the process will end with 1",
 } as const satisfies Record<string, string>;
 

@@ -4,9 +4,10 @@ import type { Operation } from "./operation.ts";
 import { ENCODING } from "./ops/encoding.ts";
 import { HASHES } from "./ops/hashes.ts";
 import { HISTORIES } from "./ops/history.ts";
-import { LIGHT } from "./ops/light.ts";
 import { KEMS } from "./ops/kems.ts";
+import { LIGHT } from "./ops/light.ts";
 import { POW } from "./ops/pow.ts";
+import { RAFT } from "./ops/raft.ts";
 import { SIGNATURES } from "./ops/signatures.ts";
 import { TENDERMINT } from "./ops/tendermint.ts";
 import { TREES } from "./ops/trees.ts";
@@ -19,6 +20,7 @@ export const OPERATIONS: readonly Operation[] = [
   ...TREES,
   ...ENCODING,
   ...POW,
+  ...RAFT,
   ...TENDERMINT,
   ...LIGHT,
   ...HISTORIES,
