@@ -30,11 +30,17 @@ export function credit(state: Overlay, address: Address, amount: bigint): void {
   putAccount(state, address, { balance, nonce: account.nonce });
 }
 
+/** Takes from a balance; `false`, and nothing taken, when it is less. */
+export function debit(state: Overlay, address: Address, amount: bigint): boolean {
+  const account = accountAt(state, address);
+  if (account.balance < amount) return false;
+  putAccount(state, address, { balance: account.balance - amount, nonce: account.nonce });
+  return true;
+}
+
 /** Moves tokens from the sender. */
 export function transfer({ state, sender }: CallScope, call: Extract<Call, { kind: "transfer" }>): CallFault | undefined {
-  const source = accountAt(state, sender);
-  if (source.balance < call.amount) return { code: "balance_insufficient", field: "amount" };
-  putAccount(state, sender, { balance: source.balance - call.amount, nonce: source.nonce });
+  if (!debit(state, sender, call.amount)) return { code: "balance_insufficient", field: "amount" };
   credit(state, call.to, call.amount);
   return undefined;
 }

@@ -6,6 +6,8 @@ import { transfer } from "./accounts.ts";
 import { appendToPartition } from "./partitions.ts";
 import { claimRewards } from "./rewards.ts";
 import type { CallFault, CallScope } from "./scope.ts";
+import { changeCommission, declareValidator, unjail } from "./staking/declarations.ts";
+import { bond, collect, unbond } from "./staking/delegations.ts";
 import { createTable, deleteRow, putRow } from "./tables.ts";
 import { changeValidator } from "./validators.ts";
 
@@ -25,7 +27,17 @@ export function runCall(scope: CallScope, call: Call): CallFault | undefined {
     case "validatorSet":
       return changeValidator(scope, call);
     case "rewardsClaim":
-      return claimRewards(scope, call);
+      return (call.validator === undefined ? undefined : collect(scope, call.validator)) ?? claimRewards(scope);
+    case "validatorDeclare":
+      return declareValidator(scope, call);
+    case "stakeBond":
+      return bond(scope, call);
+    case "stakeUnbond":
+      return unbond(scope, call);
+    case "validatorCommission":
+      return changeCommission(scope, call);
+    case "validatorUnjail":
+      return unjail(scope, call);
     default:
       return unreachable(call);
   }

@@ -4,20 +4,22 @@
  * A block executes in this order:
  *
  * 1. the validator sets move on by one height (`validators.ts`);
- * 2. evidence is acted on;
+ * 2. evidence is acted on; under proof of stake the votes that were missed, and stake whose time has come, before it
+ *    (`staking/staking.ts`);
  * 3. each transaction in turn: checked against the state so far (a fault here makes the *block* invalid), charged its
  *    fee and counted, then its calls run; when one fails, all that the calls wrote is undone and the result says why;
  * 4. the fees of the block, and the new tokens that the protocol pays for one, are added to what its proposer has
- *    earned (`rewards.ts`).
+ *    earned (`rewards.ts`), or under proof of stake shared out, and the next set is elected.
  *
- * Tokens are conserved exactly: balances and rewards are those of genesis and what was minted, at every height.
+ * Tokens are conserved exactly: balances, rewards and stake are those of genesis and what was minted, less what was
+ * burned, at every height.
  */
 
 import { present } from "../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../crypto/base/result.ts";
 import type { TransactionResult } from "../chain/block/block.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
-import { encodeParameters, feeOf, genesisValidators, type NetworkFile } from "../chain/block/genesis.ts";
+import { encodeParameters, feeOf, genesisStake, genesisValidators, type NetworkFile } from "../chain/block/genesis.ts";
 import { EVIDENCE_MAX } from "../chain/block/limits.ts";
 import type { Transaction, TransactionBody } from "../chain/block/transaction.ts";
 import { advancePriorities } from "../chain/block/validators.ts";
@@ -41,8 +43,10 @@ import { runCall } from "./calls.ts";
 import { partitionSize } from "./partitions.ts";
 import { reward } from "./rewards.ts";
 import type { CallScope } from "./scope.ts";
+import { noteOffence } from "./staking/slashing.ts";
+import { beginStaking, endStaking, putGenesisStake, settleEvidence, type StakingRun } from "./staking/staking.ts";
 import { mint, putGenesisSupply } from "./supply.ts";
-import { admitEvidence, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
+import { admitEvidence, noteMisbehaviour, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
 
 /** The executor of the built-in calls. */
 export const EXECUTOR: Executor = { genesis, admit, execute, select, admitEvidence, validatorsAt, partitionSize };
@@ -52,10 +56,11 @@ const APPLIED: TransactionResult = { kind: "applied" };
 
 function genesis(network: NetworkFile): readonly StateUpdate[] {
   const state = new Overlay(NO_STATE);
-  putGenesisSupply(
-    state,
-    network.accounts.reduce((total, { amount }) => total + amount, 0n),
-  );
+  const { engine } = network;
+  const funded = network.accounts.reduce((total, { amount }) => total + amount, 0n);
+  const staked = engine.name === "pos" ? genesisStake(engine, network.validators) : 0n;
+  putGenesisSupply(state, funded + staked);
+  if (engine.name === "pos") putGenesisStake(state, engine, network);
   for (const { address, amount } of network.accounts) credit(state, address, amount);
   const validators = genesisValidators(network);
   putValidators(state, "current", validators);
@@ -92,6 +97,7 @@ function execute(
     if (!done.ok)
       return fail({ code: done.error.code, field: `evidence[${index}].${done.error.field}`, transactionIndex: undefined });
   }
+  settle(run);
   for (const [transactionIndex, transaction] of transactions.entries()) {
     const done = include(run, transaction);
     if (!done.ok) return fail({ ...done.error, transactionIndex });
@@ -108,6 +114,7 @@ function select(
   const run = begin(view, context);
   const acted: Evidence[] = [];
   for (const piece of evidence) if (acted.length < EVIDENCE_MAX && act(run, piece).ok) acted.push(piece);
+  settle(run);
   const included: Transaction[] = [];
   const dropped: { transaction: Transaction; refusal: TransactionRefusal }[] = [];
   for (const transaction of transactions) {
@@ -124,20 +131,33 @@ type Run = {
   readonly appends: Appends;
   readonly context: BlockContext;
   readonly results: TransactionResult[];
+  /** Under proof of stake. */
+  readonly staking: StakingRun | undefined;
   fees: bigint;
 };
 
 function begin(view: StateView, context: BlockContext): Run {
   const state = new Overlay(view);
+  const { engine } = context;
+  const staking = engine.name === "pos" ? beginStaking(state, engine, context) : undefined;
   shiftValidators(state);
-  return { state, appends: new Appends(), context, results: [], fees: 0n };
+  return { state, appends: new Appends(), context, results: [], staking, fees: 0n };
 }
 
 /** Acts on evidence, or refuses it and changes nothing. */
 function act(run: Run, evidence: Evidence): Result<void, TransactionRefusal> {
-  const admitted = admitEvidence(run.state, evidence, run.context);
-  if (admitted.ok) punish(run.state, evidence, run.context.height);
+  const { state, context, staking } = run;
+  const admitted = admitEvidence(state, evidence, context);
+  if (!admitted.ok) return admitted;
+  noteMisbehaviour(state, evidence, context.height);
+  if (staking === undefined) punish(state, evidence, context.height);
+  else noteOffence(state, staking.offenders, evidence.first.validator, evidence.first.height);
   return admitted;
+}
+
+/** Settles what the evidence of the block costs, once all of it is known. */
+function settle({ state, context, staking }: Run): void {
+  if (staking !== undefined) settleEvidence(state, staking, context);
 }
 
 /** Includes a transaction and runs its calls, or refuses it and changes nothing. */
@@ -149,13 +169,16 @@ function include(run: Run, transaction: Transaction): Result<void, TransactionRe
   if (body.nonce > admitted.value.nonce) return fail({ code: "nonce_ahead", field: "nonce" });
   charge(state, body, admitted.value);
   run.fees += body.fee;
-  run.results.push(runCalls({ state, appends, sender: body.sender, context }, body));
+  run.results.push(runCalls({ state, appends, sender: body.sender, context, touched: run.staking?.touched ?? new Map() }, body));
   return ok(undefined);
 }
 
-function finish({ state, appends, context, results, fees }: Run): Execution {
-  const minted = context.engine.name === "pow" ? mint(state, context.engine.blockReward) : 0n;
-  reward(state, context.proposer, fees + minted);
+function finish({ state, appends, context, results, staking, fees }: Run): Execution {
+  if (staking !== undefined) endStaking(state, staking, context, fees);
+  else {
+    const minted = context.engine.name === "pow" ? mint(state, context.engine.blockReward) : 0n;
+    reward(state, context.proposer, fees + minted);
+  }
   return { results, updates: state.changes(), appends: appends.merged(), validators: validatorsAt(state, "current") };
 }
 

@@ -5,6 +5,7 @@ import type { RefusalCode } from "../chain/block/errors.ts";
 import type { BlockContext } from "../chain/state/executor.ts";
 import type { Overlay } from "../chain/state/overlay.ts";
 import type { Appends } from "./appends.ts";
+import type { Touched } from "./staking/pools.ts";
 
 /** What a call works on. */
 export type CallScope = {
@@ -12,6 +13,8 @@ export type CallScope = {
   readonly appends: Appends;
   readonly sender: Address;
   readonly context: BlockContext;
+  /** Validators whose standing the block may have changed; used under proof of stake alone. */
+  readonly touched: Touched;
 };
 
 /** Why a call failed, and the field of the call at fault. */

@@ -10,7 +10,7 @@
 import { bytesEqual } from "../crypto/base/bytes.ts";
 import { CodedError } from "../crypto/base/error.ts";
 import { fail, ok, type Result } from "../crypto/base/result.ts";
-import { addressOfKey } from "../crypto/identity/address.ts";
+import { type Address, addressOfKey } from "../crypto/identity/address.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { Height } from "../chain/block/height.ts";
 import { VALIDATORS_MIN } from "../chain/block/limits.ts";
@@ -30,6 +30,7 @@ import { authorityKey, misbehaviourKey, prioritiesKey, tombstoneKey, validatorsK
 import type { Overlay } from "../chain/state/overlay.ts";
 import { encodeActedAt, ownRow, parseAuthority } from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";
+import { isWithinUnbonding } from "./staking/times.ts";
 
 /** The set that decides the height after the state's (`current`), or the one after that (`next`). */
 export function validatorsAt(view: StateView, which: Which): ValidatorSet {
@@ -58,6 +59,7 @@ export function changeValidator(
   { state, sender, context }: CallScope,
   call: Extract<Call, { kind: "validatorSet" }>,
 ): CallFault | undefined {
+  if (context.engine.name === "pos") return { code: "validators_elected", field: "key" };
   const authority = state.get(authorityKey());
   if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), sender))
     return { code: "authority_required", field: "key" };
@@ -77,12 +79,25 @@ export function changeValidator(
 /** Whether evidence that is known to be true may be acted on in this block. */
 export function admitEvidence(view: StateView, evidence: Evidence, context: BlockContext): Result<void, TransactionRefusal> {
   const { height, validator } = evidence.first;
-  if (height >= context.height) return fail({ code: "evidence_height", field: "first.height" });
+  const { engine } = context;
+  if (height < 1n || height >= context.height) return fail({ code: "evidence_height", field: "first.height" });
   if (context.height - height > BigInt(context.parameters.evidenceAgeMax))
+    return fail({ code: "evidence_old", field: "first.height" });
+  if (engine.name === "pos" && !isWithinUnbonding(view, engine, context, height))
     return fail({ code: "evidence_old", field: "first.height" });
   if (view.get(misbehaviourKey(validator, height)) !== undefined)
     return fail({ code: "evidence_repeated", field: "first.validator" });
   return ok(undefined);
+}
+
+/** Notes that evidence was acted on, so that it is not a second time. */
+export function noteMisbehaviour(state: Overlay, { first }: Evidence, at: Height): void {
+  state.put(misbehaviourKey(first.validator, first.height), encodeActedAt(at));
+}
+
+/** Notes that a validator may never validate again. */
+export function putTombstone(state: Overlay, validator: Address, at: Height): void {
+  state.put(tombstoneKey(validator), encodeActedAt(at));
 }
 
 /**
@@ -90,8 +105,7 @@ export function admitEvidence(view: StateView, evidence: Evidence, context: Bloc
  * that is the last of its set stays, because nobody could decide anything without it.
  */
 export function punish(state: Overlay, evidence: Evidence, at: Height): void {
-  const { height, validator } = evidence.first;
-  state.put(misbehaviourKey(validator, height), encodeActedAt(at));
+  const { validator } = evidence.first;
   const set = validatorsAt(state, "next");
   const member = findValidator(set, validator);
   if (member !== undefined) {
@@ -99,7 +113,7 @@ export function punish(state: Overlay, evidence: Evidence, at: Height): void {
     if (!updated.ok) return;
     putValidators(state, "next", updated.value);
   }
-  state.put(tombstoneKey(validator), encodeActedAt(at));
+  putTombstone(state, validator, at);
 }
 
 function ownBytes(view: StateView, key: Uint8Array): Uint8Array {

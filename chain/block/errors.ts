@@ -51,6 +51,7 @@ export const REFUSALS = {
   partition_range: { meaning: "a partition number is not between 0 and 65535", action: "choose another partition" },
   records_count: { meaning: "an append has no record, or more than 1024", action: "split it over calls" },
   record_size: { meaning: "a record is larger than 64 KiB", action: "split it, or keep it outside and append its CID" },
+  commission_range: { meaning: "a commission is not between 0 and 10000 basis points", action: "name a share of the whole" },
   power_range: { meaning: "a validator's power is negative or over 2^56", action: "use a smaller unit of power" },
 
   // Transactions, in the state of now.
@@ -98,6 +99,32 @@ export const REFUSALS = {
   stake_engine: {
     meaning: "the call is for networks under proof of stake, and this is none",
     action: "leave it out; a proposer claims its fees without naming a validator",
+  },
+  validators_elected: {
+    meaning: "under proof of stake no authority changes validators: stake elects them",
+    action: "stake with the validator, or ask stake back",
+  },
+  validator_key: {
+    meaning: "the key declared is not the sender's own",
+    action: "sign with the key that will validate, and name another account as operator",
+  },
+  validator_declared: { meaning: "the validator was declared before", action: "stake with it" },
+  validator_undeclared: { meaning: "nobody declared a validator of this address", action: "check the address, or declare it" },
+  validator_operator: { meaning: "only the validator's operator may do this", action: "send as its operator" },
+  commission_step: { meaning: "the commission would change by more than its declared step", action: "go in smaller steps" },
+  commission_early: { meaning: "the commission changed less than a day ago", action: "wait a day of block time" },
+  stake_small: { meaning: "the amount does not buy a single share", action: "stake more" },
+  stake_insufficient: { meaning: "the sender has less staked with this validator", action: "ask less back" },
+  stake_total: { meaning: "all stake together would pass the largest total power", action: "stake less" },
+  pool_worn: {
+    meaning: "slashes left the validator's shares too little worth to add to them",
+    action: "stake with another validator",
+  },
+  jail_none: { meaning: "the validator is not jailed", action: "nothing" },
+  jail_early: { meaning: "the validator's time in jail is not over", action: "wait until the time in its pool" },
+  self_bond_low: {
+    meaning: "the operator has less staked with the validator than the network asks for",
+    action: "stake more as its operator first",
   },
 
   // Certificates.

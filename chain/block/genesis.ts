@@ -32,7 +32,7 @@ import {
   VALIDATORS_MAX,
   VALIDATORS_MIN,
 } from "./limits.ts";
-import { encodeProtocol, type Protocol, PROTOCOL_SCHEMA, protocolFault, protocolToJson } from "./protocol.ts";
+import { encodeProtocol, type Protocol, PROTOCOL_SCHEMA, protocolFault, type ProtocolOf, protocolToJson } from "./protocol.ts";
 import { type ValidatorSet, validatorSetOf } from "./validators.ts";
 
 /** Two of three decide when one is down; of two, both must be up. */
@@ -132,6 +132,11 @@ export function genesisValidators(network: NetworkFile): ValidatorSet {
   return validatorSetOf(network.validators);
 }
 
+/** The tokens that validators of a network file have staked with themselves at genesis: their powers, in tokens. */
+export function genesisStake(engine: ProtocolOf<"pos">, validators: NetworkFile["validators"]): bigint {
+  return engine.powerUnit * sum(validators.map(({ power }) => power));
+}
+
 /** What names a network: every header chain begins with it. */
 export function networkHash(network: NetworkFile): Hash {
   const { accounts, validators } = ordered(network);
@@ -220,8 +225,8 @@ function contradiction(network: NetworkFile): NetworkFault | undefined {
 }
 
 /** Why these validators cannot run this protocol safely. */
-function validatorsFault({ engine, validators, parameters }: NetworkFile): NetworkFault | undefined {
-  const refuse = (reason: string): NetworkFault => ({ field: "validators", reason });
+function validatorsFault(network: NetworkFile): NetworkFault | undefined {
+  const { engine, validators, parameters } = network;
   if (validators.length > VALIDATORS_MAX) return refuse(`more than ${VALIDATORS_MAX}`);
   switch (engine.name) {
     case "pow":
@@ -233,14 +238,33 @@ function validatorsFault({ engine, validators, parameters }: NetworkFile): Netwo
       return validators.every(({ power }) => power === 1n) ? undefined : refuse("Raft counts heads: every power must be 1");
     case "pbft":
     case "tendermint":
+      return toleranceFault(network);
     case "pos":
-      if (validators.length === 0) return refuse("none");
-      return validators.length >= VALIDATORS_MIN || parameters.dev
-        ? undefined
-        : refuse(`fewer than ${VALIDATORS_MIN} tolerate no fault; for a lab, set parameters.dev`);
+      return toleranceFault(network) ?? stakeFault(network, engine);
     default:
       return unreachable(engine);
   }
+}
+
+/** Why the validators could not stand the fault of one of them. */
+function toleranceFault({ validators, parameters }: NetworkFile): NetworkFault | undefined {
+  if (validators.length === 0) return refuse("none");
+  return validators.length >= VALIDATORS_MIN || parameters.dev
+    ? undefined
+    : refuse(`fewer than ${VALIDATORS_MIN} tolerate no fault; for a lab, set parameters.dev`);
+}
+
+/** Why the validators' powers cannot be what they staked at genesis. */
+function stakeFault({ accounts, validators }: NetworkFile, engine: ProtocolOf<"pos">): NetworkFault | undefined {
+  if (validators.length > engine.activeMax) return refuse("more than engine.activeMax");
+  if (validators.some(({ power }) => power * engine.powerUnit < engine.selfBondMin))
+    return refuse("power times engine.powerUnit, a validator's own stake, is less than engine.selfBondMin");
+  const funded = sum(accounts.map(({ amount }) => amount));
+  return funded + genesisStake(engine, validators) <= AMOUNT_MAX ? undefined : refuse("accounts and stake pass 2^64 - 1 tokens");
+}
+
+function refuse(reason: string): NetworkFault {
+  return { field: "validators", reason };
 }
 
 // The shape of the JSON.

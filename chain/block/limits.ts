@@ -57,6 +57,8 @@ export const BLOCK_FRAME_SIZE_BYTES_MAX = 640 * 1024;
 
 /** Amounts, fees and the whole supply are below 2^64, so that every balance is one dag-cbor integer. */
 export const AMOUNT_MAX = (1n << 64n) - 1n;
+/** Shares are in basis points, a whole of these: integers, which every machine divides alike. */
+export const BPS_WHOLE = 10_000;
 /** The last moment that a JavaScript `Date` can show (ECMA-262, 21.4.1.1). */
 export const TIME_MS_MAX = 8_640_000_000_000_000n;
 

@@ -2,7 +2,15 @@
 
 import t from "tap";
 import { encodeNetworkFile, networkHash, type NetworkFile, parseNetworkFile } from "./genesis.ts";
-import { encodeProtocol, ENGINE_NAMES, isQuorumOf, type Protocol, PROTOCOL_DEFAULTS, quorumRuleOf } from "./protocol.ts";
+import {
+  encodeProtocol,
+  ENGINE_NAMES,
+  isQuorumOf,
+  type Protocol,
+  PROTOCOL_DEFAULTS,
+  type ProtocolOf,
+  quorumRuleOf,
+} from "./protocol.ts";
 import { networkOf } from "./testing/fixtures.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 
@@ -59,6 +67,14 @@ t.test("a network that cannot be safe is refused with the reason, and a lab may 
   t.match(refusalOf(networkWith(PROTOCOL_DEFAULTS.pow, { validators: two })), /nobody validates but by work/);
   t.match(refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.raft, electionTicks: 2, heartbeatTicks: 2 })), /^engine.electionTicks/);
   t.match(refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pow, reorgDepthMax: 5 })), /^engine.reorgDepthMax/);
+  const staked = (changed: Partial<ProtocolOf<"pos">>): string =>
+    refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pos, ...changed }));
+  t.equal(staked({ powerUnit: 5n, selfBondMin: 5n, activeMax: 4 }), "ok");
+  t.match(staked({ powerUnit: 4n, selfBondMin: 5n }), /^validators: power times engine.powerUnit.* less than engine.selfBondMin/);
+  t.match(staked({ activeMax: 3 }), /^validators: more than engine.activeMax/);
+  t.equal(staked({ powerUnit: ((1n << 64n) - 1n - 1_000_000n) / 4n }), "ok");
+  t.match(staked({ powerUnit: (1n << 62n) - 1n }), /^validators: accounts and stake pass 2\^64 - 1 tokens/);
+  t.match(staked({ powerUnit: 0n }), /^engine.powerUnit/);
   t.match(refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pbft, viewTimeoutMsMax: 3_999 })), /^engine.viewTimeoutMsMax/);
   t.end();
 });

@@ -63,6 +63,8 @@ export type PowProtocol = {
 /** Tendermint over a set of validators elected by stake. Shares are in basis points (1/10,000). */
 export type PosProtocol = {
   readonly name: "pos";
+  /** Tokens of stake that make one unit of power, so that large supplies stay within the largest total power. */
+  readonly powerUnit: bigint;
   /** From the request to leave until the tokens are free; evidence of that time still slashes them. */
   readonly unbondingMs: number;
   /** The least stake of a validator's own, in tokens. */
@@ -71,6 +73,8 @@ export type PosProtocol = {
   readonly activeMax: number;
   /** New tokens in each block, shared by stake. */
   readonly blockReward: bigint;
+  /** Of the fees and new tokens of a block, what its proposer gets before the rest is shared by stake. */
+  readonly proposerRewardBps: number;
   /** Taken of all stake of a validator that signed twice; at least this, at most all of it when many do at once. */
   readonly doubleSignSlashBps: number;
   /** Taken of all stake of a validator that missed too many votes. */
@@ -108,10 +112,12 @@ export const PROTOCOL_DEFAULTS = {
   },
   pos: {
     name: "pos",
+    powerUnit: 1_000n,
     unbondingMs: 21 * 86_400_000,
     selfBondMin: 1_000n,
     activeMax: 100,
     blockReward: 0n,
+    proposerRewardBps: 500,
     doubleSignSlashBps: 500,
     downtimeSlashBps: 100,
     reporterRewardBps: 500,
@@ -162,8 +168,9 @@ export function encodeProtocol(protocol: Protocol): Uint8Array {
       return writer.uint(protocol.finalityDepth).uint(protocol.reorgDepthMax).uint(protocol.blockReward).finish();
     }
     case "pos": {
-      const writer = new Writer().array(11).text(protocol.name).uint(protocol.unbondingMs).uint(protocol.selfBondMin);
-      writer.uint(protocol.activeMax).uint(protocol.blockReward).uint(protocol.doubleSignSlashBps);
+      const writer = new Writer().array(13).text(protocol.name).uint(protocol.powerUnit).uint(protocol.unbondingMs);
+      writer.uint(protocol.selfBondMin).uint(protocol.activeMax).uint(protocol.blockReward);
+      writer.uint(protocol.proposerRewardBps).uint(protocol.doubleSignSlashBps);
       writer.uint(protocol.downtimeSlashBps).uint(protocol.reporterRewardBps).uint(protocol.signedWindow);
       return writer.uint(protocol.signedMinBps).uint(protocol.jailMs).finish();
     }
@@ -244,14 +251,16 @@ export const PROTOCOL_SCHEMA = z.discriminatedUnion("name", [
   }),
   z.strictObject({
     name: z.literal("pos"),
+    powerUnit: tokens.refine((value) => value >= 1n),
     unbondingMs: spanMs,
     selfBondMin: tokens,
     activeMax: z.int().min(1).max(VALIDATORS_MAX),
     blockReward: tokens,
+    proposerRewardBps: bps,
     doubleSignSlashBps: bps,
     downtimeSlashBps: bps,
     reporterRewardBps: bps,
-    signedWindow: z.int().min(1).max(100_000),
+    signedWindow: z.int().min(1).max(10_000),
     signedMinBps: bps,
     jailMs: spanMs,
   }),

@@ -15,6 +15,11 @@
  * logAppend    [5, stream, partition, [record...]]
  * validatorSet [6, key, power]
  * rewardsClaim [7, validator | null]
+ * validatorDeclare    [8, key, operator, commissionBps, commissionStepBpsMax]
+ * stakeBond           [9, validator, amount]
+ * stakeUnbond         [10, validator, amount]
+ * validatorCommission [11, validator, commissionBps]
+ * validatorUnjail     [12, validator]
  * ```
  */
 
@@ -39,6 +44,7 @@ import { isName, readAddress, readHeight } from "./fields.ts";
 import { type Height, isHeight } from "./height.ts";
 import {
   AMOUNT_MAX,
+  BPS_WHOLE,
   CALLS_MAX,
   FORMAT_VERSION,
   PARTITION_MAX,
@@ -71,7 +77,27 @@ export type Call =
   /** Sets a validator's power (0 removes it), at the fixed delay. Only the genesis authority may. */
   | { readonly kind: "validatorSet"; readonly key: PublicKey; readonly power: bigint }
   /** Moves what the sender has earned into its account; with a validator, what it earned by its stake there first. */
-  | { readonly kind: "rewardsClaim"; readonly validator?: Address | undefined };
+  | { readonly kind: "rewardsClaim"; readonly validator?: Address | undefined }
+  /**
+   * Makes the sender, whose key this is, a candidate for the validator set under proof of stake. `operator` earns the
+   * commission, holds the stake that counts as the validator's own, and sends its later calls. Shares are in basis
+   * points; one change of the commission is at most `commissionStepBpsMax`.
+   */
+  | {
+      readonly kind: "validatorDeclare";
+      readonly key: PublicKey;
+      readonly operator: Address;
+      readonly commissionBps: number;
+      readonly commissionStepBpsMax: number;
+    }
+  /** Stakes tokens of the sender with a validator: its own, if the sender is its operator. `amount` is at least 1. */
+  | { readonly kind: "stakeBond"; readonly validator: Address; readonly amount: bigint }
+  /** Asks for staked tokens back; they are free after the unbonding time. `amount` is at least 1. */
+  | { readonly kind: "stakeUnbond"; readonly validator: Address; readonly amount: bigint }
+  /** Changes the commission. Only the operator may, once in a while. */
+  | { readonly kind: "validatorCommission"; readonly validator: Address; readonly commissionBps: number }
+  /** Brings a validator back that was jailed for missed votes. Only the operator may, after its time. */
+  | { readonly kind: "validatorUnjail"; readonly validator: Address };
 
 /** What is hashed and signed. */
 export type TransactionBody = {
@@ -117,7 +143,8 @@ export type BodyError = {
     | "partition_range"
     | "records_count"
     | "record_size"
-    | "power_range";
+    | "power_range"
+    | "commission_range";
   readonly field: string;
 };
 
@@ -135,6 +162,11 @@ const CALL_NUMBER = {
   logAppend: 5,
   validatorSet: 6,
   rewardsClaim: 7,
+  validatorDeclare: 8,
+  stakeBond: 9,
+  stakeUnbond: 10,
+  validatorCommission: 11,
+  validatorUnjail: 12,
 } as const satisfies Record<Call["kind"], number>;
 
 // Making one.
@@ -251,7 +283,16 @@ function faultOf(call: Call): readonly [BodyError["code"], string] | undefined {
     case "validatorSet":
       return call.power >= 0n && call.power <= POWER_TOTAL_MAX ? undefined : ["power_range", "power"];
     case "rewardsClaim":
+    case "validatorUnjail":
       return undefined;
+    case "validatorDeclare":
+      if (!isShare(call.commissionBps)) return ["commission_range", "commissionBps"];
+      return isShare(call.commissionStepBpsMax) ? undefined : ["commission_range", "commissionStepBpsMax"];
+    case "validatorCommission":
+      return isShare(call.commissionBps) ? undefined : ["commission_range", "commissionBps"];
+    case "stakeBond":
+    case "stakeUnbond":
+      return call.amount >= 1n && isAmount(call.amount) ? undefined : ["amount_range", "amount"];
     default:
       return unreachable(call);
   }
@@ -281,6 +322,11 @@ function appendFault(call: Extract<Call, { kind: "logAppend" }>): readonly [Body
   if (call.records.length < 1 || call.records.length > RECORDS_MAX) return ["records_count", "records"];
   const large = call.records.findIndex((record) => record.length > RECORD_SIZE_BYTES_MAX);
   return large === -1 ? undefined : ["record_size", `records[${large}]`];
+}
+
+/** Basis points of a whole. */
+function isShare(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= BPS_WHOLE;
 }
 
 function isAmount(value: bigint): boolean {
@@ -317,6 +363,20 @@ function writeCall(writer: Writer, call: Call): void {
       if (call.validator === undefined) writer.null();
       else writer.bytes(call.validator);
       return;
+    case "validatorDeclare":
+      writePublicKey(writer.array(5).uint(number), call.key);
+      writer.bytes(call.operator).uint(call.commissionBps).uint(call.commissionStepBpsMax);
+      return;
+    case "stakeBond":
+    case "stakeUnbond":
+      writer.array(3).uint(number).bytes(call.validator).uint(call.amount);
+      return;
+    case "validatorCommission":
+      writer.array(3).uint(number).bytes(call.validator).uint(call.commissionBps);
+      return;
+    case "validatorUnjail":
+      writer.array(2).uint(number).bytes(call.validator);
+      return;
     default:
       unreachable(call);
   }
@@ -351,6 +411,8 @@ function readCall(reader: Reader, field: string): Call {
   };
   const text = (): string => reader.text(TRANSACTION_SIZE_BYTES_MAX);
   const bytes = (): Uint8Array => reader.bytes(TRANSACTION_SIZE_BYTES_MAX);
+  const validator = (): Address => readAddress(reader, `${field}.validator`);
+  const bps = (name: string): number => reader.field(`${field}.${name}`).number();
   switch (number) {
     case CALL_NUMBER.transfer:
       take(3);
@@ -373,8 +435,29 @@ function readCall(reader: Reader, field: string): Call {
     case CALL_NUMBER.rewardsClaim: {
       take(2);
       const isOwn = reader.field(`${field}.validator`).skipNull();
-      return isOwn ? { kind: "rewardsClaim" } : { kind: "rewardsClaim", validator: readAddress(reader, `${field}.validator`) };
+      return isOwn ? { kind: "rewardsClaim" } : { kind: "rewardsClaim", validator: validator() };
     }
+    case CALL_NUMBER.validatorDeclare:
+      take(5);
+      return {
+        kind: "validatorDeclare",
+        key: readPublicKey(reader.field(`${field}.key`)),
+        operator: readAddress(reader, `${field}.operator`),
+        commissionBps: bps("commissionBps"),
+        commissionStepBpsMax: bps("commissionStepBpsMax"),
+      };
+    case CALL_NUMBER.stakeBond:
+      take(3);
+      return { kind: "stakeBond", validator: validator(), amount: reader.field(`${field}.amount`).uint() };
+    case CALL_NUMBER.stakeUnbond:
+      take(3);
+      return { kind: "stakeUnbond", validator: validator(), amount: reader.field(`${field}.amount`).uint() };
+    case CALL_NUMBER.validatorCommission:
+      take(3);
+      return { kind: "validatorCommission", validator: validator(), commissionBps: bps("commissionBps") };
+    case CALL_NUMBER.validatorUnjail:
+      take(2);
+      return { kind: "validatorUnjail", validator: validator() };
     default:
       return reader.refuse("encoding_limit", offset);
   }

@@ -14,8 +14,7 @@
  * a signature for one chain, height, round or step says nothing about another.
  */
 
-import { assert } from "../../crypto/base/assert.ts";
-import { compareBytes, fromHex, toHex } from "../../crypto/base/bytes.ts";
+import { compareBytes, readU256, u256 } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
@@ -328,13 +327,4 @@ function readValidRound(reader: Reader, round: number): number {
   const value = reader.int();
   if (value < BigInt(NO_ROUND) || value > BigInt(ROUND_MAX) || value >= BigInt(round)) reader.refuse("encoding_limit", offset);
   return Number(value);
-}
-
-function u256(value: bigint): Uint8Array {
-  assert(value >= 0n && value < 1n << 256n, "a number of 256 bits");
-  return fromHex(value.toString(16).padStart(CHAIN_WORK_SIZE_BYTES * 2, "0"));
-}
-
-function readU256(bytes: Uint8Array): bigint {
-  return BigInt(`0x${toHex(bytes)}`);
 }

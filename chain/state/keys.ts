@@ -16,6 +16,17 @@
  * 0a address(32)                         tombstone     [height included]      may never validate again
  * 0b address(32)                         rewards       [amount]               earned and not claimed yet
  * 0c                                     supply        [total, minted, burned]
+ * 0d address(32)                         pool          stake with a validator, its terms and earnings (`stake.ts`)
+ * 0e address(32)                         stakeKey      the key of that validator
+ * 0f validator(32) delegator(32)         delegation    [shares, rewardPerShare]
+ * 10                                     stakeTotals   [bonded, unbonding, first, end]
+ * 11 index(8)                            unbonding     [validator, delegator, amount, height, time]
+ * 12                                     candidates    [[address, power]...]  by power, then address
+ * 13                                     voters        [[address, power]...]  who decided the state's own height
+ * 14 address(32)                         attendance    [missed, bitmap]
+ * 15 height(8)                           blockTime     [time]
+ * 16 address(32)                         offence       [at, height, slashBps, reporter]
+ * 17                                     offences      [[time, shareBps]...]  of late
  * ```
  *
  * First bytes are part of the format: never renumber, never reuse.
@@ -41,6 +52,17 @@ const PREFIX = {
   tombstone: 0x0a,
   rewards: 0x0b,
   supply: 0x0c,
+  pool: 0x0d,
+  stakeKey: 0x0e,
+  delegation: 0x0f,
+  stakeTotals: 0x10,
+  unbonding: 0x11,
+  candidates: 0x12,
+  voters: 0x13,
+  attendance: 0x14,
+  blockTime: 0x15,
+  offence: 0x16,
+  offences: 0x17,
 } as const;
 
 /** No state key is longer: a row's, with the longest names. */
@@ -67,7 +89,11 @@ export type StateKey =
   | { readonly kind: "misbehaviour"; readonly address: Address; readonly height: Height }
   | { readonly kind: "tombstone"; readonly address: Address }
   | { readonly kind: "rewards"; readonly address: Address }
-  | { readonly kind: "supply" };
+  | { readonly kind: "supply" | "stakeTotals" | "candidates" | "voters" | "offences" }
+  | { readonly kind: "pool" | "stakeKey" | "attendance" | "offence"; readonly address: Address }
+  | { readonly kind: "delegation"; readonly validator: Address; readonly delegator: Address }
+  | { readonly kind: "unbonding"; readonly index: bigint }
+  | { readonly kind: "blockTime"; readonly height: Height };
 
 /** The key of an account's row. */
 export function accountKey(address: Address): Uint8Array {
@@ -157,6 +183,77 @@ export function supplyKey(): Uint8Array {
   return Uint8Array.of(PREFIX.supply);
 }
 
+/** What is staked with a validator, and on what terms. */
+export function poolKey(validator: Address): Uint8Array {
+  return prefixed(PREFIX.pool, validator);
+}
+
+/** Every pool. */
+export function poolRange(): KeyRange {
+  return kindRange(PREFIX.pool);
+}
+
+/** The key that a validator of a pool signs with. */
+export function stakeKeyKey(validator: Address): Uint8Array {
+  return prefixed(PREFIX.stakeKey, validator);
+}
+
+/** What one address has staked with one validator. */
+export function delegationKey(validator: Address, delegator: Address): Uint8Array {
+  return concatBytes(prefixed(PREFIX.delegation, validator), delegator);
+}
+
+/** All that is staked with one validator, by delegator. */
+export function delegationRange(validator: Address): KeyRange {
+  const from = prefixed(PREFIX.delegation, validator);
+  return { from, to: concatBytes(from, new Uint8Array(ADDRESS_SIZE_BYTES + 1).fill(0xff)) };
+}
+
+/** The sums over all stake, and where the queue of unbonding stands. */
+export function stakeTotalsKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.stakeTotals);
+}
+
+/** One entry of the queue of unbonding, which is numbered in the order of the requests. */
+export function unbondingKey(index: bigint): Uint8Array {
+  return concatBytes(Uint8Array.of(PREFIX.unbonding), u64(index));
+}
+
+/** The whole queue of unbonding. */
+export function unbondingRange(): KeyRange {
+  return kindRange(PREFIX.unbonding);
+}
+
+/** Who may be elected. */
+export function candidatesKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.candidates);
+}
+
+/** Who decided the state's own height, under proof of stake. */
+export function votersKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.voters);
+}
+
+/** Which of the last blocks a validator did not sign. */
+export function attendanceKey(validator: Address): Uint8Array {
+  return prefixed(PREFIX.attendance, validator);
+}
+
+/** When a block of late was made. */
+export function blockTimeKey(height: Height): Uint8Array {
+  return concatBytes(Uint8Array.of(PREFIX.blockTime), u64(height));
+}
+
+/** What a validator was slashed for signing twice. */
+export function offenceKey(validator: Address): Uint8Array {
+  return prefixed(PREFIX.offence, validator);
+}
+
+/** Who signed twice of late, for slashes that grow with their number. */
+export function offencesKey(): Uint8Array {
+  return Uint8Array.of(PREFIX.offences);
+}
+
 /** What a key from a proof names; `undefined` for bytes that no function above makes. */
 export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
   const rest = bytes.subarray(1);
@@ -187,6 +284,28 @@ export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
       return rest.length === ADDRESS_SIZE_BYTES ? { kind: "rewards", address: addressOf(rest) } : undefined;
     case PREFIX.supply:
       return rest.length === 0 ? { kind: "supply" } : undefined;
+    case PREFIX.stakeTotals:
+      return rest.length === 0 ? { kind: "stakeTotals" } : undefined;
+    case PREFIX.candidates:
+      return rest.length === 0 ? { kind: "candidates" } : undefined;
+    case PREFIX.voters:
+      return rest.length === 0 ? { kind: "voters" } : undefined;
+    case PREFIX.offences:
+      return rest.length === 0 ? { kind: "offences" } : undefined;
+    case PREFIX.pool:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "pool", address: addressOf(rest) } : undefined;
+    case PREFIX.stakeKey:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "stakeKey", address: addressOf(rest) } : undefined;
+    case PREFIX.attendance:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "attendance", address: addressOf(rest) } : undefined;
+    case PREFIX.offence:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "offence", address: addressOf(rest) } : undefined;
+    case PREFIX.delegation:
+      return parseDelegationKey(rest);
+    case PREFIX.unbonding:
+      return rest.length === 8 ? { kind: "unbonding", index: readU64(rest) } : undefined;
+    case PREFIX.blockTime:
+      return parseBlockTimeKey(rest);
     default:
       return undefined;
   }
@@ -222,6 +341,18 @@ function parseMisbehaviourKey(rest: Uint8Array): StateKey | undefined {
   return isHeight(height)
     ? { kind: "misbehaviour", address: addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES)), height: heightOf(height) }
     : undefined;
+}
+
+function parseDelegationKey(rest: Uint8Array): StateKey | undefined {
+  if (rest.length !== 2 * ADDRESS_SIZE_BYTES) return undefined;
+  const validator = addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES));
+  return { kind: "delegation", validator, delegator: addressOf(rest.subarray(ADDRESS_SIZE_BYTES)) };
+}
+
+function parseBlockTimeKey(rest: Uint8Array): StateKey | undefined {
+  if (rest.length !== 8) return undefined;
+  const height = readU64(rest);
+  return isHeight(height) ? { kind: "blockTime", height: heightOf(height) } : undefined;
 }
 
 /** The name that a zero byte ends, at the beginning of `bytes`. */

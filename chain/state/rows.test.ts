@@ -5,30 +5,68 @@ import t from "tap";
 import { assert } from "../../crypto/base/assert.ts";
 import { bytesEqual, compareBytes, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
+import { keyPairAt } from "../block/testing/fixtures.ts";
 import { addressArbitrary, amountArbitrary, heightArbitrary, nameArbitrary } from "../block/testing/arbitrary.ts";
 import {
   accountKey,
   accountRange,
+  attendanceKey,
   authorityKey,
+  blockTimeKey,
+  candidatesKey,
+  delegationKey,
+  delegationRange,
   type KeyRange,
   misbehaviourKey,
+  offenceKey,
+  offencesKey,
   parametersKey,
   parseStateKey,
   partitionKey,
   partitionRange,
+  poolKey,
+  poolRange,
   prioritiesKey,
   rewardsKey,
   rowKey,
   rowRange,
   STATE_KEY_SIZE_BYTES_MAX,
   type StateKey,
+  stakeKeyKey,
+  stakeTotalsKey,
   supplyKey,
   tableKey,
   tableRange,
   tombstoneKey,
+  unbondingKey,
+  unbondingRange,
   validatorsKey,
+  votersKey,
 } from "./keys.ts";
 import { Overlay } from "./overlay.ts";
+import {
+  encodeAttendance,
+  encodeBlockTime,
+  encodeDelegation,
+  encodeOffence,
+  encodeOffences,
+  encodePool,
+  encodeStakeKey,
+  encodeStakeTotals,
+  encodeStandings,
+  encodeUnbonding,
+  parseAttendance,
+  parseBlockTime,
+  parseDelegation,
+  parseOffence,
+  parseOffences,
+  parsePool,
+  parseStakeKey,
+  parseStakeTotals,
+  parseStandings,
+  parseUnbonding,
+} from "./stake.ts";
 import {
   appendRecords,
   emptyPartition,
@@ -69,8 +107,14 @@ const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
   fc.record({ kind: fc.constant("misbehaviour" as const), address: addressArbitrary, height: heightArbitrary }),
   fc.record({ kind: fc.constant("tombstone" as const), address: addressArbitrary }),
   fc.record({ kind: fc.constant("rewards" as const), address: addressArbitrary }),
-  fc.constant({ kind: "supply" as const }),
+  fc.record({ kind: fc.constantFrom("supply", "stakeTotals", "candidates", "voters", "offences") }),
+  fc.record({ kind: fc.constantFrom("pool", "stakeKey", "attendance", "offence"), address: addressArbitrary }),
+  fc.record({ kind: fc.constant("delegation" as const), validator: addressArbitrary, delegator: addressArbitrary }),
+  fc.record({ kind: fc.constant("unbonding" as const), index: amountArbitrary }),
+  fc.record({ kind: fc.constant("blockTime" as const), height: heightArbitrary }),
 );
+
+const FIRST = addressOfKey(keyPairAt(0).publicKey);
 
 function bytesOf(key: StateKey): Uint8Array {
   switch (key.kind) {
@@ -98,6 +142,28 @@ function bytesOf(key: StateKey): Uint8Array {
       return rewardsKey(key.address);
     case "supply":
       return supplyKey();
+    case "stakeTotals":
+      return stakeTotalsKey();
+    case "candidates":
+      return candidatesKey();
+    case "voters":
+      return votersKey();
+    case "offences":
+      return offencesKey();
+    case "pool":
+      return poolKey(key.address);
+    case "stakeKey":
+      return stakeKeyKey(key.address);
+    case "attendance":
+      return attendanceKey(key.address);
+    case "offence":
+      return offenceKey(key.address);
+    case "delegation":
+      return delegationKey(key.validator, key.delegator);
+    case "unbonding":
+      return unbondingKey(key.index);
+    case "blockTime":
+      return blockTimeKey(key.height);
   }
 }
 
@@ -131,6 +197,10 @@ t.test("a range holds exactly the keys of its table, namespace, stream or kind",
       assert(isIn(tableRange(), bytes) === (key.kind === "table"), "tables");
       assert(isIn(partitionRange(first), bytes) === (key.kind === "partition" && key.stream === first), "partitions of a stream");
       assert(isIn(partitionRange(), bytes) === (key.kind === "partition"), "partitions");
+      assert(isIn(poolRange(), bytes) === (key.kind === "pool"), "pools");
+      assert(isIn(unbondingRange(), bytes) === (key.kind === "unbonding"), "the queue");
+      const isOfFirst = key.kind === "delegation" && bytesEqual(key.validator, FIRST);
+      assert(isIn(delegationRange(FIRST), bytes) === isOfFirst, "delegations to a validator");
       return isIn(accountRange(), bytes) === (key.kind === "account");
     }),
     500,
@@ -166,6 +236,67 @@ t.test("a row of our own that does not decode stops the node", (t) => {
   t.throws(() => ownRow(parseAccount(Uint8Array.of(0x80)), "account"), { code: "state_corrupt" });
   t.same(ownRow(parseAccount(encodeAccount({ balance: 1n, nonce: 2n })), "account"), { balance: 1n, nonce: 2n });
   t.end();
+});
+
+t.test("every row of stake refuses damaged bytes or gives back what it encodes", async (t) => {
+  const bps = fc.nat(10_000);
+  const time = fc.bigInt(0n, 8_640_000_000_000_000n);
+  const rewardPerShare = fc.oneof(fc.bigInt(0n, 1n << 70n), fc.bigInt(0n, (1n << 256n) - 1n));
+  const pool = fc.record({
+    operator: addressArbitrary,
+    commissionBps: bps,
+    commissionStepBpsMax: bps,
+    commissionChangedMs: time,
+    jailedUntilMs: fc.option(time, { nil: undefined }),
+    tokens: amountArbitrary,
+    shares: amountArbitrary,
+    unbonding: amountArbitrary,
+    rewards: amountArbitrary,
+    commission: amountArbitrary,
+    rewardPerShare,
+  });
+  await checkDecoder(t, "pool", { valid: pool.map(encodePool), decode: parsePool, encode: encodePool });
+  const key = fc.constantFrom(keyPairAt(1).publicKey, keyPairAt(1, "hybrid").publicKey);
+  await checkDecoder(t, "stake key", { valid: key.map(encodeStakeKey), decode: parseStakeKey, encode: encodeStakeKey });
+  const delegation = fc.record({ shares: amountArbitrary, rewardPerShare }).map(encodeDelegation);
+  await checkDecoder(t, "delegation", { valid: delegation, decode: parseDelegation, encode: encodeDelegation });
+  const totals = fc.record({ bonded: amountArbitrary, unbonding: amountArbitrary, first: amountArbitrary, end: amountArbitrary });
+  await checkDecoder(t, "totals", {
+    valid: totals.map(encodeStakeTotals),
+    decode: parseStakeTotals,
+    encode: encodeStakeTotals,
+  });
+  const unbonding = fc
+    .record({
+      validator: addressArbitrary,
+      delegator: addressArbitrary,
+      amount: amountArbitrary,
+      height: heightArbitrary,
+      timeMs: time,
+    })
+    .map(encodeUnbonding);
+  await checkDecoder(t, "unbonding", { valid: unbonding, decode: parseUnbonding, encode: encodeUnbonding });
+  const standings = fc.array(fc.record({ address: addressArbitrary, power: amountArbitrary }), { maxLength: 5 });
+  await checkDecoder(t, "standings", {
+    valid: standings.map(encodeStandings),
+    decode: parseStandings,
+    encode: encodeStandings,
+  });
+  const attendance = fc.record({ missed: fc.nat(), bitmap: fc.uint8Array({ maxLength: 20 }) }).map(encodeAttendance);
+  await checkDecoder(t, "attendance", { valid: attendance, decode: parseAttendance, encode: encodeAttendance });
+  await checkDecoder(t, "block time", { valid: time.map(encodeBlockTime), decode: parseBlockTime, encode: encodeBlockTime });
+  const offence = fc
+    .record({
+      at: heightArbitrary,
+      height: heightArbitrary,
+      slashBps: bps,
+      reporter: fc.option(addressArbitrary, { nil: undefined }),
+    })
+    .map(encodeOffence);
+  await checkDecoder(t, "offence", { valid: offence, decode: parseOffence, encode: encodeOffence });
+  const offences = fc.array(fc.record({ timeMs: time, shareBps: bps }), { maxLength: 5 }).map(encodeOffences);
+  await checkDecoder(t, "offences", { valid: offences, decode: parseOffences, encode: encodeOffences });
+  t.notOk(parseStandings(encodeStandings(Array.from({ length: 257 }, () => ({ address: FIRST, power: 1n })))).ok, "one too many");
 });
 
 type Event = { readonly kind: "put" | "delete" | "checkpoint" | "revert"; readonly key: number; readonly value: number };

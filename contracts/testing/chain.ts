@@ -11,8 +11,9 @@ import { type Height, heightOf } from "../../chain/block/height.ts";
 import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
 import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { BlockContext, Execution, ExecutionRefusal, StateView } from "../../chain/state/executor.ts";
-import { accountKey, parseStateKey } from "../../chain/state/keys.ts";
+import { accountKey, parseStateKey, type StateKey } from "../../chain/state/keys.ts";
 import { type Account, ACCOUNT_EMPTY, parseAccount, parseRewards } from "../../chain/state/rows.ts";
+import { parsePool, parseUnbonding } from "../../chain/state/stake.ts";
 import type { StateUpdate } from "../../chain/state/update.ts";
 import { EXECUTOR } from "../executor.ts";
 import { rewardsAt } from "../rewards.ts";
@@ -40,16 +41,21 @@ export class MapState implements StateView {
     }
   }
 
-  /** The sum of all tokens that somebody holds or has earned. */
+  /** The sum of all tokens that somebody holds, has earned, has staked or has asked back. */
   supply(): bigint {
     let total = 0n;
-    for (const [name, value] of this.rows) {
-      const kind = parseStateKey(fromHex(name))?.kind;
-      if (kind === "account") total += ok(parseAccount(value)).balance;
-      if (kind === "rewards") total += ok(parseRewards(value));
-    }
+    for (const [name, value] of this.rows) total += tokensIn(parseStateKey(fromHex(name))?.kind, value);
     return total;
   }
+}
+
+function tokensIn(kind: StateKey["kind"] | undefined, value: Uint8Array): bigint {
+  if (kind === "account") return ok(parseAccount(value)).balance;
+  if (kind === "rewards") return ok(parseRewards(value));
+  if (kind === "unbonding") return ok(parseUnbonding(value)).amount;
+  if (kind !== "pool") return 0n;
+  const { tokens, rewards, commission } = ok(parsePool(value));
+  return tokens + rewards + commission;
 }
 
 /** See the file's head. */
@@ -57,6 +63,8 @@ export class Chain {
   readonly network: NetworkFile;
   readonly state = new MapState();
   height: Height = heightOf(0n);
+  /** What differs in the next block from what `context` would say. */
+  next: Partial<Pick<BlockContext, "proposer" | "timeMs" | "previousCertificate">> = {};
 
   constructor(network: NetworkFile) {
     this.network = network;
@@ -74,6 +82,7 @@ export class Chain {
       proposer: PROPOSER,
       height: heightOf(this.height + 1n),
       timeMs: genesisTimeMs + this.height + 1n,
+      ...this.next,
     };
   }
 
@@ -116,6 +125,7 @@ export class Chain {
     const execution = ok(this.try(transactions, evidence));
     this.state.apply(execution.updates);
     this.height = heightOf(this.height + 1n);
+    this.next = {};
     return execution;
   }
 

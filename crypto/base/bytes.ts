@@ -108,3 +108,15 @@ export function readU32(bytes: Uint8Array, offset = 0): number {
   assert(bytes.length >= offset + 4, `u32 at ${offset} of ${bytes.length} bytes`);
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(offset);
 }
+
+/** Thirty-two bytes, big-endian. `0 <= value < 2^256`. */
+export function u256(value: bigint): Uint8Array {
+  assert(value >= 0n && value < 1n << 256n, "a number of 256 bits");
+  return fromHex(value.toString(16).padStart(64, "0"));
+}
+
+/** Reads what `u256` wrote. */
+export function readU256(bytes: Uint8Array): bigint {
+  assert(bytes.length === 32, `${bytes.length} bytes`);
+  return BigInt(`0x${toHex(bytes)}`);
+}

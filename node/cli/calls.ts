@@ -1,12 +1,13 @@
 /** Calls as people give them: on the command line, one, or in a JSON file, several that happen together or not at all. */
 
 import { z } from "zod";
-import { encodePublicKey, parsePublicKey } from "../../crypto/sign/key.ts";
+import { encodePublicKey, parsePublicKey, type PublicKey } from "../../crypto/sign/key.ts";
+import { BPS_WHOLE } from "../../chain/block/limits.ts";
 import type { Call } from "../../chain/block/transaction.ts";
 import { parseHex, parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { decodeValue } from "../../crypto/codec/value.ts";
-import { formatAddress, parseAddress, type Address } from "../../crypto/identity/address.ts";
+import { addressOfKey, formatAddress, parseAddress, type Address } from "../../crypto/identity/address.ts";
 import type { Json } from "./answer.ts";
 import { encodeJsonText, jsonOf } from "./value.ts";
 
@@ -37,10 +38,13 @@ export function bytesOf(text: string, asHex: boolean, field: string): Uint8Array
 
 const NAME = z.string().max(64);
 const HEX = z.string().max(1_000_000);
+const ADDRESS = z.string().max(128);
+const AMOUNT = z.string().regex(/^\d{1,20}$/);
+const BPS = z.int().min(0).max(BPS_WHOLE);
 const BYTES = z.union([z.strictObject({ hex: HEX }), z.strictObject({ text: z.string().max(1_000_000) })]);
 
 const CALL_SCHEMA = z.discriminatedUnion("kind", [
-  z.strictObject({ kind: z.literal("transfer"), to: z.string().max(128), amount: z.string().regex(/^\d{1,20}$/) }),
+  z.strictObject({ kind: z.literal("transfer"), to: ADDRESS, amount: AMOUNT }),
   z.strictObject({ kind: z.literal("tableCreate"), namespace: NAME, table: NAME }),
   z.strictObject({ kind: z.literal("tablePut"), namespace: NAME, table: NAME, key: BYTES, value: z.unknown() }),
   z.strictObject({ kind: z.literal("tableDelete"), namespace: NAME, table: NAME, key: BYTES }),
@@ -50,8 +54,18 @@ const CALL_SCHEMA = z.discriminatedUnion("kind", [
     partition: z.int().min(0),
     records: z.array(BYTES).min(1).max(1024),
   }),
-  z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: z.string().regex(/^\d{1,20}$/) }),
-  z.strictObject({ kind: z.literal("rewardsClaim"), validator: z.string().max(128).optional() }),
+  z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: AMOUNT }),
+  z.strictObject({ kind: z.literal("rewardsClaim"), validator: ADDRESS.optional() }),
+  z.strictObject({
+    kind: z.literal("validatorDeclare"),
+    key: HEX,
+    operator: ADDRESS,
+    commissionBps: BPS,
+    commissionStepBpsMax: BPS,
+  }),
+  z.strictObject({ kind: z.enum(["stakeBond", "stakeUnbond"]), validator: ADDRESS, amount: AMOUNT }),
+  z.strictObject({ kind: z.literal("validatorCommission"), validator: ADDRESS, commissionBps: BPS }),
+  z.strictObject({ kind: z.literal("validatorUnjail"), validator: ADDRESS }),
 ]);
 
 const CALLS_SCHEMA = z.array(CALL_SCHEMA).min(1).max(64);
@@ -93,16 +107,31 @@ function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
       return { ...call, key: given(call.key, `${field}.key`) };
     case "logAppend":
       return { ...call, records: call.records.map((record, index) => given(record, `${field}.records.${index}`)) };
-    case "validatorSet": {
-      const key = parsePublicKey(bytesOf(call.key, true, `${field}.key`));
-      if (!key.ok) throw new CodedError(key.error.code, { field: `${field}.key`, message: "not a public key" });
-      return { kind: "validatorSet", key: key.value, power: BigInt(call.power) };
-    }
+    case "validatorSet":
+      return { kind: "validatorSet", key: keyGiven(call.key, `${field}.key`), power: BigInt(call.power) };
     case "rewardsClaim":
       return call.validator === undefined
         ? { kind: "rewardsClaim" }
         : { kind: "rewardsClaim", validator: requireAddress(call.validator, `${field}.validator`) };
+    case "validatorDeclare":
+      return {
+        ...call,
+        key: keyGiven(call.key, `${field}.key`),
+        operator: requireAddress(call.operator, `${field}.operator`),
+      };
+    case "stakeBond":
+    case "stakeUnbond":
+      return { ...call, validator: requireAddress(call.validator, `${field}.validator`), amount: BigInt(call.amount) };
+    case "validatorCommission":
+    case "validatorUnjail":
+      return { ...call, validator: requireAddress(call.validator, `${field}.validator`) };
   }
+}
+
+function keyGiven(hex: string, field: string): PublicKey {
+  const key = parsePublicKey(bytesOf(hex, true, field));
+  if (!key.ok) throw new CodedError(key.error.code, { field, message: "not a public key" });
+  return key.value;
 }
 
 function given(bytes: { readonly hex: string } | { readonly text: string }, field: string): Uint8Array {
@@ -132,6 +161,13 @@ export function callJson(call: Call): Json {
       return { kind: call.kind, key: toHex(encodePublicKey(call.key)), power: call.power };
     case "rewardsClaim":
       return call.validator === undefined ? { kind: call.kind } : { kind: call.kind, validator: formatAddress(call.validator) };
+    case "validatorDeclare":
+      return { ...call, key: toHex(encodePublicKey(call.key)), operator: formatAddress(call.operator) };
+    case "stakeBond":
+    case "stakeUnbond":
+    case "validatorCommission":
+    case "validatorUnjail":
+      return { ...call, validator: formatAddress(call.validator) };
   }
 }
 
@@ -165,6 +201,16 @@ export function callText(call: Call): string {
       return `set validator ${toHex(encodePublicKey(call.key)).slice(0, 16)}... to power ${call.power}`;
     case "rewardsClaim":
       return call.validator === undefined ? "claim rewards" : `claim rewards of stake with ${formatAddress(call.validator)}`;
+    case "validatorDeclare":
+      return `declare validator ${formatAddress(addressOfKey(call.key))}, operated by ${formatAddress(call.operator)}`;
+    case "stakeBond":
+      return `stake ${call.amount} with ${formatAddress(call.validator)}`;
+    case "stakeUnbond":
+      return `ask ${call.amount} back that are staked with ${formatAddress(call.validator)}`;
+    case "validatorCommission":
+      return `set the commission of ${formatAddress(call.validator)} to ${call.commissionBps} basis points`;
+    case "validatorUnjail":
+      return `unjail ${formatAddress(call.validator)}`;
   }
 }
 

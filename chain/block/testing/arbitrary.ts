@@ -64,6 +64,24 @@ export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
   }),
   fc.constant({ kind: "rewardsClaim" as const }),
   fc.record({ kind: fc.constant("rewardsClaim" as const), validator: addressArbitrary }),
+  fc.record({
+    kind: fc.constant("validatorDeclare" as const),
+    key: fc.nat(SIGNERS - 1).map((index) => keyPairAt(index).publicKey),
+    operator: addressArbitrary,
+    commissionBps: fc.nat(10_000),
+    commissionStepBpsMax: fc.nat(10_000),
+  }),
+  fc.record({
+    kind: fc.constantFrom("stakeBond" as const, "stakeUnbond" as const),
+    validator: addressArbitrary,
+    amount: amountArbitrary.map((amount) => (amount === 0n ? 1n : amount)),
+  }),
+  fc.record({
+    kind: fc.constant("validatorCommission" as const),
+    validator: addressArbitrary,
+    commissionBps: fc.nat(10_000),
+  }),
+  fc.record({ kind: fc.constant("validatorUnjail" as const), validator: addressArbitrary }),
 );
 
 /** A signed transaction with any valid body. */
