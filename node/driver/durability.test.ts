@@ -88,6 +88,42 @@ t.test("the write-ahead log", async (t) => {
     t.same(await log.start(heightOf(1n)), []);
   });
 
+  t.test("of a continuous engine keeps a replacement and what came after it, and nothing before", async (t) => {
+    const directory = temporaryDirectory(t);
+    {
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+      await log.start("engine");
+      await log.append("engine", utf8("old"));
+      // Asked for in this order and waited for in none: what stands behind a replacement is not swept away by it.
+      await Promise.all([
+        log.append("engine", utf8("older than the replacement")),
+        log.replace("engine", utf8("all so far")),
+        log.append("engine", utf8("after")),
+        log.replace("engine", utf8("all again")),
+        log.append("engine", utf8("last")),
+      ]);
+    }
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+    t.same(await log.start("engine"), ["all again", "last"].map(utf8));
+    await log.start(heightOf(9n));
+    t.same(await log.start("engine"), ["all again", "last"].map(utf8), "the log of a height has nothing to do with it");
+  });
+
+  t.test("that was replaced half and half is the old one", async (t) => {
+    const directory = temporaryDirectory(t);
+    {
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+      await log.start("engine");
+      await log.append("engine", utf8("old"));
+    }
+    // What a crash before the rename leaves beside it.
+    appendFileSync(join(directory, "engine.log.tmp"), utf8("half of a replacement"));
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+    t.same(await log.start("engine"), ["old"].map(utf8));
+    await log.replace("engine", utf8("new"));
+    t.same(await log.start("engine"), ["new"].map(utf8));
+  });
+
   t.test("forgets the heights that are decided", async (t) => {
     const directory = temporaryDirectory(t);
     await using log = new WriteAheadLog(directory, SYSTEM_DISK);
