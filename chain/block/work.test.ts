@@ -209,7 +209,7 @@ t.test("nine thousand headers of Bitcoin link, meet the targets we reckon, come 
   const faults: string[] = [];
   let chainWork = 0n;
   let backwards = 0;
-  let previous = new Uint8Array(32);
+  let previous: Uint8Array = new Uint8Array(32);
   for (const [height, header] of headers.entries()) {
     const bits = viewOf(header).getUint32(72, true);
     const digest = sha256(sha256(header));

@@ -8,12 +8,11 @@
 
 import type { Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
-import { ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { heightOf } from "../../chain/block/height.ts";
-import type { Effect, Engine, Input } from "../engine.ts";
+import type { Engine, Input } from "../engine.ts";
 import { type Conduct, type EngineKind, type Faults, type NetworkOptions, runNetwork, wordOf } from "./network.ts";
+import { checkReplay, checkSilentBeforeStart, checkTimers, shown, type Step } from "./recording.ts";
 import { testBlock, World } from "./world.ts";
 
 const CALM: Faults = {
@@ -44,8 +43,6 @@ const EQUAL = [1n, 1n, 1n, 1n] as const;
 /** How long, in simulated milliseconds, an engine is left alone after a restart to say what it will. */
 const AFTER_RESTART_MS = 20_000;
 
-/** One step of one engine, as it was taken. */
-type Step<M> = { readonly input: Input<M>; readonly effects: readonly Effect<M>[] };
 type Recording<M> = { readonly self: Address | undefined; readonly steps: Step<M>[] };
 
 /** Runs the suite. */
@@ -60,10 +57,7 @@ export function engineConformance<M extends object>(t: Test, kind: EngineKind<M>
   });
 
   t.test("nothing happens before the first height begins", (t) => {
-    const engine = kind.create(present(new World(EQUAL).members[0], "member").address);
-    t.same(engine.step({ kind: "tick", atMs: 1 }), []);
-    t.same(engine.step({ kind: "verified", id: 1, valid: true, atMs: 2 }), []);
-    t.same(engine.step({ kind: "judged", blockHash: ZERO_HASH, valid: true, atMs: 3 }), []);
+    checkSilentBeforeStart(t, kind.create(present(new World(EQUAL).members[0], "member").address));
     t.end();
   });
 
@@ -83,40 +77,15 @@ export function engineConformance<M extends object>(t: Test, kind: EngineKind<M>
   });
 
   t.test("a timer is never for a time that has passed", (t) => {
-    for (const { steps } of record(kind, options({ seed: 3, faults: CALM, healAtMs: 1000 }))) {
-      const early = steps.filter(({ input, effects }) =>
-        effects.some((effect) => effect.kind === "timer" && effect.atMs < input.atMs),
-      );
-      t.same(
-        early.map(({ input }) => shown(input)),
-        [],
-        `${steps.length} steps`,
-      );
-    }
+    for (const { steps } of record(kind, options({ seed: 3, faults: CALM, healAtMs: 1000 }))) checkTimers(t, steps);
     t.end();
   });
 
   t.test("answers to questions that were never asked change nothing", (t) => {
     const [recording] = record(kind, options({ seed: 4, faults: CALM, healAtMs: 300 }));
     const { self, steps } = present(recording, "recording");
-    const engine = kind.create(self);
-    const stale = testBlock({
-      height: heightOf(99n),
-      label: "stale",
-      proposer: present(new World(EQUAL).members[1], "member").address,
-    });
-    for (const { input, effects } of steps) {
-      t.equal(shown(engine.step(input)), shown(effects));
-      const { atMs } = input;
-      const nothing = [
-        ...engine.step({ kind: "verified", id: 1_000_000_000, valid: true, atMs }),
-        ...engine.step({ kind: "signed", id: 1_000_000_000, signature: new Uint8Array(32), atMs }),
-        ...engine.step({ kind: "judged", blockHash: stale.hash, valid: true, atMs }),
-        ...engine.step({ kind: "propose", height: heightOf(99n), round: 0, block: stale, atMs }),
-        ...engine.step({ kind: "propose", height: heightOf(1n), round: 99, block: stale, atMs }),
-      ];
-      t.same(nothing, []);
-    }
+    const proposer = present(new World(EQUAL).members[1], "member").address;
+    checkReplay(t, kind.create(self), steps, testBlock({ height: heightOf(99n), label: "stale", proposer }));
     t.end();
   });
 
@@ -241,10 +210,4 @@ function speak<M>(
     inputs.splice(rest === -1 ? inputs.length : rest, 0, ...answers);
   }
   return said;
-}
-
-function shown(value: unknown): string {
-  return JSON.stringify(value, (_, entry: unknown) =>
-    typeof entry === "bigint" ? `${entry}n` : entry instanceof Uint8Array ? toHex(entry) : entry,
-  );
 }
