@@ -120,6 +120,7 @@ export class RaftCore {
     raft.term = hardState.term;
     raft.vote = hardState.vote;
     raft.log.commitTo(hardState.commit);
+    raft.log.commitTo(config.applied); // What is applied was committed, though the note of it may be lost.
     if (config.applied > raft.log.applied) raft.log.appliedTo(config.applied, 0);
     raft.becomeFollower(raft.term, NOBODY);
     const { committed: commit, applied } = raft.log;

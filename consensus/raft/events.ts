@@ -87,7 +87,6 @@ export type RaftEvent = { readonly id: bigint; readonly term: bigint } & (
       readonly isFastForward: boolean;
     }
   | { readonly what: "snapshotHandled"; readonly commit: bigint; readonly snapshot: EntryId; readonly isRestored: boolean }
-  | { readonly what: "snapshotForeign"; readonly snapshot: EntryId }
   | { readonly what: "transferStarted"; readonly to: bigint }
   | { readonly what: "transferIgnored"; readonly to: bigint; readonly reason: "learner" | "underWay" | "self" | "noLeader" }
   | { readonly what: "transferAborted"; readonly to: bigint }

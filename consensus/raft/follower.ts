@@ -1,8 +1,9 @@
 /** A follower: takes what the leader sends, passes on what only the leader can do. */
 
+import { present } from "../../crypto/base/assert.ts";
 import { fail } from "../../crypto/base/result.ts";
 import { campaignIfAllowed } from "./election.ts";
-import { isVoter, fromConfState } from "./configuration.ts";
+import { fromConfState } from "./configuration.ts";
 import { restoreMembership } from "./confchange.ts";
 import { switchTo } from "./membership.ts";
 import { DONE, dropProposal } from "./proposals.ts";
@@ -128,18 +129,14 @@ function restore(raft: RaftState, snapshot: Snapshot): boolean {
   const { log } = raft;
   if (snapshot.index <= log.committed) return false;
   const id = { term: snapshot.term, index: snapshot.index };
-  const configuration = fromConfState(snapshot.configuration);
-  // A snapshot that does not name us would make us a node that is no member and does not know it.
-  if (configuration === undefined || !(isVoter(configuration, raft.id) || configuration.learners.has(raft.id))) {
-    raft.emit({ what: "snapshotForeign", snapshot: id });
-    return false;
-  }
   if (log.holds(id)) {
     // What it says is in our log: nothing to load, and now known to be committed.
     raft.emit({ what: "restored", commit: log.committed, last: log.last(), snapshot: id, isFastForward: true });
     log.commitTo(snapshot.index);
     return false;
   }
+  // It need not name us: we may have been added after it was taken, by an entry that follows.
+  const configuration = present(fromConfState(snapshot.configuration), "configuration of a checked snapshot");
   log.restore(snapshot);
   switchTo(raft, restoreMembership(configuration, { lastIndex: log.lastIndex(), limits: raft.tracker.limits }));
   raft.emit({ what: "restored", commit: log.committed, last: log.last(), snapshot: id, isFastForward: false });

@@ -332,7 +332,6 @@ function wordsOf(event: RaftEvent): Line {
     case "restoreStarted":
     case "restored":
     case "snapshotHandled":
-    case "snapshotForeign":
       return snapshotWords(event);
     case "transferStarted":
     case "transferIgnored":
@@ -496,7 +495,7 @@ function replicationWords(event: ReplicationEvent): Line {
   }
 }
 
-function snapshotWords(event: EventOf<"restoreStarted" | "restored" | "snapshotHandled" | "snapshotForeign">): Line {
+function snapshotWords(event: EventOf<"restoreStarted" | "restored" | "snapshotHandled">): Line {
   const snapshot = `snapshot [index: ${event.snapshot.index}, term: ${event.snapshot.term}]`;
   switch (event.what) {
     case "restoreStarted": {
@@ -514,8 +513,6 @@ function snapshotWords(event: EventOf<"restoreStarted" | "restored" | "snapshotH
     }
     case "snapshotHandled":
       return ["info", `${event.id} [commit: ${event.commit}] ${event.isRestored ? "restored" : "ignored"} ${snapshot}`];
-    case "snapshotForeign":
-      return ["warn", `${event.id} attempted to restore snapshot but it is not in the ConfState; should never happen`];
     default:
       return unreachable(event);
   }
