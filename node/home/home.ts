@@ -222,8 +222,9 @@ const NETWORK_MESSAGES = {
   network_hash: "has another hash than the one it states; it was changed",
 } as const satisfies Record<NetworkError["code"], string>;
 
-function atField({ field }: NetworkError): string {
-  return field === "" ? "" : ` (${field})`;
+function atField({ field, reason }: NetworkError): string {
+  if (field === "") return "";
+  return reason === undefined ? ` (${field})` : ` (${field}: ${reason})`;
 }
 
 async function isDirectory(path: string): Promise<boolean> {

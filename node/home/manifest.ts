@@ -20,7 +20,8 @@ import { parseUtf8, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { KEY_FILE_LOG_N_MIN } from "../../crypto/identity/keyfile.ts";
-import { generateSeed } from "../../crypto/sign/key.ts";
+import { addressOfKey } from "../../crypto/identity/address.ts";
+import { generateSeed, keyPairFromSeed } from "../../crypto/sign/key.ts";
 import { nearestName } from "../config/nearest.ts";
 import { placeFile, readFileBounded } from "./files.ts";
 import { Home } from "./home.ts";
@@ -168,28 +169,18 @@ export async function createLocalHomes(options: {
   readonly seeds?: ReadonlyMap<string, Uint8Array>;
 }): Promise<LocalHomes> {
   const { directory, manifest, basePort, genesisTimeMs, seeds = new Map() } = options;
+  requireValid(manifest, genesisTimeMs);
   const validators: NewValidator[] = [];
   for (const index of manifest.validators.keys()) validators.push(await createValidator(directory, manifest, basePort, index));
   const { paid, home } = await createAccounts(directory, { manifest, basePort, seeds });
   const authority = paid.find(({ key }) => key.name === manifest.authority)?.key.address;
-  const text = encodeNetworkFile({
-    version: 1,
-    chainId: `${manifest.name}-${toHex(generateSeed()).slice(0, 8)}`,
+  const text = networkText(manifest, {
     genesisTimeMs,
-    engine: manifest.engine,
-    parameters: { ...PARAMETERS_DEFAULT, ...given(manifest.parameters) },
     ...(authority === undefined ? {} : { authority }),
     accounts: paid.map(({ key, amount }) => ({ address: key.address, amount })),
-    // Under proof of work they are only the first nodes.
-    validators: manifest.engine.name === "pow" ? [] : validators.map(({ key, power }) => ({ key: key.publicKey, power })),
+    validators: validators.map(({ key, power }) => ({ key: key.publicKey, power })),
     bootstrap: validators.map(({ address }) => address),
   });
-  const parsed = parseNetworkFile(text);
-  if (!parsed.ok)
-    throw new CodedError("manifest_value", {
-      field: parsed.error.field,
-      message: `the manifest makes no valid network: ${parsed.error.field}${parsed.error.reason === undefined ? "" : `: ${parsed.error.reason}`}`,
-    });
   for (const { name } of validators) await new Home(join(directory, name)).writeNetwork(text);
   await home.writeNetwork(text);
   await placeFile(join(directory, "network.json"), text, { mode: 0o644 });
@@ -199,6 +190,39 @@ export async function createLocalHomes(options: {
     `${JSON.stringify({ basePort, validators: validators.map(({ name }) => name) })}\n`,
   );
   return present(await openLocalHomes(directory), "local network just made");
+}
+
+type NetworkParts = Pick<NetworkFile, "genesisTimeMs" | "authority" | "accounts" | "validators" | "bootstrap">;
+
+/** The text of the manifest's network. Throws `manifest_value` with the reason when no such network is allowed. */
+function networkText(manifest: Manifest, parts: NetworkParts): string {
+  const text = encodeNetworkFile({
+    version: 1,
+    chainId: `${manifest.name}-${toHex(generateSeed()).slice(0, 8)}`,
+    engine: manifest.engine,
+    parameters: { ...PARAMETERS_DEFAULT, ...given(manifest.parameters) },
+    ...parts,
+    // Under proof of work they are only the first nodes.
+    validators: manifest.engine.name === "pow" ? [] : parts.validators,
+  });
+  const parsed = parseNetworkFile(text);
+  if (parsed.ok) return text;
+  const { field, reason } = parsed.error;
+  throw new CodedError("manifest_value", {
+    field,
+    message: `the manifest makes no valid network: ${field}${reason === undefined ? "" : `: ${reason}`}`,
+  });
+}
+
+/** Refuses what makes no network before any home is made, with keys that are thrown away. */
+function requireValid(manifest: Manifest, genesisTimeMs: bigint): void {
+  const keyOf = () => keyPairFromSeed("ed25519", generateSeed()).publicKey;
+  networkText(manifest, {
+    genesisTimeMs,
+    accounts: manifest.accounts.map(({ amount }) => ({ address: addressOfKey(keyOf()), amount })),
+    validators: manifest.validators.map(({ power }) => ({ key: keyOf(), power })),
+    bootstrap: [],
+  });
 }
 
 /** The file in a local network's directory that says what is in it. */

@@ -4,6 +4,7 @@
  */
 
 import { ENGINE_NAMES, type NetworkEngine, PROTOCOL_DEFAULTS, type ProtocolOf } from "../../chain/block/protocol.ts";
+import { present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Manifest } from "../../node/home/manifest.ts";
 
@@ -27,6 +28,16 @@ export function withProtocol(manifest: Manifest, name: NetworkEngine): Manifest 
   const engine = LOCAL_PROTOCOLS[name];
   if (name !== "raft") return { ...manifest, engine };
   return { ...manifest, engine, validators: manifest.validators.map((validator) => ({ ...validator, power: 1n })) };
+}
+
+/** The manifest with so many validators: fewer of its own, or more of the same kind. */
+export function withValidators(manifest: Manifest, count: number): Manifest {
+  const sample = present(manifest.validators[0], "validator of the manifest");
+  const validators = Array.from(
+    { length: count },
+    (_, index) => manifest.validators[index] ?? { ...sample, name: `validator-${index}` },
+  );
+  return { ...manifest, validators };
 }
 
 /** The protocol that a command line names. Throws `engine_unknown`. */

@@ -8,21 +8,26 @@ import type { NetworkEngine } from "../../chain/block/protocol.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { openLocalHomes, PORTS_COUNT, readManifest } from "../../node/home/manifest.ts";
 import { LocalNetwork } from "./network.ts";
-import { readEngineName, withProtocol } from "./protocols.ts";
+import { readEngineName, withProtocol, withValidators } from "./protocols.ts";
 
 const MANIFEST_PATH_DEFAULT = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const HOME_DEFAULT = fileURLToPath(new URL("../home", import.meta.url));
 const BASE_PORT_DEFAULT = 26_600;
+/** Each is a process of some hundred megabytes. */
+const VALIDATORS_LOCAL_MAX = 16;
 const START_TIMEOUT_MS = 60_000;
 const PARENT_POLL_INTERVAL_MS = 500;
 
-const HELP = `Usage: npm start -- [--home DIR] [--port BASE] [--engine NAME] [--manifest FILE] [--json]
+const HELP = `Usage: npm start -- [--home DIR] [--port BASE] [--engine NAME] [--validators N] [--dev]
+                    [--manifest FILE] [--json]
 
 Starts a network of validators on this machine and waits for Ctrl-C.
 
   --home DIR       where its homes are; made when missing, continued when there (default: testnet/home)
   --port BASE      first of ${PORTS_COUNT} ports: peers from BASE, JSON-RPC from BASE + 80 (default: ${BASE_PORT_DEFAULT})
   --engine NAME    tendermint, raft, pbft, pow or pos (default: what the manifest says)
+  --validators N   how many nodes begin it (default: what the manifest says)
+  --dev            allow so few validators that no fault is tolerated; never for anything of value
   --manifest FILE  what the network is (default: testnet/launcher/networks/local.json)
   --json           print one JSON value when it runs
 `;
@@ -32,6 +37,8 @@ type Arguments = {
   readonly port: number;
   readonly manifest: string;
   readonly engine: NetworkEngine | undefined;
+  readonly validators: number | undefined;
+  readonly dev: boolean;
   readonly json: boolean;
 };
 
@@ -41,6 +48,8 @@ function readArguments(argv: readonly string[]): Arguments | undefined {
     port: { type: "string" },
     manifest: { type: "string" },
     engine: { type: "string" },
+    validators: { type: "string" },
+    dev: { type: "boolean" },
     json: { type: "boolean" },
     help: { type: "boolean" },
   } as const;
@@ -49,18 +58,28 @@ function readArguments(argv: readonly string[]): Arguments | undefined {
   const port = Number(values.port ?? BASE_PORT_DEFAULT);
   if (!Number.isInteger(port) || port < 1 || port > 65_536 - PORTS_COUNT)
     throw new CodedError("port_invalid", { message: `--port must be 1 to ${65_536 - PORTS_COUNT}` });
+  const validators = values.validators === undefined ? undefined : Number(values.validators);
+  if (validators !== undefined && (!Number.isInteger(validators) || validators < 1 || validators > VALIDATORS_LOCAL_MAX))
+    throw new CodedError("validators_invalid", { message: `--validators must be 1 to ${VALIDATORS_LOCAL_MAX}` });
   return {
     home: values.home ?? HOME_DEFAULT,
     port,
     manifest: values.manifest ?? MANIFEST_PATH_DEFAULT,
     engine: values.engine === undefined ? undefined : readEngineName(values.engine),
+    validators,
+    dev: values.dev === true,
     json: values.json === true,
   };
 }
 
-async function main({ home, port, manifest: manifestPath, engine, json }: Arguments, signal: AbortSignal): Promise<void> {
+async function main(
+  { home, port, manifest: manifestPath, engine, validators, dev, json }: Arguments,
+  signal: AbortSignal,
+): Promise<void> {
   const written = await readManifest(manifestPath);
-  const manifest = engine === undefined ? written : withProtocol(written, engine);
+  const sized = validators === undefined ? written : withValidators(written, validators);
+  const allowed = dev ? { ...sized, parameters: { ...sized.parameters, dev } } : sized;
+  const manifest = engine === undefined ? allowed : withProtocol(allowed, engine);
   const existing = await openLocalHomes(home);
   if (existing !== undefined && engine !== undefined && existing.network.engine.name !== engine) {
     throw new CodedError("home_engine", {
