@@ -23,7 +23,13 @@ function describe(message: RaftWireMessage): MessageFacts {
   }
   const { from, number, note } = message;
   const hasBlock = note.kind === "append" && note.entries.some((entry) => blockOf(entry) !== undefined);
-  return { height: undefined, round: Number(note.term), signer: from, statement: `note/${note.kind}/${note.term}/${number}`, hasBlock };
+  return {
+    height: undefined,
+    round: Number(note.term),
+    signer: from,
+    statement: `note/${note.kind}/${note.term}/${number}`,
+    hasBlock,
+  };
 }
 
 function signedPartOf(chainId: string, message: RaftWireMessage): SignedPart {

@@ -26,3 +26,9 @@ export const RAFT_ERRORS = {
 
 /** An error that the core returns. */
 export type RaftError = { readonly code: keyof typeof RAFT_ERRORS; readonly detail: string };
+
+/** Codes of `CodedError` thrown by `RaftEngine`. */
+export const RAFT_ENGINE_ERRORS = {
+  /** A whole record of the write-ahead log does not decode, or cannot follow the one before: another version wrote it. Run that one. */
+  wal_record_invalid: "a record of the write-ahead log does not decode",
+} as const satisfies Record<string, string>;

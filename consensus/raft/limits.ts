@@ -41,3 +41,35 @@ export const ROUNDS_REMEMBERED_MAX = 64;
 
 /** A lease is shorter than the election timeout by one part in this: clocks of one cluster may drift apart by 10 % and no more. */
 export const LEASE_DRIFT_DIVISOR = 10;
+
+/**
+ * Bytes of entries in one append of the engine. A block is one entry and always fits alone; more than this travels in parts. All of
+ * them are far below what gossip carries.
+ */
+export const NOTE_ENTRIES_SIZE_BYTES_MAX = 1024 * 1024;
+
+/** Election timeouts until a snapshot that nobody acknowledged counts as lost and is sent again: block sync may need a few. */
+export const SNAPSHOT_RETRY_ELECTIONS = 4;
+
+/** Records and bytes of the write-ahead log since it was last replaced. Beyond either it is replaced at the next height. */
+export const LOG_RECORDS_MAX = 256;
+/** See `LOG_RECORDS_MAX`; also what is read back at a restart. */
+export const LOG_SIZE_BYTES_MAX = 64 * 1024 * 1024;
+/** Entries that a replacing record may hold: with its head it fits the driver's largest record, 32 MiB. Beyond it the log grows on. */
+export const BASE_RECORD_SIZE_BYTES_MAX = 28 * 1024 * 1024;
+
+/** Messages whose signatures are being checked, of one peer and of all. At the bound they are dropped: Raft says everything again. */
+export const PENDING_PER_PEER_MAX = 256;
+/** See `PENDING_PER_PEER_MAX`. */
+export const PENDING_MAX = 1024;
+/** Those among them that carry a block, some megabytes each. One leader has few in flight. */
+export const PENDING_BLOCKS_MAX = 8;
+
+/** Signatures that are asked for and not answered. Beyond it a note is dropped, like one that the network lost. */
+export const SIGNING_MAX = 1024;
+
+/** Votes kept of one validator at one height: those of its latest terms. One term decides; the second is its successor's. */
+export const VOTES_PER_VALIDATOR_MAX = 4;
+
+/** Blocks that an observer keeps from appends it overhears, until one is certified: this height's and the next, twice over. */
+export const OVERHEARD_BLOCKS_MAX = 4;

@@ -26,7 +26,7 @@
  * carries no message twice. Proposals and reads of others have no wire form: only a leader's own driver builds blocks.
  */
 
-import { unreachable } from "../../crypto/base/assert.ts";
+import { AssertionError, unreachable } from "../../crypto/base/assert.ts";
 import { readU64, u64 } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
@@ -42,11 +42,12 @@ import { ENTRIES_PER_MESSAGE_MAX, MEMBERS_MAX } from "./limits.ts";
 import type { ConfState, Entry, EntryId, EntryKind, RaftMessage, Snapshot } from "./types.ts";
 
 /** A message of the core as it travels: without sender and receiver. */
-export type Note = Exclude<RaftMessage, { readonly kind: "propose" | "readIndex" | "readIndexResponse" }> extends infer M
-  ? M extends RaftMessage
-    ? Omit<M, "from" | "to">
-    : never
-  : never;
+export type Note =
+  Exclude<RaftMessage, { readonly kind: "propose" | "readIndex" | "readIndexResponse" }> extends infer M
+    ? M extends RaftMessage
+      ? Omit<M, "from" | "to">
+      : never
+    : never;
 
 /** A note with its envelope, to be signed. `to` are node ids, ascending, at least one. */
 export type UnsignedNote = {
@@ -110,7 +111,7 @@ export function heightOfSnapshot({ data }: Snapshot): Height {
 
 const blocks = new WeakMap<Uint8Array, Block>();
 
-/** The block in an entry; `undefined` for an entry that carries none. Every entry comes from `parseEntryBlocks` or from `noteBlock`. */
+/** The block in an entry; `undefined` for an entry that carries none. Cost: parsed once. */
 export function blockOf(entry: Entry): Block | undefined {
   if (entry.kind !== "normal" || entry.data.length === 0) return undefined;
   let block = blocks.get(entry.data);
@@ -386,7 +387,7 @@ function withoutReceiver(message: RaftMessage): { readonly to: bigint; readonly 
     case "propose":
     case "readIndex":
     case "readIndexResponse":
-      throw new TypeError(`${message.kind} is never sent: forwarding is off and nobody reads through the engine`);
+      throw new AssertionError(`${message.kind} is never sent: forwarding is off and nobody reads through the engine`);
     default: {
       const { from: _, to, ...note } = message;
       return { to, note };

@@ -15,6 +15,7 @@ import type { Result } from "../../crypto/base/result.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
+import type { QuorumRule } from "../../chain/block/protocol.ts";
 import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Effect, Engine, Input, SignedPart, Unsigned } from "../engine.ts";
 import { Random } from "./random.ts";
@@ -25,13 +26,20 @@ export type EngineKind<M> = {
   create(self: Address | undefined): Engine<M>;
   encode(message: M): Uint8Array;
   parse(bytes: Uint8Array): Result<M>;
-  heightOf(message: M): Height;
+  /** `undefined` for what a continuous engine hears whatever height is under way. */
+  heightOf(message: M): Height | undefined;
   /** What was signed, and with what signature. */
   statementOf(message: M): { readonly what: Unsigned; readonly signature: Uint8Array };
   /** Where a message stands on more than its signer's own signature: all of them. */
   signedParts?(message: M): readonly SignedPart[];
   /** Another word of the same signer in the same slot: what an equivocator tells the others. */
   twist(world: World, message: M, random: Random): M;
+  /** One log over all heights, in which some records replace all before them. */
+  readonly isContinuous?: true;
+  /** What makes a certificate; `twoThirds` unless it is said. */
+  readonly rule?: QuorumRule;
+  /** It is for nodes that crash and do not lie: no test makes one equivocate. */
+  readonly isForHonest?: true;
 };
 
 /** How a node behaves. A silent one runs and is never heard; an equivocator tells peers different things. */
@@ -92,7 +100,7 @@ type Packet<M> =
   | { readonly kind: "message"; readonly message: M }
   | { readonly kind: "ask"; readonly height: Height }
   | { readonly kind: "blocks"; readonly blocks: readonly Decided[] };
-type WalEntry = { readonly record: Uint8Array; readonly sequence: number };
+type WalEntry = { readonly record: Uint8Array; readonly sequence: number; readonly replaces: boolean };
 
 /** A word and its slot: heights, then rounds, then proposal, prevote, precommit. */
 export type Word = {
@@ -258,6 +266,12 @@ class Network<M extends object> {
     const kept = this.#random.between(synced, node.log.length);
     this.#recordsLost += node.log.length - kept;
     node.log = node.log.slice(0, kept);
+    node.log = node.log.slice(
+      Math.max(
+        0,
+        node.log.findLastIndex(({ replaces }) => replaces),
+      ),
+    );
   }
 
   #boot(node: SimulatedNode<M>): void {
@@ -266,7 +280,7 @@ class Network<M extends object> {
     node.life += 1;
     const records = node.log.map(({ record }) => record);
     // What was read back from the disk is durable, in whatever numbers the new engine counts.
-    node.log = records.map((record) => ({ record, sequence: 0 }));
+    node.log = node.log.map((entry) => ({ ...entry, sequence: 0 }));
     node.durable = 0;
     this.#start(node);
     for (const record of records) this.#step(node, (atMs) => ({ kind: "restore", record, atMs }));
@@ -319,7 +333,9 @@ class Network<M extends object> {
     switch (effect.kind) {
       case "persist": {
         if (node.self === undefined) this.#violated(`${node.name} records, and is an observer`);
-        node.log.push({ record: effect.record, sequence: effect.sequence });
+        if (effect.replaces === true && this.#kind.isContinuous !== true)
+          this.#violated(`${node.name} replaces records of a log that ends with its height`);
+        node.log.push({ record: effect.record, sequence: effect.sequence, replaces: effect.replaces === true });
         const { syncMsMax, recordCrashRate } = this.#options.faults;
         this.#later(node, random.between(0, syncMsMax), () => this.#synced(node, effect.sequence));
         if (!this.#isHealed && random.happens(recordCrashRate))
@@ -435,7 +451,7 @@ class Network<M extends object> {
 
   #commit(node: SimulatedNode<M>, decided: Decided): void {
     const { block, certificate } = decided;
-    const why = this.#world.whyNot(certificate);
+    const why = this.#world.whyNot(certificate, this.#kind.rule);
     if (why !== undefined) this.#violated(`${node.name} has a certificate that proves nothing: ${why}`);
     if (!bytesEqual(certificate.blockHash, block.hash) || certificate.height !== block.header.height)
       this.#violated(`${node.name} has the certificate of another block`);
@@ -447,6 +463,7 @@ class Network<M extends object> {
         this.#violated(`${node.name} decided an invalid block at height ${block.header.height}`);
     }
     node.chain.push(decided);
+    if (this.#kind.isContinuous === true) return;
     node.log = [];
     node.outbox = [];
   }
@@ -511,8 +528,8 @@ class Network<M extends object> {
       case "message": {
         const { message } = packet;
         const height = this.#kind.heightOf(message);
-        if (height <= BigInt(to.chain.length)) this.#answer(to, from, height);
-        if (height > to.started) this.#ask(to, from);
+        if (height !== undefined && height <= BigInt(to.chain.length)) this.#answer(to, from, height);
+        if (height !== undefined && height > to.started) this.#ask(to, from);
         if (height === to.started + 1n && to.early.length < EARLY_MESSAGES_MAX) to.early.push({ from: from.name, message });
         this.#step(to, (atMs) => ({ kind: "message", from: from.name, message, atMs }));
         return;

@@ -12,10 +12,10 @@ import { type Address, addressOfKey } from "../../crypto/identity/address.ts";
 import type { PublicKey } from "../../crypto/sign/key.ts";
 import { assembleBlock, type Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
+import { isQuorumOf, type QuorumRule } from "../../chain/block/protocol.ts";
 import { validatorSetOf, type ValidatorSet } from "../../chain/block/validators.ts";
 import { type Certificate, type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { SignedPart, Unsigned } from "../engine.ts";
-import { isQuorum } from "../quorum/threshold.ts";
 
 /** The network that every test is about. */
 export const CHAIN_ID = "engine-test";
@@ -93,7 +93,7 @@ export class World {
   }
 
   /** Why a certificate proves nothing; undefined when it proves its block final. */
-  whyNot(certificate: Certificate): string | undefined {
+  whyNot(certificate: Certificate, rule: QuorumRule = "twoThirds"): string | undefined {
     if (certificate.kind !== "quorum") return "no quorum";
     const { height, round, blockHash } = certificate;
     let power = 0n;
@@ -106,7 +106,7 @@ export class World {
       if (!this.isVote({ step: "precommit", height, round, blockHash, validator, signature })) return "a signature is wrong";
       power += member.power;
     }
-    return isQuorum(power, this.set.totalPower) ? undefined : `power ${power} of ${this.set.totalPower}`;
+    return isQuorumOf(rule, power, this.set.totalPower) ? undefined : `power ${power} of ${this.set.totalPower}`;
   }
 }
 
