@@ -15,6 +15,8 @@ export type EngineEntry = {
   readonly nodes: readonly number[];
   /** How many of so many nodes may do anything at all. */
   readonly faultyMax: (nodes: number) => number;
+  /** Whether the faulty may lie; else they only have bad disks. */
+  readonly mayLie: boolean;
   /** To look into what nodes say. Its messages are the engine's own. */
   readonly codec: Codec<object>;
 };
@@ -25,6 +27,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     protocol: () => PROTOCOL_DEFAULTS.tendermint,
     nodes: [4, 4, 4, 5, 7],
     faultyMax: (nodes) => Math.floor((nodes - 1) / 3),
+    mayLie: true,
     codec: TENDERMINT_CODEC as Codec<object>,
   },
 };

@@ -1,25 +1,50 @@
 /**
- * One run: a scenario in, a report out. The safety phase has faults; then all heals, and the network must go on within
- * a bound.
+ * One run: a scenario in, a report out.
+ *
+ * ```
+ *   safety: faults as listed --safetyMs--> liveness: all healed, everybody up --two heights more, or the bound--> over
+ * ```
+ *
+ * Whatever happens, no checker may object; and in the second phase the network must go on.
  */
 
+import { assert, present, unreachable } from "../../crypto/base/assert.ts";
+import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
-import { present } from "../../crypto/base/assert.ts";
+import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { Agenda, settled } from "./agenda.ts";
+import { liarOf } from "./byzantine.ts";
 import { Agreement } from "./checkers/agreement.ts";
 import type { Checker, Violation } from "./checkers/checker.ts";
+import { Clients } from "./checkers/clients.ts";
+import { Durable } from "./checkers/durable.ts";
+import { Justice } from "./checkers/justice.ts";
+import { Replay } from "./checkers/replay.ts";
+import { Words } from "./checkers/words.ts";
 import { ClockFault } from "./clock.ts";
-import { ENGINES, networkOf } from "./engines.ts";
-import { Wire } from "./network.ts";
-import { Machine, type Observer, type World } from "./node.ts";
+import { DiskImage } from "./disk.ts";
+import { CLIENTS_MAX, type EngineEntry, ENGINES, networkOf } from "./engines.ts";
+import { drawFaults, type Fault, faultyOf } from "./faults.ts";
+import { type Packet, Wire, type WireOptions } from "./network.ts";
+import { type EndMode, Machine, type NodeOptions, type Observer, type World } from "./node.ts";
 import { Random } from "./random.ts";
-import { Signatures } from "./signatures.ts";
+import { addressOf, Signatures } from "./signatures.ts";
 import { Sometimes } from "./sometimes.ts";
-import { Trace } from "./trace.ts";
+import { Trace, type TraceEvent } from "./trace.ts";
+import { Workload } from "./workload.ts";
+
+/** Everything that decides a run; plain data. */
+export type Scenario = {
+  readonly engine: string;
+  readonly seed: number;
+  readonly nodes: number;
+  readonly safetyMs: number;
+  readonly faults: readonly Fault[];
+};
 
 /** What a run found. */
 export type Report = {
-  readonly seed: number;
+  readonly scenario: Scenario;
   readonly traceHash: string;
   readonly events: number;
   readonly simulatedMs: number;
@@ -28,76 +53,433 @@ export type Report = {
   readonly sometimes: Readonly<Record<string, number>>;
 };
 
-const SAFETY_MS = 30_000;
+/** How long all of it may take to go on once everything is well again: bans last a minute, and some come in a row. */
+const LIVENESS_MS_MAX = 240_000;
+/** Heights that must follow. */
+const LIVENESS_HEIGHTS = 2n;
+/** An operator looks after a node that refused to start, or ended itself. */
+const OPERATOR_MS = 500;
+/** Codes that a sick disk excuses. */
+const DISK_CODES: ReadonlySet<string> = new Set([
+  "wal_io",
+  "store_io",
+  "store_corrupt",
+  "ledger_corrupt",
+  "sign_state_corrupt",
+  "sign_state_missing",
+  "ENOSPC",
+  "EIO",
+]);
+/** Codes after which only wiping the home helps. */
+const DAMAGED_CODES: ReadonlySet<string> = new Set(["store_corrupt", "ledger_corrupt"]);
 
-/** Runs one seed of an engine. */
-export async function runSeed(engineName: string, seed: number): Promise<Report> {
-  const random = new Random(`${engineName} ${seed}`);
-  const engine = present(ENGINES[engineName], `engine ${engineName}`);
-  const nodes = random.fork("nodes").pick(engine.nodes);
-  const agenda = new Agenda();
-  const sometimes = new Sometimes();
-  const trace = new Trace();
-  const violations: Violation[] = [];
-  const violated = (property: string, message: string): void => {
-    violations.push({ property, message, atMs: agenda.nowMs });
-  };
-  const agreement = new Agreement({ isHonest: () => true, violated, sometimes });
-  const checkers: Checker[] = [agreement];
-  const observer: Observer = {
-    onCommit: (index, commit) => {
-      trace.note(agenda.nowMs, index, "commit", commit.block.hash);
-      for (const checker of checkers) checker.onCommit?.(index, commit);
-    },
-    onSaid: (index, bytes) => {
-      for (const checker of checkers) checker.onSaid?.(index, bytes);
-    },
-    onOpened: (index, ledger) => {
-      for (const checker of checkers) checker.onOpened?.(index, ledger);
-    },
-    onFailed: (index, when, error) => {
-      violated("failed", `node ${index} ${when}: ${codeOf(error)} ${String(error)}`);
-    },
-  };
-  const wire = new Wire(
+/** The scenario of a seed. */
+export function drawScenario(engineName: string, seed: number): Scenario {
+  const engine = engineOf(engineName);
+  const random = new Random(`${engineName} ${seed} scenario`);
+  const nodes = random.pick(engine.nodes);
+  const safetyMs = random.pick([10_000, 20_000, 30_000]);
+  const faults = drawFaults(random.fork("faults"), {
     nodes,
-    { latencyMsMin: 1, latencyMsMean: 10, relaysMax: 2 },
-    { agenda, trace, sometimes, random: random.fork("wire") },
-  );
-  const world: World = {
-    agenda,
-    trace,
-    sometimes,
-    wire,
-    signatures: new Signatures(),
-    network: networkOf(engine, { nodes, random: random.fork("network") }),
-    observer,
-  };
-  const machines = Array.from(
-    { length: nodes },
-    (_, index) =>
-      new Machine(
-        index,
-        {},
-        {
-          world,
-          random: random.fork(`machine ${index}`),
-          clockFault: new ClockFault({ driftPpm: 0, offsetMs: 0 }),
-          keyPair: world.signatures.keyPair("validator", index),
-          syncMsMean: 1,
-        },
-      ),
-  );
-  for (const machine of machines) machine.boot();
-  await settled();
-  while (agenda.step(SAFETY_MS)) await settled();
-  return {
-    seed,
-    traceHash: trace.hash(),
-    events: trace.events,
-    simulatedMs: agenda.nowMs,
-    height: agreement.height,
-    violations,
-    sometimes: sometimes.counts(),
-  };
+    faultyMax: engine.faultyMax(nodes),
+    mayLie: engine.mayLie,
+    untilMs: safetyMs,
+  });
+  return { engine: engineName, seed, nodes, safetyMs, faults };
+}
+
+/** Runs a scenario to its end, or to the first violation. */
+export async function runScenario(scenario: Scenario, listener?: (event: TraceEvent) => void): Promise<Report> {
+  const run = await Run.open(scenario, listener);
+  return await run.toEnd();
+}
+
+function engineOf(name: string): EngineEntry {
+  return present(ENGINES[name], `engine ${name}`);
+}
+
+class Run {
+  readonly #scenario: Scenario;
+  readonly #engine: EngineEntry;
+  readonly #random: Random;
+  readonly #agenda = new Agenda();
+  readonly #sometimes = new Sometimes();
+  readonly #signatures = new Signatures();
+  readonly #trace: Trace;
+  readonly #network: NetworkFile;
+  readonly #wire: Wire;
+  readonly #machines: Machine[] = [];
+  readonly #checkers: Checker[] = [];
+  readonly #violations: Violation[] = [];
+  /** Of each instance, whose key it has: a twin has another's. */
+  readonly #keys: readonly number[];
+  readonly #faulty: ReadonlySet<number>;
+  readonly #generations: number[];
+  readonly #backups = new Map<Fault, DiskImage>();
+  readonly #agreement: Agreement;
+  readonly #durable: Durable;
+  #workload: Workload | undefined;
+
+  private constructor(scenario: Scenario, listener: ((event: TraceEvent) => void) | undefined) {
+    this.#scenario = scenario;
+    this.#engine = engineOf(scenario.engine);
+    this.#random = new Random(`${scenario.engine} ${scenario.seed}`);
+    this.#trace = new Trace(listener);
+    const { nodes, faults } = scenario;
+    this.#network = networkOf(this.#engine, { nodes, random: this.#random.fork("network") });
+    const twins = faults.flatMap((fault) => (fault.kind === "twin" ? [fault.node] : []));
+    this.#keys = [...Array.from({ length: nodes }, (_, index) => index), ...twins];
+    this.#generations = this.#keys.map(() => 0);
+    this.#faulty = faultyOf(faults);
+    this.#wire = new Wire(this.#keys.length, drawWire(this.#random.fork("wire options")), {
+      agenda: this.#agenda,
+      trace: this.#trace,
+      sometimes: this.#sometimes,
+      random: this.#random.fork("wire"),
+    });
+    const parts = this.#checkerParts();
+    this.#agreement = new Agreement(parts);
+    this.#durable = new Durable({
+      ...parts,
+      isHonest: (index) => this.#isHonest(index) && this.#machines[index]?.image.damages.length === 0,
+    });
+  }
+
+  static async open(scenario: Scenario, listener: ((event: TraceEvent) => void) | undefined): Promise<Run> {
+    const run = new Run(scenario, listener);
+    await run.#setUp();
+    return run;
+  }
+
+  async toEnd(): Promise<Report> {
+    const { safetyMs } = this.#scenario;
+    for (const machine of this.#machines) machine.boot();
+    await settled();
+    await this.#until(safetyMs, () => false);
+    if (this.#violations.length === 0) await this.#recover(safetyMs);
+    const workload = present(this.#workload, "workload");
+    workload.stop();
+    if (this.#violations.length === 0) for (const checker of this.#checkers) checker.onEnd?.();
+    return {
+      scenario: this.#scenario,
+      traceHash: this.#trace.hash(),
+      events: this.#trace.events,
+      simulatedMs: this.#agenda.nowMs,
+      height: this.#agreement.height,
+      violations: this.#violations,
+      sometimes: this.#sometimes.counts(),
+    };
+  }
+
+  /** Steps until then, until it holds, or until a checker objects. */
+  async #until(atMs: number, holds: () => boolean): Promise<void> {
+    while (this.#violations.length === 0 && !holds() && this.#agenda.step(atMs)) await settled();
+  }
+
+  /** Everything is well from now on; the network must decide more. */
+  async #recover(fromMs: number): Promise<void> {
+    for (const machine of this.#machines) {
+      machine.resume();
+      if (!machine.isUp) this.#operate(machine);
+    }
+    await settled();
+    const goal = this.#agreement.height + LIVENESS_HEIGHTS;
+    const isThere = ({ running }: Machine): boolean => running !== undefined && running.ledger.head().height >= goal;
+    const mustCome = this.#machines.filter(({ index }) => this.#isHonest(index));
+    await this.#until(fromMs + LIVENESS_MS_MAX, () => mustCome.every(isThere));
+    if (this.#violations.length > 0 || mustCome.every(isThere)) return;
+    const where = this.#machines.map(({ index, running, refusal }) => {
+      const status = running?.driver.status();
+      return `${index}: ${running?.ledger.head().height ?? refusal ?? "down"} ${status?.step ?? "idle"} ${status?.round ?? ""}`;
+    });
+    this.#violated("liveness", `height ${goal} not reached ${LIVENESS_MS_MAX} ms after all healed: ${where.join("; ")}`);
+  }
+
+  async #setUp(): Promise<void> {
+    const { faults } = this.#scenario;
+    const observer = this.#observer();
+    const world: World = {
+      agenda: this.#agenda,
+      trace: this.#trace,
+      sometimes: this.#sometimes,
+      wire: this.#wire,
+      signatures: this.#signatures,
+      network: this.#network,
+      observer,
+    };
+    for (const [index, key] of this.#keys.entries()) this.#machines.push(this.#machine(index, key, world));
+    const parts = this.#checkerParts();
+    const replay = await Replay.open({ network: this.#network, signatures: this.#signatures }, parts);
+    const workload = new Workload({
+      agenda: this.#agenda,
+      random: this.#random.fork("workload"),
+      machines: this.#machines,
+      signatures: this.#signatures,
+      sometimes: this.#sometimes,
+      chainId: this.#network.chainId,
+      nameOf: (index) => `n${index}.${this.#generations[index]}.${this.#machines[index]?.image.damages.length}`,
+    });
+    this.#workload = workload;
+    const nodeOf = (validator: Uint8Array): number => {
+      const name = toHex(validator);
+      return this.#keys.findIndex((key) => toHex(addressOf("validator", key)) === name);
+    };
+    this.#checkers.push(
+      this.#agreement,
+      replay,
+      this.#durable,
+      new Words({ ...parts, codec: this.#engine.codec, setOf: (height) => replay.setOf(height), nodeOf }),
+      new Justice({ ...parts, nodeOf }),
+      new Clients({ ...parts, workload, ledger: replay.ledger }),
+    );
+    const draw = this.#random.fork("clients");
+    workload.start({ clients: draw.between(1, CLIENTS_MAX), pauseMsMean: draw.pick([200, 600, 1500]) });
+    for (const fault of faults) this.#arrange(fault);
+  }
+
+  #machine(index: number, key: number, world: World): Machine {
+    const { faults, nodes } = this.#scenario;
+    const random = this.#random.fork(`machine ${index}`);
+    const keyPair = this.#signatures.keyPair("validator", key);
+    const liar = faults.find((fault) => fault.kind === "byzantine" && fault.node === index);
+    const isTwin = faults.some((fault) => fault.kind === "twin" && fault.node === key);
+    if (index >= nodes) this.#sometimes.saw("twins_active");
+    const options: NodeOptions = {
+      ...(liar?.kind === "byzantine" ? dishonestyOf(liar.behaviours) : {}),
+      ...(isTwin ? { isDeaf: this.#isWordOf(key) } : {}),
+    };
+    const { options: wire } = this.#wire;
+    const clock = this.#random.fork(`clock ${index}`);
+    const isWrong = clock.happens(400);
+    const machine = new Machine(index, options, {
+      world,
+      random,
+      keyPair,
+      clockFault: new ClockFault({
+        driftPpm: isWrong ? clock.pick([-2000, -50, 50, 2000]) : 0,
+        offsetMs: isWrong ? clock.between(-400, 400) : 0,
+      }),
+      syncMsMean: wire.latencyMsMean > 20 ? 4 : 1,
+    });
+    if (liar?.kind === "byzantine") {
+      const egress = liarOf({
+        chainId: this.#network.chainId,
+        self: addressOf("validator", key),
+        keyPair,
+        behaviours: liar.behaviours,
+        random: random.fork("liar"),
+        sometimes: this.#sometimes,
+        ledger: () => machine.running?.ledger,
+        onSaid: (bytes) => world.observer.onSaid(index, bytes),
+      });
+      this.#wire.corrupt(index, egress);
+    }
+    return machine;
+  }
+
+  /** Whether bytes are a word of this key. */
+  #isWordOf(key: number): (bytes: Uint8Array) => boolean {
+    const name = toHex(addressOf("validator", key));
+    const { codec } = this.#engine;
+    return (bytes) => {
+      const message = codec.parse(bytes);
+      return message.ok && toHex(codec.describe(message.value).signer) === name;
+    };
+  }
+
+  // Checking.
+
+  #checkerParts() {
+    return {
+      isHonest: (index: number) => this.#isHonest(index),
+      violated: (property: string, message: string) => this.#violated(property, message),
+      sometimes: this.#sometimes,
+    };
+  }
+
+  #isHonest(index: number): boolean {
+    return !this.#faulty.has(present(this.#keys[index], "key of an instance"));
+  }
+
+  #violated(property: string, message: string): void {
+    this.#violations.push({ property, message, atMs: this.#agenda.nowMs });
+  }
+
+  #observer(): Observer {
+    return {
+      onCommit: (index, commit) => {
+        const { block, certificate } = commit;
+        this.#trace.note(this.#agenda.nowMs, index, "commit", block.hash);
+        if (block.transactions.length > 0) this.#sometimes.saw("height_with_transactions");
+        if (certificate.kind === "quorum" && certificate.round > 0) this.#sometimes.saw("round_beyond_first");
+        if (certificate.kind === "quorum" && certificate.round > 2) this.#sometimes.saw("round_beyond_third");
+        for (const checker of this.#checkers) checker.onCommit?.(index, commit);
+      },
+      onSaid: (index, bytes) => {
+        for (const checker of this.#checkers) checker.onSaid?.(index, bytes);
+      },
+      onOpened: (index, ledger) => {
+        for (const checker of this.#checkers) checker.onOpened?.(index, ledger);
+      },
+      onFailed: (index, when, error) => this.#failed(index, when, error),
+    };
+  }
+
+  #failed(index: number, when: "opening" | "running", error: unknown): void {
+    const machine = present(this.#machines[index], "machine");
+    const isSick = machine.image.damages.length > 0 || this.#scenario.faults.some(({ kind }) => kind === "full");
+    const code = codeOf(error);
+    if (this.#isHonest(index) && !(isSick && DISK_CODES.has(code))) {
+      const stack = error instanceof Error ? (error.stack ?? "") : "";
+      this.#violated("failed", `node ${index} failed ${when} with ${code}: ${String(error)} ${stack}`);
+      return;
+    }
+    this.#agenda.after(OPERATOR_MS, undefined, () => this.#operate(machine));
+  }
+
+  /** An operator starts a node again, after wiping what is damaged. A lost record of signatures nobody can mend. */
+  #operate(machine: Machine): void {
+    const { refusal } = machine;
+    if (machine.isUp || refusal?.startsWith("sign_state") === true) return;
+    if (refusal !== undefined && DAMAGED_CODES.has(refusal)) {
+      machine.rebuild();
+      this.#renew(machine.index);
+    }
+    machine.boot();
+  }
+
+  /** The node's disk is another one now. */
+  #renew(index: number): void {
+    this.#generations[index] = (this.#generations[index] ?? 0) + 1;
+    this.#durable.forget(index);
+  }
+
+  // Faults.
+
+  #arrange(fault: Fault): void {
+    const at = (atMs: number, act: () => void): void => void this.#agenda.at(atMs, undefined, act);
+    const machine = "node" in fault ? present(this.#machines[fault.node], "machine of a fault") : undefined;
+    switch (fault.kind) {
+      case "end":
+        at(fault.atMs, () => this.#end(present(machine, "machine"), fault));
+        return;
+      case "endAll":
+        at(fault.atMs, () => {
+          for (const each of this.#machines) this.#end(each, fault);
+        });
+        return;
+      case "trap":
+        at(fault.atMs, () => {
+          const { operation, when, skip } = fault;
+          machine?.set({ operation, when, skip, onCaught: () => this.#end(machine, fault) });
+        });
+        return;
+      case "pause":
+        at(fault.atMs, () => machine?.pauseUntil(Math.min(fault.atMs + fault.forMs, this.#scenario.safetyMs)));
+        return;
+      case "clockJump":
+        at(fault.atMs, () => {
+          machine?.clockFault.jump(fault.byMs);
+          this.#sometimes.saw(fault.byMs < 0 ? "clock_jumped_back" : "clock_jumped_ahead");
+        });
+        // Somebody sets it right in the end.
+        at(this.#scenario.safetyMs, () => machine?.clockFault.jump(-fault.byMs));
+        return;
+      case "oldBackup":
+        this.#arrangeBackup(present(machine, "machine"), fault);
+        return;
+      case "spoil": {
+        const { from, to, lossPerThousand, doublePerThousand } = fault;
+        at(fault.atMs, () => this.#wire.spoil(from, to, { lossPerThousand, doublePerThousand }));
+        at(fault.untilMs, () =>
+          this.#wire.spoil(from, to, { lossPerThousand: -lossPerThousand, doublePerThousand: -doublePerThousand }),
+        );
+        return;
+      }
+      case "partition":
+        at(fault.atMs, () => {
+          for (const [from, to] of fault.cuts) this.#wire.cut(from, to, 1);
+        });
+        at(fault.untilMs, () => {
+          for (const [from, to] of fault.cuts) this.#wire.cut(from, to, -1);
+        });
+        return;
+      case "clog":
+        at(fault.atMs, () => this.#wire.clog(fault.from, fault.to, fault.untilMs));
+        return;
+      case "slow":
+        at(fault.atMs, () => this.#wire.slow(fault.from, fault.to, fault.factor));
+        at(fault.untilMs, () => this.#wire.slow(fault.from, fault.to, 1 / fault.factor));
+        return;
+      case "filter":
+        at(fault.atMs, () => {
+          const filter = this.#wire.filter((_, to, packet) => to === fault.to && this.#isOfKind(packet, fault.what));
+          at(fault.untilMs, () => filter[Symbol.dispose]());
+        });
+        return;
+      case "bitFlip":
+        at(fault.atMs, () => {
+          if (machine?.image.flipBit(fault.part) === true) this.#sometimes.saw("bit_flipped");
+        });
+        return;
+      case "misdirect":
+        at(fault.atMs, () => machine?.image.misdirectNext());
+        this.#sometimes.saw("write_misdirected");
+        return;
+      case "failSync":
+        at(fault.atMs, () => machine?.image.failSyncs(1));
+        this.#sometimes.saw("sync_failed");
+        return;
+      case "full":
+        at(fault.atMs, () => machine?.image.fillUntil(Math.min(fault.atMs + fault.forMs, this.#scenario.safetyMs)));
+        this.#sometimes.saw("disk_full");
+        return;
+      case "hang":
+        at(fault.atMs, () => machine?.image.hangUntil(fault.atMs + fault.forMs));
+        this.#sometimes.saw("disk_hung");
+        return;
+      case "byzantine":
+      case "twin":
+        return;
+      default:
+        unreachable(fault);
+    }
+  }
+
+  #end(machine: Machine, { mode, downMs }: { readonly mode: EndMode; readonly downMs: number }): void {
+    machine.end(mode);
+    this.#agenda.after(downMs, undefined, () => this.#operate(machine));
+  }
+
+  #arrangeBackup(machine: Machine, fault: Extract<Fault, { readonly kind: "oldBackup" }>): void {
+    const backup = new DiskImage({ agenda: this.#agenda, random: this.#random.fork("backup"), syncMsMean: 1 });
+    this.#backups.set(fault, backup);
+    this.#agenda.at(fault.copiedAtMs, undefined, () => backup.copyOf(machine.image, "/home"));
+    this.#agenda.at(fault.atMs, undefined, () => {
+      machine.end("kill");
+      machine.image.copyOf(backup, "/home");
+      this.#sometimes.saw("old_backup_restored");
+      this.#renew(machine.index);
+      this.#agenda.after(fault.downMs, undefined, () => this.#operate(machine));
+    });
+  }
+
+  #isOfKind(packet: Packet, what: string): boolean {
+    if (packet.kind === what) return true;
+    if (packet.kind !== "gossip") return false;
+    if (packet.topic === what) return true;
+    if (packet.topic !== "consensus") return false;
+    const { codec } = this.#engine;
+    const message = codec.parse(packet.bytes);
+    return message.ok && codec.describe(message.value).statement.startsWith(what);
+  }
+}
+
+function drawWire(random: Random): WireOptions {
+  return { latencyMsMin: random.pick([0.5, 5, 30]), latencyMsMean: random.pick([1, 10, 40]), relaysMax: random.pick([0, 2, 3]) };
+}
+
+function dishonestyOf(behaviours: Extract<Fault, { readonly kind: "byzantine" }>["behaviours"]): NodeOptions {
+  assert(behaviours.lieAboutHeight >= 0, "a lie about the height claims more");
+  return { censors: behaviours.censor, liesAboutHeight: BigInt(behaviours.lieAboutHeight) };
 }

@@ -30,6 +30,7 @@ export const SOMETIMES = {
   start_refused: "a node refused to start, and said why",
   operator_rebuilt: "an operator wiped a damaged home and let it join anew",
   node_failed: "a node ended itself because its disk failed",
+  old_backup_restored: "a node came back with a disk of an earlier time",
   // Disk.
   unsynced_lost: "a power cut took what was not synced",
   unsynced_torn: "a power cut left a part of what was not synced",

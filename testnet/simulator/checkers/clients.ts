@@ -1,0 +1,49 @@
+/** What the network owes its clients: each transaction once, final for good, and sessions that never go back. */
+
+import { parseUtf8, toHex } from "../../../crypto/base/bytes.ts";
+import { readWith } from "../../../crypto/codec/reader.ts";
+import { heightOf } from "../../../chain/block/height.ts";
+import type { Ledger } from "../../../chain/ledger/ledger.ts";
+import { checkExactlyOnce, checkHeightsRise, checkReceiptsStay, explainChain } from "../history/chain.ts";
+import { checkSessions, explainSession, keyValueSessions } from "../history/sessions.ts";
+import { NAMESPACE, type Workload } from "../workload.ts";
+import type { Checker, CheckerParts } from "./checker.ts";
+
+/** See the file's head. */
+export class Clients implements Checker {
+  readonly #parts: CheckerParts & { readonly workload: Workload; readonly ledger: Ledger };
+
+  constructor(parts: CheckerParts & { readonly workload: Workload; readonly ledger: Ledger }) {
+    this.#parts = parts;
+  }
+
+  onEnd(): void {
+    const { workload, ledger, violated } = this.#parts;
+    const operations = workload.chain.operations();
+    const { applied, order } = chainOf(ledger, workload);
+    const verdicts = [checkExactlyOnce(operations, applied), checkReceiptsStay(operations), checkHeightsRise(operations)];
+    for (const verdict of verdicts) if (verdict.kind === "violation") violated(verdict.check, explainChain(verdict));
+    const view = keyValueSessions(order, ({ index }) => workload.answeredBy.get(index) ?? "?");
+    for (const verdict of checkSessions(workload.rows.operations(), view))
+      if (verdict.kind === "violation") violated(verdict.guarantee, explainSession(verdict));
+  }
+}
+
+/** What the decided chain holds of the clients' transactions, and the rows that they wrote, in its order. */
+function chainOf(ledger: Ledger, workload: Workload) {
+  const applied: { readonly transaction: string; readonly height: bigint }[] = [];
+  const order: { readonly key: string; readonly value: string }[] = [];
+  for (let height = 1n; height <= ledger.head().height; height += 1n) {
+    for (const { id, body } of ledger.block(heightOf(height))?.transactions ?? []) {
+      const transaction = toHex(id);
+      if (workload.submitted.has(transaction)) applied.push({ transaction, height });
+      for (const call of body.calls) {
+        if (call.kind !== "tablePut" || call.namespace !== NAMESPACE) continue;
+        const key = parseUtf8(call.key);
+        const value = readWith(call.value, (reader) => reader.text(1000));
+        if (key.ok && value.ok) order.push({ key: `${call.table}/${key.value}`, value: value.value });
+      }
+    }
+  }
+  return { applied, order };
+}
