@@ -194,14 +194,20 @@ export class PbftEngine implements Engine<PbftMessage> {
     };
   }
 
-  /** Checked messages of the views that are kept: by view, and in it view-changes, pre-prepares and votes. */
+  /**
+   * Checked messages of the views that are kept, by view, and in it view-changes, pre-prepares and votes. Of views that
+   * are over only commits: nothing else of them counts any more.
+   */
   messages(): readonly PbftMessage[] {
     const instance = this.#instance;
     if (instance === undefined) return [];
     const { changes, candidates, votes } = instance;
     const said: PbftMessage[] = changes.all().map((change) => this.#withProof(instance, change));
     for (const view of candidates.views()) said.push(...candidates.of(view));
-    for (const view of votes.views()) for (const vote of votes.votesOf(view)) said.push({ kind: "vote", vote });
+    for (const view of votes.views()) {
+      for (const vote of votes.votesOf(view))
+        if (view >= instance.state.view || vote.step === "precommit") said.push({ kind: "vote", vote });
+    }
     return said.toSorted((a, b) => viewOfMessage(a) - viewOfMessage(b));
   }
 
