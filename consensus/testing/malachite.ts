@@ -276,9 +276,11 @@ class Cast {
   readonly #members = new Map<string, Member>();
   readonly #blocks = new Map<string, Block>();
   readonly #labels = new Map<string, string>();
+  readonly #height: Height;
 
   /** @param powers - in the order in which they propose */
-  constructor(powers: Powers) {
+  constructor(powers: Powers, height: Height) {
+    this.#height = height;
     this.world = new World(powers.map(([, power]) => power));
     for (const [index, [name]] of powers.entries()) this.#members.set(name, present(this.world.members[index], "member"));
   }
@@ -291,7 +293,7 @@ class Cast {
     const known = this.#blocks.get(label);
     if (known !== undefined) return known;
     const block = testBlock({
-      height: heightOf(0n),
+      height: this.#height,
       label,
       proposer: ZERO_HASH as unknown as Member["address"],
       isInvalid: label === "invalid",
@@ -362,7 +364,7 @@ export class KeeperTrace {
   #round = 0;
 
   constructor(powers: Powers) {
-    this.#cast = new Cast(powers);
+    this.#cast = new Cast(powers, heightOf(0n));
     this.#keeper = new VoteKeeper(this.#cast.world.set);
   }
 
@@ -409,7 +411,7 @@ export class EngineTrace {
   /** @param options - `powers` in the order in which the model lists them: its turns begin with the second validator */
   constructor(options: { readonly powers: Powers; readonly self: string; readonly height: Height }) {
     const { powers, self, height } = options;
-    this.#cast = new Cast([...powers.slice(1), ...powers.slice(0, 1)]);
+    this.#cast = new Cast([...powers.slice(1), ...powers.slice(0, 1)], height);
     this.#height = height;
     const parameters = {
       timeoutProposeMs: TIMEOUTS_MS.propose,
@@ -442,6 +444,7 @@ export class EngineTrace {
     const height = this.#height;
     switch (tag) {
       case "StartDInput":
+        if (this.#engine.status() !== undefined) refuse("a second start");
         this.#step({ kind: "start", height, validators: this.#cast.world.set, parent: undefined, atMs });
         return;
       case "ProposeValueDInput": {

@@ -9,6 +9,10 @@ export const PORT_CODES = {
   input_invalid: "the input has not the form that the operation takes; `path` and `reason` say where and why",
   script_failed:
     "the script has a command that is not known, or asks for what the engine must never be asked; `reason` says which",
+  kem_secret_key: "the expanded private key is not one: its length, or the hash that it holds of its public key",
+  header_missing: "the provider shows no block of `height`",
+  header_hash: "the block of the trusted height is not the one that is trusted",
+  witness_missing: "no witness proves the same header as the primary",
   port_fault: "the code under test broke: an assertion failed. Standard error has the stack, and the process will end with 1",
 } as const satisfies Record<string, string>;
 

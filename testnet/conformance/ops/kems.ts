@@ -6,7 +6,7 @@
 import * as z from "zod";
 import { decapsulateNoble, encapsulateNoble } from "../../../crypto/backend/noble-kems.ts";
 import { type Coded, fail, ok, type Result } from "../../../crypto/base/result.ts";
-import { encapsulate, KEM_SEED_SIZE_BYTES, kemKeyPairFromSeed, type KemType } from "../../../crypto/kem/kem.ts";
+import { encapsulate, KEM_SEED_SIZE_BYTES, kemKeyPairFromSeed, kemSizesBytes, type KemType } from "../../../crypto/kem/kem.ts";
 import { bytes, fixedBytes, type Operation, operation } from "../operation.ts";
 
 const seed = fixedBytes(KEM_SEED_SIZE_BYTES);
@@ -21,8 +21,9 @@ function decapsulate(type: KemType, input: z.output<typeof Decapsulation>): Resu
     const opened = kemKeyPairFromSeed(type, input.seed).decapsulate(input.ciphertext);
     return opened.ok ? ok({ sharedSecret: opened.value }) : opened;
   }
+  if (input.ciphertext.length !== kemSizesBytes(type).ciphertext) return fail({ code: "kem_ciphertext" });
   const sharedSecret = decapsulateNoble(type, input.secretKey, input.ciphertext);
-  return sharedSecret === undefined ? fail({ code: "kem_ciphertext" }) : ok({ sharedSecret });
+  return sharedSecret === undefined ? fail({ code: "kem_secret_key" }) : ok({ sharedSecret });
 }
 
 function operationsOf(prefix: string, type: KemType): readonly Operation[] {

@@ -16,11 +16,6 @@ export const SIGNATURES: readonly Operation[] = [
     answer: ({ publicKey, message, signature }) =>
       ok({ valid: verifySignature({ type: "ed25519", bytes: publicKey }, message, signature) }),
   }),
-  operation("ed25519.keygen", {
-    help: "{seed} -> {publicKey}",
-    input: z.strictObject({ seed: fixedBytes(SEED_SIZE_BYTES) }),
-    answer: ({ seed }) => ok({ publicKey: keyPairFromSeed("ed25519", seed).publicKey.bytes }),
-  }),
   operation("mldsa65.verify", {
     help: "{publicKey, message, signature, context?} -> {valid}",
     input: z.strictObject({ ...signed, context: bytes.optional() }),
