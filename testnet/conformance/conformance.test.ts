@@ -250,6 +250,11 @@ t.test("ML-KEM: 50 ACVP keys, 50 encapsulations, 20 decapsulations and 20 key ch
   ]);
   t.equal(opened.length, 20);
   t.same(await wrongOf(opened), []);
+  // The 64 bytes before the last 32 hold the hash of the public key (FIPS 203, 7.3): another one is no private key.
+  const { op, input } = present(opened[0], "a decapsulation");
+  const { secretKey, ciphertext } = input as { readonly secretKey: string; readonly ciphertext: string };
+  const changed = `${secretKey.slice(0, -128)}${"00".repeat(32)}${secretKey.slice(-64)}`;
+  t.match(await ask(op, { secretKey: changed, ciphertext }), { error: { code: "kem_secret_key" } });
 
   const checked = casesOf<CheckTest>("ML-KEM-encapDecap-FIPS203", "encapsulationKeyCheck", (prefix, { ek, testPassed }) => [
     {
@@ -949,7 +954,7 @@ function damaged(input: unknown, damages: readonly Damage[]): unknown {
     const { holder, name } = place;
     const source = present(places[from % places.length], "source");
     const old = holder[name];
-    if (kind === "replace") holder[name] = atom;
+    if (kind === "replace") holder[name] = structuredClone(atom);
     else if (kind === "copy") holder[name] = structuredClone(source.holder[source.name]);
     else if (kind === "digit" && typeof old === "string")
       holder[name] = `${old.slice(0, from % (old.length + 1))}${from % 10}${old.slice((from % (old.length + 1)) + 1)}`;

@@ -103,10 +103,12 @@ export const ValidatorSet = z
     total_voting_power: int64.optional(),
   })
   .transform(({ validators }) => setOf(validators));
+/** A set as the adapter keeps it. */
 export type ValidatorSet = { readonly validators: readonly Member[]; readonly totalPower: bigint };
 
 /** A header with the commit that is to prove it. */
 export const SignedHeader = z.strictObject({ header: headerSchema, commit: commitSchema });
+/** What `SignedHeader` parses. */
 export type SignedHeader = z.output<typeof SignedHeader>;
 
 /** A signed header with the sets that decide its height and the next. */
@@ -116,6 +118,7 @@ export const LightBlock = z.strictObject({
   next_validator_set: ValidatorSet,
   provider: z.string().optional(),
 });
+/** What `LightBlock` parses. */
 export type LightBlock = z.output<typeof LightBlock>;
 
 // ---- bytes
