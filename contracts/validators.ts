@@ -60,6 +60,7 @@ export function changeValidator(
   call: Extract<Call, { kind: "validatorSet" }>,
 ): CallFault | undefined {
   if (context.engine.name === "pos") return { code: "validators_elected", field: "key" };
+  if (context.engine.name === "pow") return { code: "validators_work", field: "key" };
   const authority = state.get(authorityKey());
   if (authority === undefined || !bytesEqual(ownRow(parseAuthority(authority), "authority"), sender))
     return { code: "authority_required", field: "key" };
