@@ -100,6 +100,10 @@ export const REFUSALS = {
     meaning: "the call is for networks under proof of stake, and this is none",
     action: "leave it out; a proposer claims its fees without naming a validator",
   },
+  validators_work: {
+    meaning: "under proof of work nobody validates but by work",
+    action: "mine; nobody need be let in",
+  },
   validators_elected: {
     meaning: "under proof of stake no authority changes validators: stake elects them",
     action: "stake with the validator, or ask stake back",
@@ -149,6 +153,15 @@ export const REFUSALS = {
   target_zero: { meaning: "a compact target is zero, which nothing meets", action: "drop it; name a target that can be met" },
   target_negative: { meaning: "a compact target is negative", action: "drop it; name a target that can be met" },
   target_overflow: { meaning: "a compact target passes 256 bits", action: "drop it; name a target that can be met" },
+  work_bits: {
+    meaning: "a seal names another target than the headers before it prescribe",
+    action: "drop the block; whoever made it is at fault",
+  },
+  work_sum: {
+    meaning: "a seal claims another sum of work than its chain has",
+    action: "drop the block; whoever made it is at fault",
+  },
+  work_target: { meaning: "a seal does not meet its target", action: "drop the block; whoever made it is at fault" },
 
   // Evidence.
   evidence_mismatch: { meaning: "the two statements do not contradict each other", action: "drop it; it proves nothing" },

@@ -67,6 +67,18 @@ t.test("a network that cannot be safe is refused with the reason, and a lab may 
   t.match(refusalOf(networkWith(PROTOCOL_DEFAULTS.pow, { validators: two })), /nobody validates but by work/);
   t.match(refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.raft, electionTicks: 2, heartbeatTicks: 2 })), /^engine.electionTicks/);
   t.match(refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pow, reorgDepthMax: 5 })), /^engine.reorgDepthMax/);
+  for (const [targetBitsMax, isFine] of [
+    [0x20_7f_ff_ff, true],
+    [0x1f_00_ff_ff, true],
+    [0, false],
+    [0x01_80_34_56, false],
+    [0x04_92_34_56, false],
+    [0x1f_00_00_ff, false],
+  ] as const) {
+    const refusal = refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pow, targetBitsMax }));
+    if (isFine) t.equal(refusal, "ok", targetBitsMax.toString(16));
+    else t.match(refusal, /^engine.targetBitsMax: is not the compact form/, targetBitsMax.toString(16));
+  }
   const staked = (changed: Partial<ProtocolOf<"pos">>): string =>
     refusalOf(networkWith({ ...PROTOCOL_DEFAULTS.pos, ...changed }));
   t.equal(staked({ powerUnit: 5n, selfBondMin: 5n, activeMax: 4 }), "ok");

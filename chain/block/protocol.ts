@@ -10,6 +10,7 @@ import { z } from "zod";
 import { unreachable } from "../../crypto/base/assert.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { AMOUNT_MAX, VALIDATORS_MAX } from "./limits.ts";
+import { bitsOf, targetOf } from "./work.ts";
 
 /** The protocols that a network file can name. */
 export const ENGINE_NAMES = ["tendermint", "raft", "pbft", "pow", "pos"] as const;
@@ -203,6 +204,8 @@ export function protocolFault(protocol: Protocol): { readonly field: string; rea
         ? undefined
         : { field: "viewTimeoutMsMax", reason: "is less than viewTimeoutMs" };
     case "pow":
+      if (!isCanonicalTarget(protocol.targetBitsMax))
+        return { field: "targetBitsMax", reason: "is not the compact form of a target" };
       return protocol.reorgDepthMax >= protocol.finalityDepth
         ? undefined
         : { field: "reorgDepthMax", reason: "is less than finalityDepth: what is called settled could not be undone any more" };
@@ -211,6 +214,12 @@ export function protocolFault(protocol: Protocol): { readonly field: string; rea
     default:
       return unreachable(protocol);
   }
+}
+
+/** A number has one meaning as a target, and a target has one number: two of them would be two networks of one rule. */
+function isCanonicalTarget(bits: number): boolean {
+  const target = targetOf(bits);
+  return target.ok && bitsOf(target.value) === bits;
 }
 
 // The shape of the JSON.

@@ -112,6 +112,7 @@ export function proposerAt(set: ValidatorSet, round: number): Validator {
 
 /** The set for `times` heights later: same members, priorities moved on by one turn a height, whatever rounds it took. */
 export function advancePriorities(set: ValidatorSet, times: number): ValidatorSet {
+  if (set.validators.length === 0) return set;
   let validators = set.validators;
   for (let time = 0; time < times; time += 1) {
     const current = { validators, totalPower: set.totalPower };
@@ -288,7 +289,7 @@ function readPriority(reader: Reader): bigint {
 
 function checkedSet(reader: Reader, validators: readonly Validator[], offset: number): ValidatorSet {
   const totalPower = sum(validators.map(({ power }) => power));
-  if (validators.length === 0 || totalPower > POWER_TOTAL_MAX) reader.refuse("encoding_limit", offset);
+  if (totalPower > POWER_TOTAL_MAX) reader.refuse("encoding_limit", offset);
   if (!isSorted(validators)) reader.refuse("encoding_not_canonical", offset);
   return { validators, totalPower };
 }

@@ -26,6 +26,7 @@ import {
   encodeBlock,
   encodeResult,
   evidenceRoot,
+  hasOwnBody,
   type Header,
   parseBlock,
   parseHeader,
@@ -39,7 +40,9 @@ import { BLOCK_OPERATIONS_MAX } from "../block/limits.ts";
 import { operationsOf, type Transaction } from "../block/transaction.ts";
 import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
 import { quorumRuleOf } from "../block/protocol.ts";
-import { type Certificate, certificateHash, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
+import { expectedBits, firstTarget } from "../block/retarget.ts";
+import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
+import { bitsOf, meetsTarget, targetOf, workOf } from "../block/work.ts";
 import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
 import { appendOperations, partitionConsistency, readRecords, recordProof, undoOperations } from "../segment/partition.ts";
 import type { BlockContext, Execution, Executor, Selection, StateView } from "../state/executor.ts";
@@ -49,7 +52,7 @@ import { HistoryLog } from "./history.ts";
 import { inspectAll } from "./inspect.ts";
 import { LedgerRows, ours } from "./rows.ts";
 
-/** The newest final block, or genesis: height 0, whose `hash` is the network's. */
+/** The newest block, or genesis: height 0, whose `hash` is the network's. Final, but under proof of work. */
 export type Head = {
   readonly height: Height;
   readonly hash: Hash;
@@ -115,6 +118,7 @@ export class Ledger implements AsyncDisposable {
   readonly #history: HistoryLog;
   readonly #outcomes = new Map<string, Outcome>();
   readonly #listeners = new Set<(commit: Commit) => void>();
+  readonly #rollbackListeners = new Set<(undone: Block) => void>();
   /** Heights at which the validator set changed, ascending. Rare: the whole list stays in memory. */
   readonly #changes: Height[];
   #head: Head;
@@ -337,6 +341,12 @@ export class Ledger implements AsyncDisposable {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  /** Calls `listener` after each block that was undone, newest first; the head is below it already. */
+  onRollback(listener: (undone: Block) => void): Disposable {
+    this.#rollbackListeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#rollbackListeners.delete(listener) };
+  }
+
   /** Whether a transaction whose signature is known to be good could be included next, or later if only its nonce is ahead. */
   admit(transaction: Transaction): ReturnType<Executor["admit"]> {
     return this.#executor.admit(
@@ -411,8 +421,9 @@ export class Ledger implements AsyncDisposable {
   }
 
   /**
-   * Whether `certificate` makes `block` final: more than 2/3 of the set of its height precommitted its hash. That is the
-   * hash of the header, so the body is checked against it too.
+   * Whether `certificate` makes `block` part of the chain: a quorum of the set of its height precommitted its hash, or
+   * the work that its place asks for was done on it. That is the hash of the header, so the body is checked against it
+   * too. Under proof of work it stands on the head, or on a block below.
    */
   async checkCertificate(block: Block, certificate: Certificate): Promise<Result<void, Coded>> {
     const set = this.validators(block.header.height);
@@ -426,8 +437,27 @@ export class Ledger implements AsyncDisposable {
   /** Whether a certificate proves what it says, by the rule of this network's protocol. */
   async #verifyCertificate(set: ValidatorSet, certificate: Certificate): Promise<Result<void, Coded>> {
     const rule = quorumRuleOf(this.network.engine.name);
-    if (rule === undefined || certificate.kind !== "quorum") return fail({ code: "certificate_kind" });
+    if (rule === undefined) return this.#verifySeal(certificate);
+    if (certificate.kind !== "quorum") return fail({ code: "certificate_kind" });
     return await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate, this.#verify);
+  }
+
+  /** Whether a seal is of the work that the headers below its height prescribe. What it says of that is compared only. */
+  #verifySeal(certificate: Certificate): Result<void, Coded> {
+    const { engine, genesisTimeMs } = this.network;
+    if (engine.name !== "pow" || certificate.kind !== "work") return fail({ code: "certificate_kind" });
+    const timeAt = (height: Height): bigint =>
+      height === GENESIS_HEIGHT ? genesisTimeMs : present(this.header(height), `header ${height}`).timeMs;
+    const height = heightOf(certificate.height - 1n);
+    const below = height === GENESIS_HEIGHT ? undefined : present(this.certificate(height), `seal ${height}`);
+    if (below?.kind === "quorum") return fail({ code: "certificate_kind" });
+    const { bits, chainWork } = below ?? { bits: bitsOf(firstTarget(engine)), chainWork: 0n };
+    const expected = expectedBits({ protocol: engine, genesisTimeMs }, { height, timeMs: timeAt(height), bits }, timeAt);
+    const target = targetOf(expected);
+    assert(target.ok, "a target that we reckoned");
+    if (certificate.bits !== expected) return fail({ code: "work_bits" });
+    if (certificate.chainWork !== chainWork + workOf(target.value)) return fail({ code: "work_sum" });
+    return meetsTarget(certificate.blockHash, certificate, target.value) ? ok(undefined) : fail({ code: "work_target" });
   }
 
   /**
@@ -461,8 +491,9 @@ export class Ledger implements AsyncDisposable {
   }
 
   /**
-   * Goes back to an earlier height whose state is kept: for an operator, while nothing else uses the ledger. Each height
-   * goes in one durable batch, newest first, so it may be interrupted anywhere and done again.
+   * Goes back to an earlier height whose state is kept: for an operator, and for a reorganisation while the node runs.
+   * Each height goes in one durable batch, newest first, so it may be interrupted anywhere and done again. Whoever
+   * commits, builds or judges waits until it is done.
    *
    * What its key has signed is remembered elsewhere, and stays: a validator never votes twice on what it decides again.
    *
@@ -475,17 +506,22 @@ export class Ledger implements AsyncDisposable {
     }
     for (let height = from; height > to; height = heightOf(height - 1n)) {
       const block = present(this.block(height), "block to undo");
-      await this.#store.write(
-        [...this.#rows.undoOperations(block), ...this.#undoAppends(block), ...this.#history.undoOperations(height)],
-        { sync: true },
-      );
-      onProgress(heightOf(height - 1n));
+      const operations = [
+        ...this.#rows.undoOperations(block),
+        ...this.#undoAppends(block),
+        ...this.#history.undoOperations(height),
+      ];
+      // Readers go on meanwhile: first the head moves, so that nobody reads rows of a height that are on their way out.
+      const below = heightOf(height - 1n);
+      this.#outcomes.clear();
+      this.#history.rollback(below);
+      while ((this.#changes.at(-1) ?? 0n) > below) this.#changes.pop();
+      this.#head = headAt({ rows: this.#rows, tree: this.#tree, network: this.network, hash: this.networkHash, height: below });
+      await this.#store.write(operations, { sync: true });
+      onProgress(below);
+      for (const listener of this.#rollbackListeners) listener(block);
     }
     await this.#tree.rollback(to);
-    this.#history.rollback(to);
-    this.#outcomes.clear();
-    while ((this.#changes.at(-1) ?? 0n) > to) this.#changes.pop();
-    this.#head = headAt({ rows: this.#rows, tree: this.#tree, network: this.network, hash: this.networkHash, height: to });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -529,7 +565,9 @@ export class Ledger implements AsyncDisposable {
       return refuse("block_root", "header.transactionsRoot");
     if (!bytesEqual(evidenceRoot(block.evidence), header.evidenceRoot)) return refuse("block_root", "header.evidenceRoot");
     const set = present(this.validators(header.height), "validators of the next height");
-    if (findValidator(set, header.proposer) === undefined) return refuse("block_proposer", "header.proposer");
+    // Under proof of work anybody may: whoever found the seal.
+    if (this.network.engine.name !== "pow" && findValidator(set, header.proposer) === undefined)
+      return refuse("block_proposer", "header.proposer");
     const previous = block.previousCertificate;
     if ((previous === undefined) !== (header.height === 1n)) return refuse("block_certificate", "previousCertificate");
     if (previous !== undefined && (previous.height !== this.#head.height || !bytesEqual(previous.blockHash, this.#head.hash))) {
@@ -663,15 +701,6 @@ function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Has
   }
   return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) =>
     present(nodes.get(`${level}/${at}`), "log node"),
-  );
-}
-
-/** Whether the header commits to what stands beside it. */
-function hasOwnBody({ header, transactions, previousCertificate, evidence }: Block): boolean {
-  return (
-    bytesEqual(header.certificateHash, previousCertificate === undefined ? ZERO_HASH : certificateHash(previousCertificate)) &&
-    bytesEqual(header.evidenceRoot, evidenceRoot(evidence)) &&
-    bytesEqual(header.transactionsRoot, transactionsRoot(transactions))
   );
 }
 

@@ -133,6 +133,13 @@ export class Lane {
     this.#revision += 1;
   }
 
+  /** The chain undid blocks: the account is an earlier one. */
+  goBack(account: { readonly nonce: bigint; readonly balance: bigint }): void {
+    this.#nonce = account.nonce;
+    this.#balance = account.balance;
+    this.#revision += 1;
+  }
+
   /** The entries whose nonces have passed, or that the balance no longer covers, least useful first. */
   stale(): { readonly used: readonly Entry[]; readonly unpaid: readonly Entry[] } {
     const used = this.#entries.filter(({ transaction }) => transaction.body.nonce < this.#nonce);

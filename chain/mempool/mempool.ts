@@ -178,6 +178,21 @@ export class Mempool {
     }
   }
 
+  /**
+   * Follows a block that was undone: what its senders have waiting follows their earlier nonces again. What the block
+   * ordered is for the caller to `add`, oldest first.
+   *
+   * @param accountOf - a sender's account in the state before the block
+   */
+  undo(block: { readonly transactions: readonly Transaction[] }, accountOf: (sender: Address) => SenderAccount): void {
+    for (const { body } of block.transactions) {
+      const lane = this.#lanes.get(toHex(body.sender));
+      if (lane === undefined) continue;
+      lane.goBack(accountOf(body.sender));
+      this.#follow(lane, accountOf(body.sender));
+    }
+  }
+
   /** The rules that only the mempool knows. Changes nothing. */
   #judge(
     lane: Lane,

@@ -16,6 +16,7 @@ import type { Address } from "../../crypto/identity/address.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
 import type { SignatureVerifier } from "../../crypto/sign/key.ts";
 import { isRefusalCode } from "../../chain/block/errors.ts";
+import type { Block } from "../../chain/block/block.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
@@ -146,6 +147,17 @@ export class Intake implements AsyncDisposable {
     this.#parts.mempool.commit({ height: block.header.height, transactions: block.transactions }, (sender) =>
       this.#accountOf(sender),
     );
+  }
+
+  /** Follows a block that was undone: what it ordered waits again, as far as it still may. Its signatures were checked. */
+  onRollback(undone: Block): void {
+    const { ledger, mempool } = this.#parts;
+    mempool.undo(undone, (sender) => this.#accountOf(sender));
+    for (const transaction of undone.transactions) {
+      const admitted = ledger.admit(transaction);
+      if (admitted.ok) mempool.add(transaction, admitted.value);
+      else mempool.refuse(transaction.id, admitted.error);
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
