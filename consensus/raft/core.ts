@@ -41,7 +41,7 @@ import { restoreMembership } from "./confchange.ts";
 import { campaignIfAllowed, tickElection } from "./election.ts";
 import { proposeAsFollower, readAsFollower } from "./follower.ts";
 import { memberUnreachable, snapshotReported, tickLeader, transferTo } from "./leader.ts";
-import { CHANGE_CONTEXT_SIZE_BYTES_MAX, CHANGE_STEPS_MAX, U64_MAX } from "./limits.ts";
+import { CHANGE_CONTEXT_SIZE_BYTES_MAX, CHANGE_STEPS_MAX } from "./limits.ts";
 import { sizeBytesOf } from "./log.ts";
 import { applyChange, entriesApplied, snapshotApplied, switchTo } from "./membership.ts";
 import type { ProgressState } from "./progress.ts";
@@ -53,6 +53,8 @@ import { RaftState } from "./state.ts";
 import { handle } from "./step.ts";
 import type { RaftStorage } from "./storage.ts";
 import { NOBODY } from "./types.ts";
+import { assertConfig } from "./config.ts";
+import type { RaftConfig } from "./config.ts";
 import type {
   AppendDone,
   AppendWork,
@@ -62,7 +64,6 @@ import type {
   Entry,
   HardState,
   Proposal,
-  RaftConfig,
   RaftMessage,
   Ready,
   Role,
@@ -418,16 +419,4 @@ function isSameHardState(a: HardState, b: HardState): boolean {
 
 function isSameSoftState(a: SoftState, b: SoftState): boolean {
   return a.leader === b.leader && a.role === b.role;
-}
-
-function assertConfig(config: RaftConfig): void {
-  assert(config.id > NOBODY && config.id <= U64_MAX, `id ${config.id}`);
-  assert(config.heartbeatTicks > 0, `heartbeat every ${config.heartbeatTicks} ticks`);
-  assert(
-    config.electionTicks > config.heartbeatTicks,
-    `election after ${config.electionTicks} ticks, heartbeat every ${config.heartbeatTicks}`,
-  );
-  assert(config.uncommittedSizeBytesMax > 0, `${config.uncommittedSizeBytesMax} uncommitted bytes`);
-  assert(config.committedSizeBytesMax > 0, `${config.committedSizeBytesMax} committed bytes`);
-  assert(config.readMode === "safe" || config.checkQuorum, "lease reads ask for check-quorum");
 }

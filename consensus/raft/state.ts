@@ -19,7 +19,8 @@ import { Reads } from "./reads.ts";
 import type { RaftStorage } from "./storage.ts";
 import { Tracker } from "./tracker.ts";
 import { NOBODY } from "./types.ts";
-import type { HardState, RaftConfig, RaftMessage, ReadState, Role, SoftState } from "./types.ts";
+import type { RaftConfig } from "./config.ts";
+import type { HardState, RaftMessage, ReadState, Role, SoftState } from "./types.ts";
 
 /** The mutable state of one node; the files of this folder are the only ones that touch it. */
 export class RaftState {

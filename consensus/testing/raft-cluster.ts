@@ -11,17 +11,8 @@ import { confStateOf } from "../raft/configuration.ts";
 import { RaftCore } from "../raft/core.ts";
 import type { RaftEvent } from "../raft/events.ts";
 import { MemoryRaftStorage } from "../raft/storage.ts";
-import type {
-  AppendWork,
-  ApplyWork,
-  ConfChange,
-  ConfState,
-  Entry,
-  RaftConfig,
-  RaftMessage,
-  Ready,
-  Snapshot,
-} from "../raft/types.ts";
+import type { RaftConfig } from "../raft/config.ts";
+import type { AppendWork, ApplyWork, ConfChange, ConfState, Entry, RaftMessage, Ready, Snapshot } from "../raft/types.ts";
 import { Random } from "./random.ts";
 
 /** What the nodes of a cluster are made with, when a test does not say. */

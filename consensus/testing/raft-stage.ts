@@ -9,7 +9,8 @@ import type { RaftError } from "../raft/errors.ts";
 import type { RaftEvent } from "../raft/events.ts";
 import { MemoryRaftStorage } from "../raft/storage.ts";
 import type { RaftStorage } from "../raft/storage.ts";
-import type { AppendWork, Entry, HardState, RaftConfig, Snapshot } from "../raft/types.ts";
+import type { RaftConfig } from "../raft/config.ts";
+import type { AppendWork, Entry, HardState, Snapshot } from "../raft/types.ts";
 import { eventLine, letterLines, lettersOf, readyLines, responsesOf } from "./raft-words.ts";
 import type { Letter, Level } from "./raft-words.ts";
 
