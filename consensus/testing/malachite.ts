@@ -350,9 +350,15 @@ export class RoundTrace {
   }
 
   take(input: ItfValue): TraceStep {
+    // What stands beside the first state of a trace.
+    if (variantOf(input).tag === "NoConsensusInput") return this.#told([]);
     const { state, outputs } = onRoundEvent(this.#state, eventOf(input));
     this.#state = state;
     this.#decision ??= decisionIn(outputs);
+    return this.#told(outputs);
+  }
+
+  #told(outputs: readonly RoundOutput[]): TraceStep {
     return { outputs, ...this.variables, decision: this.#decision };
   }
 }
@@ -371,6 +377,8 @@ export class KeeperTrace {
   /** @param input - a weighted vote of the model: vote, power, current round */
   take(input: ItfValue): { readonly outputs: readonly Threshold[]; readonly round: number } {
     const { tag, value: body } = variantOf(input);
+    // What stands beside the first state of a trace.
+    if (tag === "NoWeightedVote") return { outputs: [], round: this.#round };
     if (tag !== "WV") return refuse(tag);
     const round = positionOf(itemOf(body, 2));
     // The model's keeper knows no way back either.

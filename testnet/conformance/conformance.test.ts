@@ -710,6 +710,11 @@ t.test("Tendermint: inputs that the specification does not have are refused", as
   ])
     t.match(await ask("tendermint.trace", input), { error: { code: "input_invalid" } }, JSON.stringify(input));
   t.same(await trace({ steps: [] }), []);
+  const nothing = { tag: "NoConsensusInput", value: { "#tup": [] } };
+  t.match(await trace({ steps: [nothing, propose] }), [
+    { outputs: [], round: -1 },
+    { outputs: [{ kind: "schedule" }], round: 0 },
+  ]);
 });
 
 // ---- light client
@@ -735,6 +740,11 @@ t.test("light client: every verdict of the 20 single-step cases of the model", a
   const verdicts = ({ output, error }: Answer): unknown =>
     (output?.["verdicts"] as readonly { readonly verdict: string }[] | undefined)?.map(({ verdict }) => verdict) ?? error;
   t.same(await wrongOf(cases, verdicts), []);
+  // A file as it is: the verdicts in it are dropped unread, so that other ones change nothing.
+  const [whole] = listVectors(folder).map((name) => readVectorJson<SingleStep>(`${folder}/${name}`));
+  const { input } = present(whole, "a case");
+  const lying = { ...whole, input: input.map((step) => ({ ...step, verdict: "SUCCESS" })) };
+  t.same((await ask("lightclient.verify", lying)).output, (await ask("lightclient.verify", cases[0]?.input)).output);
   const codes = async (name: string): Promise<unknown> => {
     const { input } = present(
       cases.find((one) => one.name === `MC4_4_faulty_${name}.json`),

@@ -1,6 +1,5 @@
 /**
- * The light client, on the cases of tendermint-rs: their JSON as it is, without the verdicts that stand in it. Believed is
- * what our rules believe.
+ * The light client, on the cases of tendermint-rs: their JSON as it is. Believed is what our rules believe.
  */
 
 import * as z from "zod";
@@ -26,14 +25,21 @@ const decimal = z
   .regex(/^\d{1,18}$/, "not a number")
   .transform((text) => BigInt(text));
 
+/** What the files hold beside the question: a case may be handed over as it is, and these are dropped unread. */
+const unread = z
+  .unknown()
+  .transform(() => undefined)
+  .optional();
+
 const Steps = z.strictObject({
+  description: unread,
   initial: z.strictObject({
     signed_header: SignedHeader,
     next_validator_set: ValidatorSet,
     trusting_period: nanoseconds,
     now: timeNs,
   }),
-  input: z.array(z.strictObject({ block: LightBlock, now: timeNs })).max(BLOCKS_MAX),
+  input: z.array(z.strictObject({ block: LightBlock, now: timeNs, testgen_block: unread, verdict: unread })).max(BLOCKS_MAX),
 });
 
 const Chain = z
@@ -41,6 +47,9 @@ const Chain = z
   .transform(({ lite_blocks }): Provider => new Map(lite_blocks.map((block) => [block.signed_header.header.height, block])));
 
 const Bisection = z.strictObject({
+  description: unread,
+  expected_output: unread,
+  expected_num_of_bisections: unread,
   trust_options: z.strictObject({
     period: nanoseconds,
     height: decimal,

@@ -44,13 +44,13 @@ function isBounded(value: ItfValue): boolean {
 function machineFor(first: ItfValue, input: z.output<typeof Trace>): Machine | string {
   const { tag } = variantOf(first);
   const height: Height = heightOf(BigInt(input.height));
-  if (tag.endsWith("CInput")) {
+  if (tag.endsWith("CInput") || tag.endsWith("ConsensusInput")) {
     const machine = new RoundTrace(height);
     return { take: (step) => shown(machine.take(step)) };
   }
   if (input.validators === undefined) return "validators are wanted";
   const powers: Powers = input.validators.map((one) => [one.name, one.power] as const);
-  if (tag === "WV") {
+  if (tag === "WV" || tag === "NoWeightedVote") {
     const machine = new KeeperTrace(powers);
     return { take: (step) => machine.take(step) };
   }
