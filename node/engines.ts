@@ -11,6 +11,9 @@ import { unreachable } from "../crypto/base/assert.ts";
 import { PBFT_CODEC } from "../consensus/pbft/codec.ts";
 import { PbftEngine } from "../consensus/pbft/engine.ts";
 import type { PbftMessage } from "../consensus/pbft/message.ts";
+import { RAFT_CODEC } from "../consensus/raft/codec.ts";
+import { RaftEngine } from "../consensus/raft/engine.ts";
+import type { RaftWireMessage } from "../consensus/raft/message.ts";
 import { TENDERMINT_CODEC } from "../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../consensus/tendermint/engine.ts";
 import type { ConsensusMessage } from "../consensus/tendermint/message.ts";
@@ -43,6 +46,12 @@ export function openDriver(parts: EngineParts): Driver {
         newEngine: () => new PbftEngine({ chainId, self, protocol: engine }),
       });
     case "raft":
+      return new ConsensusDriver<RaftWireMessage>({
+        ...parts,
+        codec: RAFT_CODEC,
+        isContinuous: true,
+        newEngine: () => new RaftEngine({ chainId, self, protocol: engine }),
+      });
     case "pow":
       throw new CodedError("engine_unsupported", { engine: engine.name, message: `this version does not run ${engine.name}` });
     default:
