@@ -663,6 +663,64 @@ t.test("a vote of a view that is over is not asked for any more", (t) => {
   t.end();
 });
 
+t.test("a promise of a view that was left is not taken up again after a restart", (t) => {
+  const engine = started("v4");
+  const records: readonly WalRecord[] = [
+    { kind: "prepare", height: HEIGHT, view: 0, blockHash: block.hash },
+    { kind: "change", height: HEIGHT, view: 1 },
+  ];
+  for (const record of records) engine.step({ kind: "restore", record: encodeRecord(record), atMs: 0 });
+  const signs = drive(engine, { kind: "tick", atMs: 0 }).flatMap((effect) => (effect.kind === "sign" ? [effect.what.kind] : []));
+  t.same(signs, ["statement"]);
+  t.match(engine.status(), { round: 1, step: "viewChange" });
+  t.end();
+});
+
+t.test("what was being checked when its view ended is not taken in", (t) => {
+  const engine = started("v4");
+  const checks = [prePrepare(), { kind: "vote", vote: vote("v1") } as const, viewChange("v1", 1)].map((message) => {
+    const [check] = engine.step({ kind: "message", from: "peer", message, atMs: 0 });
+    return present(check?.kind === "verify" ? check.id : undefined, "check");
+  });
+  accepts(engine, newView("v3", 2, ["v1", "v2", "v3"], other));
+  const before = engine.messages();
+  for (const id of checks) t.same(engine.step({ kind: "verified", id, valid: true, atMs: 0 }), []);
+  t.same(engine.messages(), before);
+  t.end();
+});
+
+t.test("a primary that must carry a block proposes no other, whatever is built and whatever the guard says", (t) => {
+  const engine = started("v2");
+  for (const name of ["v1", "v3"]) accepts(engine, viewChange(name, 1));
+  t.match(engine.status(), { round: 1, step: "viewChange" });
+  const again = started("v2");
+  accepts(again, viewChange("v1", 1));
+  const [check] = again.step({ kind: "message", from: "v3", message: provedChange("v3", 1, 0), atMs: 0 });
+  const asked = [
+    ...again.step({
+      kind: "verified",
+      id: present(check?.kind === "verify" ? check.id : undefined, "check"),
+      valid: true,
+      atMs: 0,
+    }),
+  ];
+  let proposed = false;
+  for (let effect = asked.shift(); effect !== undefined; effect = asked.shift()) {
+    const isRefused = effect.kind === "sign" && effect.what.kind === "proposal";
+    proposed ||= isRefused;
+    const next = isRefused ? ({ kind: "signed", id: effect.id, signature: undefined, atMs: 0 } as const) : answer(effect, 0);
+    if (next !== undefined) asked.push(...again.step(next));
+  }
+  t.ok(proposed, "it asked for a signature, and got none");
+  t.same(again.step({ kind: "propose", height: HEIGHT, round: 1, block: other, atMs: 0 }), []);
+  t.match(
+    engine.step({ kind: "propose", height: HEIGHT, round: 1, block: other, atMs: 0 }),
+    [{ kind: "sign", what: { kind: "proposal", proposal: { round: 1, validRound: -1 } } }],
+    "with a free choice it proposes",
+  );
+  t.end();
+});
+
 t.test("an engine is told nothing of a height by what it heard of another", (t) => {
   const engine = started("v4");
   accepts(engine, prePrepare());
