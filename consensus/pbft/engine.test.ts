@@ -706,9 +706,11 @@ t.test("a primary that must carry a block proposes no other, whatever is built a
   ];
   let proposed = false;
   for (let effect = asked.shift(); effect !== undefined; effect = asked.shift()) {
-    const isRefused = effect.kind === "sign" && effect.what.kind === "proposal";
-    proposed ||= isRefused;
-    const next = isRefused ? ({ kind: "signed", id: effect.id, signature: undefined, atMs: 0 } as const) : answer(effect, 0);
+    let next = answer(effect, 0);
+    if (effect.kind === "sign" && effect.what.kind === "proposal") {
+      proposed = true;
+      next = { kind: "signed", id: effect.id, signature: undefined, atMs: 0 };
+    }
     if (next !== undefined) asked.push(...again.step(next));
   }
   t.ok(proposed, "it asked for a signature, and got none");
