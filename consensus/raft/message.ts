@@ -289,11 +289,6 @@ export function readTerm(reader: Reader): bigint {
   return BigInt(readRound(reader, "term"));
 }
 
-/** Whether votes can be cast in a term. */
-export function isTerm(term: bigint): boolean {
-  return term >= 0n && term <= BigInt(ROUND_MAX);
-}
-
 /** `[term, index]`. */
 export function writeEntryId(writer: Writer, { term, index }: EntryId): void {
   writer.array(2).uint(term).uint(index);
