@@ -2,8 +2,9 @@
  * `npm run engines -- --json`: one workload, every consensus engine, one result.
  *
  * For each engine a network of real processes is started with the same accounts, the same transactions are handed in,
- * and once all of them are in blocks (settled, under proof of work) the nodes are stopped and their stores compared:
- * equal state roots within a network, and the same application root (`application.ts`) under every engine.
+ * and half-way whoever made the newest block is killed with SIGKILL, to come back at the end. Once all of them are in
+ * blocks (settled, under proof of work) the nodes are stopped and their stores compared: equal state roots within a
+ * network, and the same application root (`application.ts`) under every engine.
  */
 
 import { mkdtemp, rm } from "node:fs/promises";
@@ -17,13 +18,14 @@ import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openLevelStore } from "../../chain/store/level.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { present } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
+import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { generateSeed } from "../../crypto/sign/key.ts";
-import { openKey } from "../../node/home/keys.ts";
+import { NODE_KEY_NAME, openKey, readKey } from "../../node/home/keys.ts";
 import { readManifest } from "../../node/home/manifest.ts";
 import { readPassphraseFile } from "../../node/home/passphrase.ts";
 import { applicationRoot } from "./application.ts";
+import type { PyralogClient } from "../../node/rpc/client.ts";
 import { freeBasePort, LocalNetwork } from "./network.ts";
 import { accountOf, plan } from "./plan.ts";
 import { readEngineName, withProtocol } from "./protocols.ts";
@@ -53,6 +55,8 @@ type EngineReport = {
   readonly isSameStateRoot: boolean;
   readonly applicationRoot: string;
   readonly p50InclusionMs: number;
+  /** The one that made the newest block half-way. */
+  readonly killed: string;
   readonly seconds: number;
 };
 
@@ -76,19 +80,18 @@ async function runEngine(
   const share = Math.floor(options.transactions / accounts.length);
   const senders = accounts.map(
     (account, index) =>
-      new Sender({
-        account,
-        network: network.network,
-        nonce: 0n,
-        node: () => network.node(index % network.nodes.length).client,
-        signal,
-      }),
+      new Sender({ account, network: network.network, nonce: 0n, node: () => readyClient(network, index), signal }),
   );
-  await Promise.all(
-    senders.map((sender, index) =>
-      sender.sendAll(plan(sender.account, present(accounts[(index + 1) % accounts.length], "neighbour"), share)),
-    ),
+  const plans = senders.map((sender, index) =>
+    plan(sender.account, present(accounts[(index + 1) % accounts.length], "neighbour"), share),
   );
+  const half = Math.floor(share / 2);
+  await Promise.all(senders.map((sender, index) => sender.sendAll(present(plans[index], "plan").slice(0, half))));
+  // The one that may well lead: the first proposer of a set is its first member, and any may be a leader.
+  const killed = await newestProposer(network, signal);
+  await network.kill(killed, "SIGKILL");
+  await Promise.all(senders.map((sender, index) => sender.sendAll(present(plans[index], "plan").slice(half))));
+  network.restart(killed);
   const height = await network.highest();
   await Promise.all(network.nodes.map((node) => node.waitForHeight(height, { timeoutMs: CATCH_UP_TIMEOUT_MS, signal })));
   await network.stop();
@@ -110,8 +113,24 @@ async function runEngine(
     isSameStateRoot: roots.size === 1 && !roots.has("none"),
     applicationRoot: [...applications].join(" and "),
     p50InclusionMs: Math.round(percentile(latencies, 0.5)),
+    killed: network.node(killed).name,
     seconds: Math.round((performance.now() - startedMs) / 100) / 10,
   };
+}
+
+function readyClient(network: LocalNetwork, index: number): PyralogClient {
+  const ready = network.nodes.filter(({ isReady }) => isReady);
+  return present(ready[index % ready.length], "node that is ready").client;
+}
+
+/** The node that made the newest block: under Raft the leader, under PBFT the primary. */
+async function newestProposer(network: LocalNetwork, signal: AbortSignal): Promise<number> {
+  const { proposer } = (await network.node(0).client.head({ signal })).value;
+  const addresses = await Promise.all(network.nodes.map(async ({ home }) => (await readKey(home, NODE_KEY_NAME)).address));
+  return Math.max(
+    0,
+    addresses.findIndex((address) => bytesEqual(address, proposer)),
+  );
 }
 
 /** Opens the store of a node that was stopped. */
