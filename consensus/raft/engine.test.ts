@@ -495,7 +495,7 @@ t.test("leadership is handed to whom an operator names", (t) => {
 
 const id = fc.bigInt(0n, (1n << 64n) - 1n);
 const term = fc.nat(0x7fff_ffff).map(BigInt);
-const entryId = fc.record({ term, index: id });
+const entryId = fc.record({ term, index: fc.bigInt(0n, (1n << 64n) - 9n) });
 const ids = fc.uniqueArray(id, { maxLength: 4 }).map((list) => list.toSorted((a, b) => (a < b ? -1 : 1)));
 const configuration: fc.Arbitrary<ConfState> = fc.record({
   voters: ids,
@@ -582,6 +582,10 @@ t.test("messages are read strictly", async (t) => {
   t.notOk(parseWireMessage(encodeWireMessage(append(Uint8Array.of(1)))).ok, "an entry that is no block");
   const block = testBlock({ height: heightOf(1n), label: "x", proposer: address });
   t.ok(parseWireMessage(encodeWireMessage(append(encodeBlock(block)))).ok);
+  const last = { term: 1n, index: (1n << 64n) - 1n };
+  const beyond = append(encodeBlock(block)) as WireNote;
+  const noted = { ...beyond, note: { ...beyond.note, previous: last } as Note };
+  t.notOk(parseWireMessage(encodeWireMessage(noted)).ok, "an entry beyond the last index");
   const { to: _, ...rest } = append(new Uint8Array(0)) as WireNote;
   for (const to of [[], [2n, 1n], [1n, 1n]]) t.notOk(parseWireMessage(encodeWireMessage({ ...rest, to })).ok, `to ${to.join()}`);
 });

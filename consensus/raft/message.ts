@@ -38,7 +38,7 @@ import { readAddress, readHeight, readRound, readSignature } from "../../chain/b
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX, ROUND_MAX } from "../../chain/block/limits.ts";
 import { readVote, type Vote, writeVote } from "../../chain/block/vote.ts";
-import { ENTRIES_PER_MESSAGE_MAX, MEMBERS_MAX } from "./limits.ts";
+import { ENTRIES_PER_MESSAGE_MAX, MEMBERS_MAX, U64_MAX } from "./limits.ts";
 import type { ConfState, Entry, EntryId, EntryKind, RaftMessage, Snapshot } from "./types.ts";
 
 /** A message of the core as it travels: without sender and receiver. */
@@ -309,7 +309,9 @@ export function writeEntries(writer: Writer, entries: readonly Entry[]): void {
 
 /** Reads what `writeEntries` wrote. Data are copies: an entry outlives the message that brought it. */
 export function readEntries(reader: Reader, first: bigint): readonly Entry[] {
-  const count = reader.field("entries").array(ENTRIES_PER_MESSAGE_MAX);
+  const { offset } = reader.field("entries");
+  const count = reader.array(ENTRIES_PER_MESSAGE_MAX);
+  if (first + BigInt(count) > U64_MAX) reader.refuse("encoding_limit", offset);
   const entries: Entry[] = [];
   for (let position = 0; position < count; position += 1) {
     reader.field("entry").tuple(3);
