@@ -57,7 +57,7 @@ t.test("the powers of the network file are stake of the validators' own, and par
     chain
       .voters()
       .map(({ power }) => power)
-      .sort(),
+      .sort((a, b) => (a < b ? -1 : 1)),
     [1n, 2n, 3n, 4n],
   );
   t.end();

@@ -10,6 +10,7 @@ import { KEYS_COMMAND } from "./keys.ts";
 import { NETWORK_COMMAND } from "./network.ts";
 import { QUERY_COMMAND } from "./query.ts";
 import { JOIN_COMMAND, START_COMMAND } from "./start.ts";
+import { STAKE_COMMAND } from "./stake.ts";
 import { STATUS_COMMAND } from "./status.ts";
 import { TESTNET_COMMAND } from "./testnet.ts";
 import { TX_COMMAND } from "./tx.ts";
@@ -32,6 +33,7 @@ export const ROOT: Command = {
     VERIFY_COMMAND,
     AUDIT_COMMAND,
     VALIDATOR_COMMAND,
+    STAKE_COMMAND,
     TESTNET_COMMAND,
     NETWORK_COMMAND,
     EXPORT_COMMAND,

@@ -14,6 +14,7 @@ import type { Answer, Json } from "./answer.ts";
 import { NODE_OPTIONS, type Command, type OptionTable } from "./command.ts";
 import { jsonText } from "./json.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
+import { STAKE_QUERIES } from "./stake.ts";
 import { transactionAnswer } from "./transaction-text.ts";
 
 const HEIGHT_OPTION: OptionTable = {
@@ -24,10 +25,10 @@ const HEX_OPTION: OptionTable = { hex: { kind: "flag", description: "keys are gi
 /** Rows and records printed at most when nothing else is asked for. */
 const LIMIT_DEFAULT = 100;
 
-/** `pyralog query account|row|range|table|record|records|stream|block|header|transaction`. */
+/** `pyralog query account|row|range|table|record|records|stream|block|header|transaction|stake|validators|supply`. */
 export const QUERY_COMMAND: Command = {
   name: "query",
-  summary: "read accounts, rows, records, blocks and transactions, verified",
+  summary: "read accounts, rows, records, blocks, transactions and stake, verified",
   detail:
     "Every answer is checked against the validator set of the network file, and says what was checked.\nAn answer that is not proven is refused.",
   examples: [
@@ -133,6 +134,7 @@ export const QUERY_COMMAND: Command = {
         );
       },
     },
+    ...STAKE_QUERIES,
   ],
 };
 

@@ -124,7 +124,7 @@ export const TX_COMMAND: Command = {
       name: "calls",
       summary: "send several calls from a JSON file: all of them happen, or none",
       detail:
-        'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend validatorSet.',
+        'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend validatorSet rewardsClaim\nvalidatorDeclare stakeBond stakeUnbond validatorCommission validatorUnjail.',
       positionals: ["FILE"],
       options: SEND_OPTIONS,
       examples: ["pyralog tx calls ./calls.json --from alice --json"],

@@ -15,6 +15,7 @@ import { encodeHeader, parseHeader } from "../../chain/block/block.ts";
 import { encodeNetworkFile, type NetworkFile, parseNetworkFile } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { hashAt, keyPairAt, networkOf, quorumOf } from "../../chain/block/testing/fixtures.ts";
+import { accountRange, rowRange } from "../../chain/state/keys.ts";
 import type { Call } from "../../chain/block/transaction.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
 import { openLog } from "../log/log.ts";
@@ -124,6 +125,12 @@ t.test("a range comes page by page at one height, also while the table changes",
   );
   t.same((await pagesOf(client.range("shop", "stock", { limit: 7 }))).flat().length, 7);
   t.same(await pagesOf(client.range("shop", "none")), [[]]);
+  const states = (await pagesOf(client.stateRows(rowRange("shop", "stock")))).flat();
+  t.same(
+    states.map(({ value }) => value),
+    all.map(({ value }) => value),
+    "the same rows by their state keys",
+  );
   await t.rejects(pagesOf(client.range("Shop", "stock")), { code: "params_invalid" });
   const many = Array.from({ length: 20 }, (_, page) => Array.from({ length: 50 }, (_, index) => page * 50 + index));
   for (const page of many) {
@@ -396,6 +403,18 @@ const CASES: readonly Case[] = [
     lie: only("table.range", (result) => (result["proof"] = otherProof.get("short") ?? "")),
     ask: range,
     code: /^proof_\w+$/,
+  },
+  {
+    name: "a byte of a proof of state rows",
+    lie: only("state.prove", (result) => (result["proof"] = flip(result["proof"]))),
+    ask: (client) => pagesOf(client.stateRows(accountRange())),
+    code: /^(root_mismatch|proof_\w+)$/,
+  },
+  {
+    name: "the proof of another range of state rows",
+    lie: only("state.prove", (result) => (result["proof"] = otherProof.get("absent") ?? "")),
+    ask: (client) => pagesOf(client.stateRows(accountRange())),
+    code: /^(root_mismatch|proof_\w+)$/,
   },
   {
     name: "a range of yesterday",

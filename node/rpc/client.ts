@@ -24,7 +24,7 @@ import { isSettled } from "../../chain/block/finality.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { rowKey, rowRange } from "../../chain/state/keys.ts";
+import { type KeyRange, rowKey, rowRange } from "../../chain/state/keys.ts";
 import type { Row } from "../../chain/state/proof.ts";
 import type { Account } from "../../chain/state/rows.ts";
 import { provenOrThrow, UnprovenError } from "../light/errors.ts";
@@ -52,6 +52,7 @@ import type { Method, Topic } from "./method.ts";
 import { accountGet } from "./methods/account.ts";
 import { chainBlock, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./methods/chain.ts";
 import { nodePeers, nodeStatus } from "./methods/node.ts";
+import { stateProve } from "./methods/state.ts";
 import { streamConsistency, streamHead, streamRecords } from "./methods/stream.ts";
 import { tableGet, tableRangeRead, tableRow } from "./methods/table.ts";
 import { transactionProof, transactionStatus, transactionSubmit, transactionWait } from "./methods/transaction.ts";
@@ -248,6 +249,29 @@ export class PyralogClient {
     options: RangeOptions = {},
   ): AsyncGenerator<Verified<readonly Row[]>, void, undefined> {
     for await (const page of this.#pages(namespace, table, options)) yield page.rows;
+  }
+
+  /**
+   * Rows of the state itself by their keys (`chain/state/keys.ts`), in order, page by page, all at the height of the
+   * first page: together proven to be all there are. For what has no method of its own, such as stake.
+   */
+  async *stateRows(range: KeyRange, options: ReadOptions = {}): AsyncGenerator<Verified<readonly Row[]>, void, undefined> {
+    let { height } = options;
+    let { from } = range;
+    while (true) {
+      const asked = { from, to: range.to, limit: ROWS_PER_PAGE, anchor: true };
+      const { answer, at } = await this.#read((wanted) => this.ask(stateProve, { ...asked, height: wanted }, options), {
+        ...options,
+        height,
+      });
+      const page = provenOrThrow(provenRange(at, { from, to: range.to, limit: ROWS_PER_PAGE }, answer.proof));
+      yield this.#verified(page.rows, at, "certificate", "state proof of a complete range");
+      if (page.continueFrom === undefined) return;
+      if (compareBytes(page.continueFrom, from) <= 0)
+        throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
+      height = at.header.height;
+      from = page.continueFrom;
+    }
   }
 
   // Streams.
