@@ -5,7 +5,7 @@
  * What an honest engine says is the raw material: a liar that kept no book of the protocol would be ignored at once.
  */
 
-import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
+import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { type Hash, hashOf } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
@@ -70,7 +70,7 @@ class Liar {
       return [{ ...packet, bytes: spoiled(packet.bytes, random) }];
     }
     if (packet.kind !== "gossip" || packet.topic !== "consensus") return [packet];
-    const name = toHex(packet.id);
+    const { name } = packet;
     let decision = this.#decisions.get(name);
     if (decision === undefined) {
       const message = parseMessage(packet.bytes);

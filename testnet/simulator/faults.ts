@@ -25,6 +25,9 @@ export type Behaviours = {
   readonly lieAboutHeight: number;
 };
 
+/** One direction between two nodes: from, to. */
+export type Link = readonly [number, number];
+
 /** One thing that goes wrong. Times are of the simulator's clock. */
 export type Fault =
   // Process.
@@ -55,8 +58,7 @@ export type Fault =
       readonly kind: "spoil";
       readonly atMs: number;
       readonly untilMs: number;
-      readonly from: number;
-      readonly to: number;
+      readonly links: readonly Link[];
       readonly lossPerThousand: number;
       readonly doublePerThousand: number;
     }
@@ -65,7 +67,7 @@ export type Fault =
       readonly shape: "uniform" | "isolate" | "ring" | "oneWay";
       readonly atMs: number;
       readonly untilMs: number;
-      readonly cuts: readonly (readonly [number, number])[];
+      readonly cuts: readonly Link[];
     }
   | { readonly kind: "clog"; readonly atMs: number; readonly untilMs: number; readonly from: number; readonly to: number }
   | {
@@ -139,7 +141,7 @@ export function drawFaults(random: Random, draw: FaultDraw): readonly Fault[] {
   const atMs = (): number => random.between(0, untilMs - 1000);
   const spanMs = (mean: number): number => Math.ceil(Math.min(random.exponential(mean) + 100, untilMs / 2));
   const within = (start: number, mean: number): number => Math.min(untilMs, start + spanMs(mean));
-  const link = (): readonly [number, number] => {
+  const link = (): Link => {
     const from = node();
     const to = random.between(0, nodes - 2);
     return [from, to >= from ? to + 1 : to];
@@ -170,20 +172,17 @@ export function drawFaults(random: Random, draw: FaultDraw): readonly Fault[] {
     node: node(),
     byMs: random.pick([-60_000, -5_000, -500, 500, 5_000, 30_000]),
   }));
-  some(100, 1, () => {
-    const copiedAtMs = atMs();
-    return { kind: "oldBackup", copiedAtMs, atMs: random.between(copiedAtMs, untilMs - 500), node: node(), downMs: spanMs(1500) };
-  });
-
   if (random.happens(450)) {
     // The same for every link, or for some.
-    const lossPerThousand = random.pick([10, 50, 150, 300]);
-    const doublePerThousand = random.pick([0, 20, 200]);
     const isEverywhere = random.happens(600);
-    for (let from = 0; from < nodes; from += 1)
-      for (let to = 0; to < nodes; to += 1)
-        if (from !== to && (isEverywhere || random.happens(300)))
-          faults.push({ kind: "spoil", atMs: 0, untilMs, from, to, lossPerThousand, doublePerThousand });
+    faults.push({
+      kind: "spoil",
+      atMs: 0,
+      untilMs,
+      links: linksAmong(nodes).filter(() => isEverywhere || random.happens(300)),
+      lossPerThousand: random.pick([10, 50, 150, 300]),
+      doublePerThousand: random.pick([0, 20, 200]),
+    });
   }
   some(450, 2, () => {
     const shape = random.pick(["uniform", "isolate", "ring", "oneWay"] as const);
@@ -222,9 +221,15 @@ function drawFaulty(
   },
 ): readonly Fault[] {
   const { node, mayLie, atMs, spanMs } = draw;
-  const kind = random.pick(mayLie ? (["byzantine", "byzantine", "twin", "disk"] as const) : (["disk"] as const));
+  const kind = random.pick(
+    mayLie ? (["byzantine", "byzantine", "byzantine", "twin", "disk", "backup"] as const) : (["disk", "backup"] as const),
+  );
   if (kind === "byzantine") return [{ kind, node, behaviours: drawBehaviours(random) }];
   if (kind === "twin") return [{ kind, node }];
+  if (kind === "backup") {
+    const copiedAtMs = atMs();
+    return [{ kind: "oldBackup", copiedAtMs, atMs: copiedAtMs + random.between(100, 5000), node, downMs: spanMs(1500) }];
+  }
   const at = atMs();
   const harm: Fault = random.pick<Fault>([
     { kind: "bitFlip", atMs: at, node, part: random.pick(["store", "wal", "sign-state", "/"]) },
@@ -252,10 +257,15 @@ function drawBehaviours(random: Random): Behaviours {
   };
 }
 
-/** Which links a partition cuts. */
-function cutsOf(shape: "uniform" | "isolate" | "ring" | "oneWay", nodes: number, random: Random): [number, number][] {
+function linksAmong(nodes: number): readonly Link[] {
   const all = Array.from({ length: nodes }, (_, index) => index);
-  const pairs = all.flatMap((from) => all.filter((to) => to !== from).map((to): [number, number] => [from, to]));
+  return all.flatMap((from) => all.filter((to) => to !== from).map((to): Link => [from, to]));
+}
+
+/** Which links a partition cuts. */
+function cutsOf(shape: "uniform" | "isolate" | "ring" | "oneWay", nodes: number, random: Random): readonly Link[] {
+  const all = Array.from({ length: nodes }, (_, index) => index);
+  const pairs = linksAmong(nodes);
   switch (shape) {
     case "uniform": {
       const sides = all.map(() => random.happens(500));

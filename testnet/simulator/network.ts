@@ -25,10 +25,16 @@ import type { Random } from "./random.ts";
 import type { Sometimes } from "./sometimes.ts";
 import type { Trace } from "./trace.ts";
 
-/** What travels. `id` is the hash of the bytes. */
+/** What travels. `id` is the hash of the bytes, and `name` its text. */
 export type Packet =
   | { readonly kind: "hello"; readonly height: bigint; readonly isAnswer: boolean }
-  | { readonly kind: "gossip"; readonly topic: GossipTopic; readonly bytes: Uint8Array; readonly id: Uint8Array }
+  | {
+      readonly kind: "gossip";
+      readonly topic: GossipTopic;
+      readonly bytes: Uint8Array;
+      readonly id: Uint8Array;
+      readonly name: string;
+    }
   | { readonly kind: "direct"; readonly bytes: Uint8Array; readonly id: Uint8Array }
   | { readonly kind: "ask"; readonly protocol: string; readonly bytes: Uint8Array; readonly stream: Stream }
   | { readonly kind: "frame"; readonly bytes: Uint8Array; readonly stream: Stream }
@@ -120,8 +126,9 @@ export class Wire {
     link.doublePerThousand += rates.doublePerThousand;
   }
 
-  /** Lays a cut on a link, or takes one away. */
+  /** Lays a cut on a link, or takes one away. Of a node that is not in this run there is nothing to cut. */
   cut(from: number, to: number, by: 1 | -1): void {
+    if (from >= this.count || to >= this.count) return;
     this.#link(from, to).cuts += by;
   }
 
@@ -203,7 +210,7 @@ export class Wire {
     this.#agenda.after(delayMs, this.#owners[to], () => {
       const endpoint = this.#endpoints[to];
       if (endpoint === undefined) return;
-      this.#trace.note(this.#agenda.nowMs, to, packet.kind, detailOf(from, packet));
+      this.#trace.note(this.#agenda.nowMs, to, packet.kind, detailOf(packet), from);
       endpoint.take(from, packet);
     });
   }
@@ -227,26 +234,18 @@ function newLink(random: Random): Link {
   return { lossPerThousand: 0, doublePerThousand: 0, cuts: 0, clogUntilMs: 0, slowFactor: 1, random };
 }
 
-function detailOf(from: number, packet: Packet): Uint8Array {
+function detailOf(packet: Packet): Uint8Array {
   switch (packet.kind) {
     case "gossip":
-    case "direct": {
-      const detail = new Uint8Array(33);
-      detail[0] = from;
-      detail.set(packet.id, 1);
-      return detail;
-    }
+    case "direct":
+      return packet.id;
     case "ask":
-    case "frame": {
-      const detail = new Uint8Array(33);
-      detail[0] = from;
-      detail.set(blake3(packet.bytes), 1);
-      return detail;
-    }
+    case "frame":
+      return blake3(packet.bytes);
     case "hello":
-      return Uint8Array.of(from, Number(packet.height & 0xffn), packet.isAnswer ? 1 : 0);
+      return Uint8Array.of(Number(packet.height & 0xffn), packet.isAnswer ? 1 : 0);
     case "end":
-      return Uint8Array.of(from, ...utf8(packet.refusal ?? ""));
+      return utf8(packet.refusal ?? "");
   }
 }
 
@@ -254,7 +253,7 @@ function detailOf(from: number, packet: Packet): Uint8Array {
 export function gossipPacket(topic: GossipTopic, bytes: Uint8Array): Extract<Packet, { kind: "gossip" }> {
   const id = blake3(bytes);
   id[0] = (id[0] ?? 0) ^ (topic === "consensus" ? 1 : 0);
-  return { kind: "gossip", topic, bytes, id };
+  return { kind: "gossip", topic, bytes, id, name: toHex(id) };
 }
 
 /** A question under way: what the asker has heard so far. */
@@ -452,14 +451,14 @@ export class Endpoint {
   #publish(topic: GossipTopic, bytes: Uint8Array): number {
     if (!this.#mayLeave()) return 0;
     const packet = gossipPacket(topic, bytes);
-    if (this.#isSeen(packet.id)) return 0;
+    if (this.#isSeen(packet.name)) return 0;
     for (const to of this.#peers.keys()) this.#wire.send(this.#index, to, packet);
     return this.#peers.size;
   }
 
   async #relay(from: number, packet: Extract<Packet, { kind: "gossip" }>): Promise<void> {
     const validate = this.#validators.get(packet.topic);
-    if (validate === undefined || this.#isSeen(packet.id)) return;
+    if (validate === undefined || this.#isSeen(packet.name)) return;
     const verdict = await validate(peerIdOf(from), packet.bytes);
     if (verdict === "reject") {
       this.#wire.sometimes.saw("gossip_rejected");
@@ -532,8 +531,7 @@ export class Endpoint {
     for (const listener of this.#listeners) listener();
   }
 
-  #isSeen(id: Uint8Array): boolean {
-    const name = toHex(id);
+  #isSeen(name: string): boolean {
     const nowMs = this.#clock.monotonicMs();
     const seenMs = this.#seen.get(name);
     if (seenMs !== undefined && nowMs - seenMs < this.limits.gossipSeenMs) return true;

@@ -10,12 +10,13 @@
  * A process that ends is not asked: whatever it waits for never comes, and what it does from then on does nothing.
  */
 
-import { assert, present } from "../../crypto/base/assert.ts";
+import { assert } from "../../crypto/base/assert.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
+import type { Transaction } from "../../chain/block/transaction.ts";
 import { type Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
@@ -44,6 +45,7 @@ const HOME = "/home/data";
 const STORE_PATH = `${HOME}/store/log`;
 const WAL_PATH = `${HOME}/wal`;
 const SIGN_STATE_PATH = `${HOME}/sign-state`;
+const WAL_SIZE_BYTES_MAX = 1024 * 1024 * 1024;
 const CACHE_SIZE_BYTES = 4 * 1024 * 1024;
 
 /** What all nodes of a run share. */
@@ -152,6 +154,11 @@ export class Machine {
     return this.#running;
   }
 
+  /** How often it was started. */
+  get boots(): number {
+    return this.#boots;
+  }
+
   /** The code with which it refused to start, until an operator acts. */
   get refusal(): string | undefined {
     return this.#refusal;
@@ -227,6 +234,8 @@ export class Machine {
     const guard = await SignGuard.open({ path: SIGN_STATE_PATH, disk, keyPair: this.keyPair, isNew });
     if (!life.isAlive) return;
     observer.onOpened(this.index, ledger);
+    const wal = await disk.read(`${WAL_PATH}/${ledger.head().height + 1n}.log`, WAL_SIZE_BYTES_MAX);
+    if (wal !== undefined && wal.length > 0) this.#world.sometimes.saw("history_replayed");
 
     const self = addressOfKey(this.keyPair.publicKey);
     const endpoint = new Endpoint({
@@ -267,7 +276,7 @@ export class Machine {
         observer.onSaid(this.index, bytes);
         endpoint.sendTo(peer, bytes);
       },
-      reap: (limits) => (this.options.censors === true ? [] : intake.reap(limits)),
+      reap: (limits) => this.#proposable(intake.reap(limits)),
       isVerified: (transaction) => intake.isVerified(transaction),
       evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece)),
       onEvidence: (piece: Evidence) => {
@@ -324,6 +333,13 @@ export class Machine {
     own(synchroniser.run(signal));
     own(catchUp({ driver, network: endpoint, clock, log, signal }));
     own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
+  }
+
+  /** What it puts into blocks of its own. */
+  #proposable(transactions: readonly Transaction[]): readonly Transaction[] {
+    if (this.options.censors !== true) return transactions;
+    if (transactions.length > 0) this.#world.sometimes.saw("byzantine_censored");
+    return [];
   }
 
   /** The process ends by itself, as `main.ts` would: the machine goes on. */
@@ -394,8 +410,3 @@ const SILENT_METRICS: Metrics = {
   histogram: () => ({ observe: () => undefined }),
   text: async () => await Promise.resolve(""),
 };
-
-/** The node that runs on a machine, which must be up. */
-export function runningOn(machine: Machine): Running {
-  return present(machine.running, `node ${machine.index}`);
-}

@@ -78,7 +78,7 @@ export function drawScenario(engineName: string, seed: number): Scenario {
   const engine = engineOf(engineName);
   const random = new Random(`${engineName} ${seed} scenario`);
   const nodes = random.pick(engine.nodes);
-  const safetyMs = random.pick([10_000, 20_000, 30_000]);
+  const safetyMs = random.pick([6_000, 12_000, 20_000]);
   const faults = drawFaults(random.fork("faults"), {
     nodes,
     faultyMax: engine.faultyMax(nodes),
@@ -217,13 +217,11 @@ class Run {
       signatures: this.#signatures,
       sometimes: this.#sometimes,
       chainId: this.#network.chainId,
-      nameOf: (index) => `n${index}.${this.#generations[index]}.${this.#machines[index]?.image.damages.length}`,
+      nameOf: (index) => this.#nameOf(index),
     });
     this.#workload = workload;
-    const nodeOf = (validator: Uint8Array): number => {
-      const name = toHex(validator);
-      return this.#keys.findIndex((key) => toHex(addressOf("validator", key)) === name);
-    };
+    const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
+    const nodeOf = (validator: Uint8Array): number => nodes.get(toHex(validator)) ?? -1;
     this.#checkers.push(
       this.#agreement,
       replay,
@@ -273,6 +271,7 @@ class Run {
         onSaid: (bytes) => world.observer.onSaid(index, bytes),
       });
       this.#wire.corrupt(index, egress);
+      if (liar.behaviours.lieAboutHeight > 0) this.#sometimes.saw("byzantine_lied_height");
     }
     return machine;
   }
@@ -348,6 +347,12 @@ class Run {
     machine.boot();
   }
 
+  /** What clients call a node: by another name when its disk is another one, or may have lost what it had. */
+  #nameOf(index: number): string {
+    const { image, boots } = present(this.#machines[index], "machine");
+    return `n${index}.${this.#generations[index]}.${image.damages.length === 0 ? 0 : boots}`;
+  }
+
   /** The node's disk is another one now. */
   #renew(index: number): void {
     this.#generations[index] = (this.#generations[index] ?? 0) + 1;
@@ -388,14 +393,10 @@ class Run {
       case "oldBackup":
         this.#arrangeBackup(present(machine, "machine"), fault);
         return;
-      case "spoil": {
-        const { from, to, lossPerThousand, doublePerThousand } = fault;
-        at(fault.atMs, () => this.#wire.spoil(from, to, { lossPerThousand, doublePerThousand }));
-        at(fault.untilMs, () =>
-          this.#wire.spoil(from, to, { lossPerThousand: -lossPerThousand, doublePerThousand: -doublePerThousand }),
-        );
+      case "spoil":
+        at(fault.atMs, () => this.#spoil(fault, 1));
+        at(fault.untilMs, () => this.#spoil(fault, -1));
         return;
-      }
       case "partition":
         at(fault.atMs, () => {
           for (const [from, to] of fault.cuts) this.#wire.cut(from, to, 1);
@@ -444,6 +445,11 @@ class Run {
       default:
         unreachable(fault);
     }
+  }
+
+  #spoil({ links, lossPerThousand, doublePerThousand }: Extract<Fault, { readonly kind: "spoil" }>, by: 1 | -1): void {
+    for (const [from, to] of links)
+      this.#wire.spoil(from, to, { lossPerThousand: lossPerThousand * by, doublePerThousand: doublePerThousand * by });
   }
 
   #end(machine: Machine, { mode, downMs }: { readonly mode: EndMode; readonly downMs: number }): void {

@@ -10,6 +10,7 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import { type KeyPair, keyPairFromSeed, type SignatureVerifier, verifySignature } from "../../crypto/sign/key.ts";
 
 const pairs = new Map<string, KeyPair>();
+const addresses = new Map<string, ReturnType<typeof addressOfKey>>();
 
 /** The key pair of a role and number: the same in every run. */
 export function keyPairOf(role: "validator" | "client", index: number): KeyPair {
@@ -54,7 +55,12 @@ export class Signatures {
 
 /** The address of a role's key. */
 export function addressOf(role: "validator" | "client", index: number): ReturnType<typeof addressOfKey> {
-  return addressOfKey(keyPairOf(role, index).publicKey);
+  const name = `${role} ${index}`;
+  const known = addresses.get(name);
+  if (known !== undefined) return known;
+  const made = addressOfKey(keyPairOf(role, index).publicKey);
+  addresses.set(name, made);
+  return made;
 }
 
 function nameOf(key: string, message: Uint8Array, signature: Uint8Array): string {

@@ -69,7 +69,7 @@ export const SOMETIMES = {
   twins_active: "two instances had one key",
   // Clients.
   client_retried: "a client gave its transaction to another node",
-  client_unsure: "a client never learnt what became of its transaction",
+  client_unsure: "a client heard nothing of its transaction in time",
   client_refused: "a node refused a client's transaction",
 } as const satisfies Record<string, string>;
 

@@ -1,7 +1,7 @@
 /**
  * The running hash over everything that happened: two runs with equal traces were the same run.
  *
- * An event is `time (float64) | node u8 | kind length u8 | kind | detail length u16 | detail`, big-endian; the hash is
+ * An event is `time (float64) | node u8 | other u8 | kind length u8 | kind | detail length u16 | detail`, big-endian; the hash is
  * BLAKE3 over the hash so far and the next stretch of events.
  */
 
@@ -12,10 +12,16 @@ import { blake3 } from "../../crypto/backend/blake3.ts";
 const STRETCH_SIZE_BYTES = 64 * 1024;
 const DETAIL_SIZE_BYTES_MAX = 1024;
 /** The node of an event that is nobody's. */
-export const NOBODY = 255;
+const NOBODY = 255;
 
 /** One event, for people. */
-export type TraceEvent = { readonly atMs: number; readonly node: number; readonly kind: string; readonly detail: Uint8Array };
+export type TraceEvent = {
+  readonly atMs: number;
+  readonly node: number;
+  readonly kind: string;
+  readonly detail: Uint8Array;
+  readonly other: number;
+};
 
 /** See the file's head. */
 export class Trace {
@@ -37,21 +43,22 @@ export class Trace {
     return this.#events;
   }
 
-  /** Something happened. */
-  note(atMs: number, node: number, kind: string, detail: Uint8Array): void {
+  /** Something happened; `other` is the node that had a part in it. */
+  note(atMs: number, node: number, kind: string, detail: Uint8Array, other = NOBODY): void {
     assert(detail.length <= DETAIL_SIZE_BYTES_MAX, `a detail of ${detail.length} bytes`);
     const name = this.#kindOf(kind);
-    if (this.#length + name.length + detail.length + 12 > STRETCH_SIZE_BYTES) this.#flush();
+    if (this.#length + name.length + detail.length + 13 > STRETCH_SIZE_BYTES) this.#flush();
     this.#view.setFloat64(this.#length, atMs);
     this.#stretch[this.#length + 8] = node;
-    this.#stretch[this.#length + 9] = name.length;
-    this.#stretch.set(name, this.#length + 10);
-    const at = this.#length + 10 + name.length;
+    this.#stretch[this.#length + 9] = other;
+    this.#stretch[this.#length + 10] = name.length;
+    this.#stretch.set(name, this.#length + 11);
+    const at = this.#length + 11 + name.length;
     this.#view.setUint16(at, detail.length);
     this.#stretch.set(detail, at + 2);
     this.#length = at + 2 + detail.length;
     this.#events += 1;
-    this.#listener?.({ atMs, node, kind, detail });
+    this.#listener?.({ atMs, node, kind, detail, other });
   }
 
   /** The hash over everything so far, in hex. */

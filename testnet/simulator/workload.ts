@@ -19,8 +19,7 @@ import { type Handle, History } from "./history/history.ts";
 import type { KeyValueInput, KeyValueOutput } from "./history/models.ts";
 import type { Machine, Running } from "./node.ts";
 import type { Random } from "./random.ts";
-import { addressOf } from "./signatures.ts";
-import type { Signatures } from "./signatures.ts";
+import { addressOf, type Signatures } from "./signatures.ts";
 import type { Sometimes } from "./sometimes.ts";
 
 /** Where all clients' tables are. */
@@ -174,7 +173,10 @@ class Client {
     const taken = await this.#ask(node, async ({ intake }) => await intake.submit(transaction.bytes));
     if (taken !== undefined && !taken.ok) this.#parts.sometimes.saw("client_refused");
     this.#end(handle, taken?.ok === true ? { kind: "pooled" } : undefined);
-    if (taken === undefined) return false;
+    if (taken === undefined) {
+      this.#parts.sometimes.saw("client_unsure");
+      return false;
+    }
     for (let poll = 0; poll < POLLS_MAX; poll += 1) {
       await this.#sleep(POLL_MS);
       const question = this.#begin({ kind: "receipt", transaction: name, node: this.#parts.nameOf(node) });

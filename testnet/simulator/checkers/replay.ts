@@ -20,6 +20,7 @@ export class Replay implements Checker {
   readonly ledger: Ledger;
   readonly #parts: CheckerParts & { readonly sometimes: Sometimes };
   readonly #certificates = new Map<bigint, Uint8Array>();
+  readonly #sets = new Map<bigint, ValidatorSet>();
   #queue: Promise<void> = Promise.resolve();
 
   private constructor(ledger: Ledger, parts: CheckerParts & { readonly sometimes: Sometimes }) {
@@ -38,7 +39,11 @@ export class Replay implements Checker {
 
   /** Who decides a height that the chain has come to. */
   setOf(height: bigint): ValidatorSet | undefined {
-    return this.ledger.validators(heightOf(height));
+    const known = this.#sets.get(height);
+    if (known !== undefined) return known;
+    const set = this.ledger.validators(heightOf(height));
+    if (set !== undefined) this.#sets.set(height, set);
+    return set;
   }
 
   onCommit(index: number, commit: Commit): void {

@@ -8,7 +8,7 @@
  */
 
 import { toHex } from "../../../crypto/base/bytes.ts";
-import type { ValidatorSet } from "../../../chain/block/validators.ts";
+import { findValidator, type ValidatorSet } from "../../../chain/block/validators.ts";
 import type { Proposal, Vote } from "../../../chain/block/vote.ts";
 import type { Codec } from "../../../consensus/engine.ts";
 import type { Sometimes } from "../sometimes.ts";
@@ -71,7 +71,7 @@ export class Words implements Checker {
     const block = blockName(vote.blockHash);
     if (vote.step === "prevote") {
       if (isHonest && set !== undefined) this.#checkPrevote(index, signer, vote, set);
-      const power = set?.validators.find(({ address }) => toHex(address) === signer)?.power ?? 0n;
+      const power = set === undefined ? 0n : (findValidator(set, vote.validator)?.power ?? 0n);
       const name = `${vote.height}/${vote.round}/${block}`;
       const tally = this.#prevotes.get(name) ?? { signers: new Set<string>(), power: 0n };
       if (!tally.signers.has(signer)) tally.power += power;
