@@ -242,6 +242,21 @@ t.test("a learner waits for ever, and a voter campaigns after its election timeo
   t.end();
 });
 
+t.test("who gives a vote waits anew for the leader that it may make; who refuses one does not (3.4)", (t) => {
+  const node = new Lone({ log: [[1n, "a"]], hardState: { term: 1n, vote: 0n, commit: 0n } });
+  const wait = (): void => {
+    for (let ticked = 1; ticked < CLUSTER_CONFIG.electionTicks; ticked += 1) node.core.tick();
+  };
+  wait();
+  t.ok(isGranted(node.step(vote(2n, 1n, { term: 1n, index: 1n }))));
+  wait();
+  t.equal(node.core.status().role, "follower");
+  t.notOk(isGranted(node.step(vote(3n, 1n, { term: 1n, index: 1n }))));
+  node.core.tick();
+  t.equal(node.core.status().role, "candidate");
+  t.end();
+});
+
 t.test("a node with a committed change that it has not applied does not campaign", (t) => {
   const change: Entry = { term: 1n, index: 1n, kind: "change", data: encodeChange(LEAVE_JOINT) };
   const node = new Lone({ hardState: { term: 1n, vote: 0n, commit: 0n } });
@@ -321,18 +336,71 @@ t.test("a leader's own copy counts when it is durable, not before (10.2.1)", (t)
   t.end();
 });
 
-t.test("a confirmation of entries that were replaced since confirms nothing (10.2, the ABA race)", (t) => {
+/** Node 1 with threads: each message is a turn, whose append work is returned and not done. */
+function threadedTurns(): { readonly node: Lone; hear(message: DistributedOmit<RaftMessage, "to">): Ready } {
   const node = new Lone({ config: { asyncStorageWrites: true } });
-  const hear = (message: DistributedOmit<Append, "to">): Ready => {
-    t.ok(node.core.step({ ...message, to: 1n }).ok);
-    return node.core.ready();
+  return {
+    node,
+    hear: (message) => {
+      if (!node.core.step({ ...message, to: 1n } as RaftMessage).ok) throw new Error("refused");
+      return node.core.ready();
+    },
   };
-  const first = hear(append(2n, 1n, ZERO, [[1n, "a"]]));
+}
+
+t.test(
+  "a confirmation from before the term changed confirms nothing, though the same entry is back (10.2, the ABA race)",
+  (t) => {
+    const { node, hear } = threadedTurns();
+    const first = hear(append(2n, 1n, ZERO, [[1n, "a"]]));
+    hear(append(3n, 2n, ZERO, [[2n, "b"]]));
+    const third = hear(append(2n, 3n, ZERO, [[1n, "a"]]));
+    node.core.acknowledge(present(first.appendWork?.done, "done"));
+    const committed = hear(append(2n, 3n, { term: 1n, index: 1n }, [], 1n));
+    t.equal(node.commit, 1n);
+    t.equal(committed.applyWork, undefined, "the disk is about to hold entry b, and then a again");
+    node.core.acknowledge(present(third.appendWork?.done, "done"));
+    t.equal(node.core.ready().applyWork?.entries.length, 1);
+    t.end();
+  },
+);
+
+t.test("a confirmation of entries that were replaced since, in its own term, confirms nothing (10.2)", (t) => {
+  const { node, hear } = threadedTurns();
+  hear(append(2n, 1n, ZERO, [[1n, "a"]]));
+  const second = hear(vote(3n, 2n, { term: 1n, index: 1n }));
+  t.match(second.appendWork?.done, { term: 2n, last: { term: 1n, index: 1n } }, "it speaks for the entry, in the new term");
   hear(append(3n, 2n, ZERO, [[2n, "b"]]));
-  node.core.acknowledge(present(first.appendWork?.done, "done"));
-  const commit = hear(append(3n, 2n, { term: 2n, index: 1n }, [], 1n));
-  t.equal(node.commit, 1n);
-  t.equal(commit.applyWork, undefined, "entry 1 of term 2 is not durable, so it is not applied from the log");
+  node.core.acknowledge(present(second.appendWork?.done, "done"));
+  t.equal(hear(append(3n, 2n, { term: 2n, index: 1n }, [], 1n)).applyWork, undefined);
+  t.end();
+});
+
+t.test("entries that replace some that were handed out are handed out again (10.2)", (t) => {
+  const { hear } = threadedTurns();
+  const log: Log = [
+    [1n, "a"],
+    [1n, "b"],
+    [1n, "c"],
+  ];
+  t.equal(hear(append(2n, 1n, ZERO, log)).entries.length, 3);
+  const replaced = hear(append(3n, 2n, { term: 1n, index: 1n }, [[2n, "B"]]));
+  t.match(replaced.entries, [{ term: 2n, index: 2n }]);
+  t.match(hear(append(2n, 3n, ZERO, [[3n, "A"]])).entries, [{ term: 3n, index: 1n }]);
+  t.end();
+});
+
+t.test("a follower commits no further than the leader has shown their logs to be equal (figure 3.1, step 5)", (t) => {
+  const log: Log = [
+    [1n, "a"],
+    [1n, "stale"],
+    [1n, "stale"],
+  ];
+  const node = new Lone({ log, hardState: { term: 1n, vote: 0n, commit: 0n } });
+  node.step(append(2n, 2n, { term: 1n, index: 1n }, [], 3n));
+  t.equal(node.commit, 1n, "entries 2 and 3 of the leader are others");
+  node.step(append(2n, 2n, { term: 1n, index: 1n }, [[2n, "b"]], 3n));
+  t.equal(node.commit, 2n);
   t.end();
 });
 
@@ -478,6 +546,24 @@ t.test("one change at a time, and none that leaves nobody: such a proposal becom
   t.end();
 });
 
+t.test("a new leader proposes no change before all that it was elected with is applied (4.1)", (t) => {
+  const change = encodeChange({ transition: "auto", steps: [{ kind: "voter", node: 4n }], context: EMPTY });
+  const node = new Lone({ hardState: { term: 1n, vote: 0n, commit: 0n } });
+  node.step({ ...append(2n, 1n, ZERO, []), entries: [{ term: 1n, index: 1n, kind: "change", data: change }] });
+  node.lead();
+  const learner: ConfChange = { transition: "auto", steps: [{ kind: "learner", node: 5n }], context: EMPTY };
+  const proposedKind = (): string | undefined => {
+    t.ok(node.core.proposeConfChange(learner).ok);
+    node.turns.length = 0;
+    node.take();
+    return node.turns.flatMap(({ entries }) => entries)[0]?.kind;
+  };
+  t.equal(proposedKind(), "normal", "the change of the term before is in its log, and not applied");
+  node.step(accepted(2n, 2n, node.core.status().lastIndex));
+  t.equal(proposedKind(), "change");
+  t.end();
+});
+
 t.test("a change that cannot be made changes nothing, without an exception", (t) => {
   const node = new Lone({ voters: [1n] });
   const before = node.core.status().configuration;
@@ -551,6 +637,28 @@ t.test("a follower behind the compacted log gets a snapshot, and goes on from th
   cluster.runUntil(() => cluster.node(3n).machine.index === cluster.node(1n).machine.index, 30);
   t.equal(cluster.node(3n).machine.index, cluster.node(1n).machine.index);
   t.ok(cluster.core(3n).status().firstIndex > 20n, "by a snapshot");
+  t.end();
+});
+
+t.test("after a snapshot that arrived the log goes on from its end; after one that failed the search begins anew (5.1)", (t) => {
+  for (const isApplied of [true, false]) {
+    const node = new Lone();
+    node.step({
+      kind: "snapshot",
+      from: 2n,
+      term: 1n,
+      snapshot: { index: 9n, term: 1n, configuration: confStateOf(VOTERS), data: EMPTY },
+    });
+    node.lead();
+    const hint = { term: 0n, index: 0n };
+    node.step({ kind: "heartbeatResponse", from: 3n, term: 2n, round: 0n });
+    t.match(node.step({ kind: "appendResponse", from: 3n, term: 2n, index: 9n, hint }), [{ kind: "snapshot", to: 3n }]);
+    node.core.reportSnapshot(3n, isApplied);
+    t.match(
+      node.core.status().progress.find(({ id }) => id === 3n),
+      { state: "probe", next: isApplied ? 10n : 1n, isPaused: true },
+    );
+  }
   t.end();
 });
 
@@ -722,6 +830,34 @@ t.test("a leader that has asked somebody to campaign has no lease (6.4.1)", (t) 
   cluster.read(1n);
   cluster.settle();
   t.equal(cluster.readsServed, 0);
+  t.end();
+});
+
+t.test("a leader that leads again has the lease of its new reign alone (6.4.1)", (t) => {
+  const node = new Lone({ config: { readMode: "lease", checkQuorum: true } }).lead();
+  const served = (): number => node.turns.flatMap(({ readStates }) => readStates).length;
+  /** Commits in its term, and asks a round that node 2 answers. */
+  const reign = (round: bigint): void => {
+    node.step(accepted(2n, node.term, node.core.status().lastIndex));
+    node.core.tick();
+    node.core.tick();
+    node.take();
+    node.step({ kind: "heartbeatResponse", from: 2n, term: node.term, round });
+  };
+  reign(1n);
+  node.core.transferLeader(2n);
+  node.take();
+  node.step({ kind: "heartbeat", from: 2n, term: 2n, commit: 0n, round: 1n });
+  node.lead();
+  node.step(accepted(2n, node.term, node.core.status().lastIndex));
+  t.ok(node.core.readIndex(utf8("r")).ok);
+  node.take();
+  t.equal(served(), 0, "the former lease is no lease: somebody else has led since");
+  reign(2n);
+  t.equal(served(), 1);
+  t.ok(node.core.readIndex(utf8("s")).ok);
+  node.take();
+  t.equal(served(), 2, "and that it once asked somebody to campaign is forgotten with that reign");
   t.end();
 });
 

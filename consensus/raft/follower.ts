@@ -76,15 +76,13 @@ export function readAsFollower(raft: RaftState, context: Uint8Array): Outcome {
 function takeAppend(raft: RaftState, { from, previous, entries, commit }: Append): Outcome {
   const { log } = raft;
   if (previous.index < log.committed) {
-    // Old news: all before our commit index is settled. Say where we are.
+    // All before our commit index is settled, whatever this says of it (3.6.2): say where we are.
     accept(raft, from, log.committed);
     return DONE;
   }
-  const outcome = log.appendFromLeader(previous, entries, commit);
-  if (outcome.kind === "conflict")
-    return fail({ code: "history_conflict", detail: `entry ${outcome.index} is committed and differs` });
-  if (outcome.kind === "appended") {
-    accept(raft, from, outcome.last);
+  const accepted = log.appendFromLeader(previous, entries, commit);
+  if (accepted !== undefined) {
+    accept(raft, from, accepted);
     return DONE;
   }
   raft.emit({

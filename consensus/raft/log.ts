@@ -22,12 +22,6 @@ export function sizeBytesOf(entries: readonly Entry[]): number {
   return entries.reduce((sizeBytes, entry) => sizeBytes + entrySizeBytes(entry), 0);
 }
 
-/** What appending a leader's entries did. */
-export type AppendOutcome =
-  | { readonly kind: "appended"; readonly last: bigint }
-  | { readonly kind: "differs" }
-  | { readonly kind: "conflict"; readonly index: bigint };
-
 /** The log. */
 export class RaftLog {
   readonly unstable: Unstable;
@@ -118,24 +112,26 @@ export class RaftLog {
   }
 
   /**
-   * A follower's part of AppendEntries (dissertation, figure 3.1, steps 2 to 5).
+   * A follower's part of AppendEntries (dissertation, figure 3.1, steps 2 to 5). Commits no further than what the leader has just
+   * shown to be equal: entries of ours after that may differ from its own.
    *
-   * @returns `differs` when our log has not the entry before them; `conflict` when they contradict what is committed
+   * @param previous - not before the commit index
+   * @returns the last index that is equal now; `undefined` when our log has not the entry before them
    */
-  appendFromLeader(previous: EntryId, entries: readonly Entry[], commit: bigint): AppendOutcome {
-    if (!this.holds(previous)) return { kind: "differs" };
+  appendFromLeader(previous: EntryId, entries: readonly Entry[], commit: bigint): bigint | undefined {
+    assert(previous.index >= this.committed, `append after ${previous.index}, committed is ${this.committed}`);
+    if (!this.holds(previous)) return undefined;
     const last = previous.index + BigInt(entries.length);
     const newFrom = entries.findIndex((entry) => !this.holds(entry));
     const firstNew = entries[newFrom];
     if (firstNew !== undefined) {
-      if (firstNew.index <= this.committed) return { kind: "conflict", index: firstNew.index };
       const existingTerm = this.term(firstNew.index);
       if (existingTerm !== undefined)
         this.#emit({ what: "conflictFound", index: firstNew.index, existingTerm, newTerm: firstNew.term });
       this.append(entries.slice(newFrom));
     }
     this.commitTo(commit < last ? commit : last);
-    return { kind: "appended", last };
+    return last;
   }
 
   /**
