@@ -95,6 +95,7 @@ export function encodePowMessage(message: PowMessage): Uint8Array {
 
 /** Parses a message from a peer, strictly. Whether seals are of any worth is not checked here. */
 export function parsePowMessage(bytes: Uint8Array): Result<PowMessage, PowMessageError> {
+  if (bytes.length > POW_MESSAGE_SIZE_BYTES_MAX) return fail({ code: "encoding_limit" });
   const parts = readWith(bytes, readParts);
   if (!parts.ok) return parts;
   const { value } = parts;

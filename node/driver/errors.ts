@@ -12,6 +12,8 @@ export const DRIVER_ERRORS = {
   consensus_invalid_block: "the network decided a block that is invalid here",
   /** An engine asked for what this driver does not do. A defect: report it. */
   engine_effect: "the engine asked for something that this driver does not do",
+  /** A thread that searches for seals ended by itself. Look at the machine's memory, and start again. */
+  searcher_failed: "a search thread ended",
   /** The node is going down after an earlier failure, which says why. Nothing to do about this one. */
   consensus_closed: "consensus has stopped",
 } as const satisfies Record<string, string>;

@@ -78,7 +78,7 @@ t.test("a seal makes a block part of the chain only with the target, the work an
   const misses = Array.from({ length: 64 }, (_, index) => BigInt(index)).filter((nonce) => nonce !== seal.nonce);
   const answers = new Set<unknown>();
   for (const nonce of misses) answers.add(await wrong({ nonce }));
-  t.same([...answers].toSorted(), ["ok", "work_target"], "half of all nonces seal at this target, and half do not");
+  t.same(answers, new Set(["ok", "work_target"]), "half of all nonces seal at this target, and half do not");
   t.equal(await wrong({ kind: "quorum" } as never), "certificate_kind");
   await ledger[Symbol.asyncDispose]();
 });
