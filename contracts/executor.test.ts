@@ -11,6 +11,7 @@ import { checkProperty } from "../crypto/testing/property.ts";
 import { doubleVoteOf, type Evidence } from "../chain/block/evidence.ts";
 import { feeOf } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
+import { ENGINE_NAMES, PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import { parseRecord } from "../chain/block/record.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
 import {
@@ -79,6 +80,19 @@ t.test("who earned fees claims them once, from its next block on, and pays the f
   t.equal(chain.run(ALICE, { kind: "rewardsClaim", validator: PROPOSER }), "stake_engine calls[0].validator");
   t.equal(chain.run(99, claim, claim), "rewards_none calls[1].kind", "once");
   t.equal(chain.state.supply(), 1_000_000n);
+  t.end();
+});
+
+t.test("under proof of work the miner earns new tokens, as long as all that was ever made stays below 2^64", (t) => {
+  const most = (1n << 64n) - 1n;
+  const chain = new Chain({
+    ...networkOf({ amounts: [most - 25n] }),
+    engine: { ...PROTOCOL_DEFAULTS.pow, blockReward: 10n },
+  });
+  for (let height = 0; height < 4; height += 1) chain.block([]);
+  t.equal(chain.rewards(99), 25n, "ten, ten and five");
+  t.same(supplyAt(chain.state), { total: most, minted: 25n, burned: 0n });
+  t.equal(chain.state.supply(), most);
   t.end();
 });
 
@@ -387,6 +401,40 @@ t.test("one block does to accounts and tables what its transactions would do in 
       return rowsOf(together) === rowsOf(apart);
     }),
     60,
+  );
+});
+
+t.test("one workload leaves the same accounts, tables and streams under every engine, whoever proposed", async (t) => {
+  const calls = fc.array(
+    call.filter(({ kind }) => kind !== "validatorSet" && kind !== "rewardsClaim"),
+    { minLength: 1, maxLength: 3 },
+  );
+  const steps = fc.array(fc.record({ signer: fc.constantFrom(ALICE, BOB, CAROL), fee: fc.bigInt(700n, 4000n), calls }), {
+    maxLength: 6,
+  });
+  await checkProperty(
+    t,
+    "engines",
+    fc.property(fc.array(steps, { maxLength: 3 }), (blocks) => {
+      const outcomes = ENGINE_NAMES.map((name, index) => {
+        const network = networkOf({ amounts: [1_000_000n, 1_000_000n, 1_000_000n] });
+        const chain = new Chain({ ...network, engine: PROTOCOL_DEFAULTS[name] });
+        for (const list of blocks) {
+          chain.next = { proposer: addressAt(index % 4) };
+          const transactions = includable(chain, list);
+          chain.next = { proposer: addressAt(index % 4) };
+          chain.block(transactions);
+          assert(chain.state.supply() === supplyAt(chain.state).total, `supply under ${name}`);
+        }
+        return [...chain.state.rows]
+          .filter(([row]) => /^0[1234]/.test(row))
+          .sort(([one], [other]) => (one < other ? -1 : 1))
+          .map(([row, value]) => `${row}=${toHex(value)}`)
+          .join();
+      });
+      return new Set(outcomes).size === 1;
+    }),
+    20,
   );
 });
 
