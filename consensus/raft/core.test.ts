@@ -359,6 +359,7 @@ t.test(
     const committed = hear(append(2n, 3n, { term: 1n, index: 1n }, [], 1n));
     t.equal(node.commit, 1n);
     t.equal(committed.applyWork, undefined, "the disk is about to hold entry b, and then a again");
+    node.storage.append(present(third.appendWork, "append work").entries);
     node.core.acknowledge(present(third.appendWork?.done, "done"));
     t.equal(node.core.ready().applyWork?.entries.length, 1);
     t.end();

@@ -18,8 +18,8 @@ export const RAFT_ERRORS = {
   peer_unknown: "the sender is not a member of the configuration",
   /** Numbers beyond u64, entries that do not follow each other, an impossible configuration. Its sender is faulty. */
   message_malformed: "the message contradicts itself",
-  /** Two leaders in one term, or entries that contradict what is committed. Stop trusting the sender; the cluster has lost safety. */
-  history_conflict: "the message contradicts what is committed or who leads",
+  /** Two leaders in one term. Stop trusting the sender; it lies, or the cluster has lost safety. */
+  history_conflict: "the message contradicts who leads the term",
   /** A heartbeat or an answer speaks of entries that cannot be. Our log, or the sender's, was lost. */
   index_impossible: "the message speaks of entries that cannot exist",
 } as const satisfies Record<string, string>;
