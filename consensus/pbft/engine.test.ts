@@ -393,6 +393,23 @@ t.test("a quorum is more than 2/3 of the power, for any number of validators", (
   t.end();
 });
 
+t.test("a new-view and a proof need more than 2/3 as well: four of six are exactly that", (t) => {
+  const of = new World([1n, 1n, 1n, 1n, 1n, 1n]);
+  const madeOf = (voters: number, preparers: number): NewViewMessage => {
+    const claim = { view: 0, blockHash: block.hash };
+    const validator = of.member("v2").address;
+    const signature = new Uint8Array(1);
+    const members = of.members.map(({ address }) => ({ validator: address, signature }));
+    const viewChanges = members.slice(0, voters).map((each) => ({ height: HEIGHT, view: 1, prepared: claim, ...each }));
+    const carried = { height: HEIGHT, round: 1, blockHash: block.hash, validRound: 0, validator, signature };
+    return { kind: "newView", proposal: carried, viewChanges, prepares: members.slice(0, preparers), block };
+  };
+  t.ok(mayCome(madeOf(5, 5), of.set, undefined));
+  t.notOk(mayCome(madeOf(4, 5), of.set, undefined), "view-changes of exactly 2/3");
+  t.notOk(mayCome(madeOf(5, 4), of.set, undefined), "prepares of exactly 2/3");
+  t.end();
+});
+
 t.test("one joins later views when more than 1/3 want them, and goes to the least of them", (t) => {
   const of = new World([1n, 1n, 1n, 1n, 1n, 1n]);
   const changes = new ViewChangeKeeper(of.set);
@@ -660,6 +677,39 @@ t.test("a vote of a view that is over is not asked for any more", (t) => {
     .step({ kind: "persisted", sequence: 2, atMs: 500 })
     .flatMap((effect) => (effect.kind === "sign" ? [effect.what.kind] : []));
   t.same(signs, ["statement"]);
+  t.end();
+});
+
+t.test("the next word is asked for when the last one is durable, and no view-change goes before its record", (t) => {
+  const engine = started("v4");
+  for (const name of ["v1", "v2", "v3"]) accepts(engine, { kind: "vote", vote: vote(name) });
+  const [check] = engine.step({ kind: "message", from: "v1", message: prePrepare(), atMs: 0 });
+  engine.step({ kind: "verified", id: present(check?.kind === "verify" ? check.id : undefined, "check"), valid: true, atMs: 0 });
+  const promises = engine.step({ kind: "judged", blockHash: block.hash, valid: true, atMs: 0 });
+  t.same(
+    promises.flatMap((effect) => (effect.kind === "persist" ? [effect.sequence] : [])),
+    [1, 2, 3],
+    "prepare, block, prepared",
+  );
+  const [asked] = engine.step({ kind: "persisted", sequence: 3, atMs: 0 });
+  t.match(asked, { kind: "sign", what: { vote: { step: "prevote" } } });
+  const id = present(asked?.kind === "sign" ? asked.id : undefined, "signature");
+  const said = engine.step({ kind: "signed", id, signature: world.sign({ kind: "vote", vote: vote("v4") }), atMs: 0 });
+  t.same(
+    said.map(({ kind }) => kind),
+    ["persist", "send"],
+    "the commit waits: the guard may know the prepare alone",
+  );
+  t.match(engine.step({ kind: "persisted", sequence: 4, atMs: 0 }), [{ kind: "sign", what: { vote: { step: "precommit" } } }]);
+
+  const leaving = drive(started("v4"), { kind: "tick", atMs: 500 });
+  t.match(
+    leaving.filter(({ kind }) => kind === "persist" || kind === "send"),
+    [
+      { kind: "persist", sequence: 1 },
+      { kind: "send", message: { kind: "viewChange" }, after: 1 },
+    ],
+  );
   t.end();
 });
 
