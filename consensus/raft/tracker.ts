@@ -1,6 +1,6 @@
 /** The members of the configuration in force: how each is fed, how the ballot stands, what a quorum holds. */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { present } from "../../crypto/base/assert.ts";
 import { EMPTY_CONFIGURATION, isVoter, sortedIds } from "./configuration.ts";
 import type { Configuration } from "./configuration.ts";
 import type { Membership } from "./confchange.ts";
@@ -17,6 +17,8 @@ export class Tracker {
   readonly limits: ProgressLimits;
   #configuration: Configuration = EMPTY_CONFIGURATION;
   #progress = new Map<bigint, Progress>();
+  /** The members, ascending: the order in which they are written to must not depend on how they came. */
+  #ids: readonly bigint[] = [];
   #votes = new Map<bigint, boolean>();
 
   constructor(limits: ProgressLimits) {
@@ -36,6 +38,7 @@ export class Tracker {
   switchTo(membership: Membership): void {
     this.#configuration = membership.configuration;
     this.#progress = new Map(membership.progress);
+    this.#ids = sortedIds(this.#progress.keys());
     for (const [id, progress] of this.#progress) progress.isLearner = this.#configuration.learners.has(id);
   }
 
@@ -44,13 +47,9 @@ export class Tracker {
     return this.#progress.get(id);
   }
 
-  /** All members, ascending: the order in which they are written to must not depend on how they came. */
+  /** All members, ascending. */
   members(): readonly (readonly [bigint, Progress])[] {
-    return sortedIds(this.#progress.keys()).map((id) => {
-      const progress = this.#progress.get(id);
-      assert(progress !== undefined, `no progress of ${id}`);
-      return [id, progress];
-    });
+    return this.#ids.map((id) => [id, present(this.#progress.get(id), `progress of ${id}`)]);
   }
 
   /** Forgets what was known of the members: another term begins. */
