@@ -202,6 +202,7 @@ export class PowEngine implements Engine<PowMessage> {
           if (message.block !== undefined && this.#isWanted(added.value)) this.#bodies.put(added.value, message.block);
         } else if (added.error.code === "header_orphan" || added.error.code === "header_ahead") this.#askHeaders(from);
         this.#tree.trim();
+        this.#bodies.trim(this.#tree);
         return;
       }
       case "headers":
@@ -275,28 +276,21 @@ export class PowEngine implements Engine<PowMessage> {
     this.#repeat();
   }
 
-  /** Moves towards the best tip by one block, or asks for what is missing to. */
+  /** Moves by one block towards more work, and asks for the bodies that are missing on the way to the most. */
   #follow(): void {
-    for (;;) {
+    while (this.#tree.best !== this.#tree.head) {
       const { head, best } = this.#tree;
-      if (best === head) return;
-      const { path } = this.#tree.pathTo(best);
-      const missing = path.find(({ block }) => block === undefined);
-      const tip = missing === undefined ? best : missing.parent;
-      const [first] = path;
-      if (
-        tip !== undefined &&
-        first !== undefined &&
-        tip !== head &&
-        tip.chainWork > head.chainWork &&
-        first.block !== undefined
-      ) {
+      const goal = best.block === undefined || best.parent !== head ? this.#tree.reachable() : best;
+      const [first] = this.#tree.pathTo(goal).path;
+      if (first !== undefined) {
         this.#rest();
         this.#pending = first;
-        this.#emit({ kind: "head", block: first.block, height: first.height, certificate: sealOf(first) });
+        const block = present(first.block, "body of a block on the way");
+        this.#emit({ kind: "head", block, height: first.height, certificate: sealOf(first) });
         return;
       }
-      const shunned = this.#requests.ask(windowOf(path, head), this.#atMs, (effect) => this.#emit(effect));
+      const wanted = windowOf(this.#tree.pathTo(best).path, head);
+      const shunned = this.#requests.ask(wanted, this.#atMs, (effect) => this.#emit(effect));
       if (shunned === undefined) {
         this.#wakeAt(this.#requests.nextMs());
         return;
@@ -305,10 +299,15 @@ export class PowEngine implements Engine<PowMessage> {
     }
   }
 
-  /** Whether the body of this block is worth keeping: it is asked for, or it is the next one of the best branch. */
+  /**
+   * Whether the body of this block is worth keeping: it is asked for, or it is the next one of the best branch or of one
+   * whose bodies we have. So what is announced whole is followed, whatever else was announced and is being withheld.
+   */
   #isWanted(node: TreeNode): boolean {
     if (node.block !== undefined || node.isMain || node.isCondemned) return false;
-    return this.#requests.isAsked(node) || node === this.#tree.best || node.parent === this.#tree.head;
+    const { best, head } = this.#tree;
+    const { parent } = node;
+    return this.#requests.isAsked(node) || node === best || parent === head || (parent?.block !== undefined && !parent.isMain);
   }
 
   #askHeaders(peer: string): void {

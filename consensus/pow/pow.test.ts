@@ -372,6 +372,22 @@ t.test("whoever announces work and keeps the blocks moves nobody, and is left al
   t.end();
 });
 
+t.test("a heavier branch that is withheld keeps nobody from the one that is announced whole", (t) => {
+  const shared = forge.chain(undefined, 2);
+  const node = follower();
+  for (const forged of shared) node.hear(announce(forged));
+  const withheld = forge.chain(last(shared), 5, "withheld");
+  node.hear({ kind: "headers", entries: withheld.map(({ sealed }) => sealed) }, "keeper");
+  for (const forged of forge.chain(last(shared), 3, "honest")) {
+    node.hear({ kind: "headers", entries: withheld.map(({ sealed }) => sealed) }, "keeper");
+    node.hear(announce(forged), "honest");
+    t.ok(isHead(node, forged), `height ${forged.block.header.height}`);
+  }
+  node.hear({ kind: "blocks", blocks: withheld.map(({ block }) => block) }, "keeper");
+  t.ok(isHead(node, last(withheld)), "and once the blocks are there the most work wins");
+  t.end();
+});
+
 t.test("another peer is asked when one does not answer", (t) => {
   const one = forge.block(undefined);
   const node = follower();

@@ -214,6 +214,20 @@ export class HeaderTree {
     this.#choose();
   }
 
+  /**
+   * The block with the most work that can be reached from the main chain with the bodies at hand; the head, when none has
+   * more. Cost: every header off the main chain.
+   */
+  reachable(): TreeNode {
+    let goal = this.#head;
+    for (const node of this.#nodes.values()) {
+      if (node.isMain || node.block === undefined || node.chainWork < goal.chainWork) continue;
+      const isBetter = node.chainWork > goal.chainWork || (goal !== this.#head && node.order < goal.order);
+      if (isBetter && this.pathTo(node).path.every(({ block }) => block !== undefined)) goal = node;
+    }
+    return goal;
+  }
+
   /** Places on the way down from the best tip, ever further apart, the oldest and genesis last. */
   locator(): readonly Place[] {
     const places: Place[] = [];

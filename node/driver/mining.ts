@@ -48,7 +48,7 @@ export type MiningParts = {
   readonly searcher: Searcher | undefined;
   /** Hands bytes to all peers. */
   readonly broadcast: (bytes: Uint8Array) => void;
-  /** Hands bytes to one peer, by the id that `receive` was given. */
+  /** Hands bytes to one peer, by the id that `receive` was given; for one that is gone it does nothing. */
   readonly sendTo: (peer: string, bytes: Uint8Array) => void;
   /** Transactions to order, best first. */
   readonly reap: (limits: { readonly countMax: number; readonly sizeBytesMax: number }) => readonly Transaction[];
