@@ -141,7 +141,7 @@ export class RaftCore {
     else tickElection(this.#raft);
   }
 
-  /** A message from another node. Never throws; an error says what was wrong with it, and that it changed nothing. */
+  /** A message from another node. Never throws; of one that is refused at most its term and its leader are heard. */
   step(message: RaftMessage): Outcome {
     const raft = this.#raft;
     const checked = checkMessage(message, raft.id);
