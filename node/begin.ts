@@ -33,8 +33,9 @@ export function isMember(ledger: Ledger, self: Address): boolean {
  *
  * A validator that could finish a block alone has nobody to ask. Every other waits for a peer, and until it has what
  * the best peer in good standing claims. If its key's newest signature is from before the height that was decided
- * last, it was away, or restored from an old copy: the height now under way is sat out. Not so by a key that has signed
- * nothing yet and without which nobody can decide: a large validator that has just joined would stop the network.
+ * last, it was away, or restored from an old copy: the height now under way is sat out. So it is, and one more, when the
+ * record of what the key signed is a copy (`SignGuard.isCopy`): a backup of moments ago may have forgotten votes of the
+ * height under way, and of the next one if those we hear from are behind.
  */
 export async function beginConsensus(parts: {
   readonly ledger: Ledger;
@@ -57,12 +58,16 @@ export async function beginConsensus(parts: {
   if (signal.aborted) return;
   const { height } = ledger.head();
   // Also when the others cannot do without us: a wiped data directory looks like a key that has never signed.
-  if (guard.height < height && isMember(ledger, self)) {
-    guard.raiseFloor(heightOf(height + 1n));
-    log.info({ height: height + 1n, signed: guard.height }, "sitting out one height, whose votes this home may not remember");
+  if ((guard.height < height || guard.isCopy) && isMember(ledger, self) && !isAlone(set, self)) {
+    const floor = heightOf(height + (guard.isCopy ? 2n : 1n));
+    guard.raiseFloor(floor);
+    log.info(
+      { height: floor, signed: guard.height, isCopy: guard.isCopy },
+      "sitting out heights whose votes this home may not remember",
+    );
   }
   driver.start();
-  while (!signal.aborted && guard.floor === driver.height) {
+  while (!signal.aborted && guard.floor >= driver.height) {
     await sleep(clock, LOOK_INTERVAL_MS, signal);
     if (driver.stalledMs < SIT_OUT_MS_MAX) continue;
     // The others cannot decide without us. They have been asked for what they hold of this height since the first

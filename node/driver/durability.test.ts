@@ -1,6 +1,6 @@
 /** What this node has said survives crashes, and is never said twice differently: the log and the guard. */
 
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -201,6 +201,32 @@ t.test("the double-sign guard", async (t) => {
       await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false }).then(() => "opened", codeOf),
       "sign_state_missing",
     );
+  });
+
+  t.test("tells its own record from a copy of it, however alike they are", async (t) => {
+    const directory = temporaryDirectory(t);
+    const path = join(directory, "sign-state");
+    const open = async (at = path): Promise<SignGuard> =>
+      await SignGuard.open({ path: at, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
+    t.notOk((await open()).isCopy, "one that was just made");
+    const guard = await open();
+    t.ok((await guard.sign(request(1n, 0, "prevote", "a"))).ok);
+    t.notOk((await open()).isCopy, "replaced by a rename, it is still its own");
+    for (let turn = 0; turn < 20; turn += 1) {
+      // Numbers of files are given out again, so a copy may well have the number of what it was copied from.
+      const backup = join(directory, "backup");
+      cpSync(path, backup, { preserveTimestamps: true });
+      rmSync(path);
+      cpSync(backup, path, { preserveTimestamps: true });
+      rmSync(backup);
+      const restored = await open();
+      t.ok(restored.isCopy, `restored ${turn}`);
+      t.ok((await restored.sign(request(2n, turn, "prevote", "b"))).ok, "what is forbidden is for the node to say");
+      t.notOk((await open()).isCopy, "the next one is its own");
+    }
+    const other = temporaryDirectory(t);
+    renameSync(path, join(other, "sign-state"));
+    t.notOk((await open(join(other, "sign-state"))).isCopy, "a home that was moved within its disk");
   });
 
   t.test("signs nothing at heights that a restored backup may have forgotten", async (t) => {

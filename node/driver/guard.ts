@@ -9,13 +9,16 @@
  * - a torn or damaged file: it has a checksum, and a file that does not check stops the validator instead of
  *   starting it from nothing;
  * - a lost file: one must exist once a key has been used (`open` makes it only for a node that has no blocks);
- * - an old file (a restored backup): `raiseFloor` forbids all heights that others may have seen us in, and
- *   `witness` learns from our own votes when peers send them back.
+ * - an old file (a restored backup): the file says which file it is (its number and when it was made), which a copy is
+ *   not, so `isCopy` tells; `raiseFloor` forbids all heights that others may have seen us in, and `witness` learns from
+ *   our own votes when peers send them back. A whole disk that is set back (a snapshot of a machine) looks like itself:
+ *   then only the other two help.
  *
  * Source: the state file of CometBFT's private validator, and the ways it has failed (rolled back by a rename
  * without a directory sync; restored from a backup while the chain stood still).
  */
 
+import { assert } from "../../crypto/base/assert.ts";
 import { bytesEqual, concatBytes, EMPTY } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
@@ -52,6 +55,7 @@ type State = {
 
 const CHECKSUM_SIZE_BYTES = 16;
 const FIELD_SIZE_BYTES_MAX = 16 * 1024;
+const IDENTITY_SIZE_BYTES_MAX = 128;
 const STATE_SIZE_BYTES_MAX = 64 * 1024;
 const INITIAL: State = { height: GENESIS_HEIGHT, round: 0, step: 0, bytes: EMPTY, signature: EMPTY };
 
@@ -61,10 +65,17 @@ export class SignGuard {
   readonly #disk: Disk;
   readonly #keyPair: KeyPair;
   #state: State;
+  /** Whether the file that was opened is a copy of the one that was written. */
+  readonly isCopy: boolean;
   #floor: Height = GENESIS_HEIGHT;
   #queue: Promise<unknown> = Promise.resolve();
 
-  private constructor(file: { readonly path: string; readonly disk: Disk }, keyPair: KeyPair, state: State) {
+  private constructor(
+    file: { readonly path: string; readonly disk: Disk; readonly isCopy: boolean },
+    keyPair: KeyPair,
+    state: State,
+  ) {
+    this.isCopy = file.isCopy;
     this.#path = file.path;
     this.#disk = file.disk;
     this.#keyPair = keyPair;
@@ -90,12 +101,13 @@ export class SignGuard {
           path,
           message: "this home has blocks but no record of what its key signed",
         });
-      bytes = encodeState(INITIAL);
-      await replaceFile(disk, path, bytes);
+      await replaceFile(disk, path, (identity) => (bytes = encodeState(INITIAL, identity)));
+      assert(bytes !== undefined, "state that was just written");
     }
     const state = parseState(bytes);
     if (!state.ok) throw new CodedError("sign_state_corrupt", { path, message: "the record of what this key signed is damaged" });
-    return new SignGuard({ path, disk }, keyPair, state.value);
+    const isCopy = (await disk.identityOf(path)) !== state.value.identity;
+    return new SignGuard({ path, disk, isCopy }, keyPair, state.value.state);
   }
 
   /** The newest height that this key is known to have signed at. */
@@ -149,7 +161,7 @@ export class SignGuard {
   }
 
   async #store(state: State): Promise<void> {
-    await replaceFile(this.#disk, this.#path, encodeState(state));
+    await replaceFile(this.#disk, this.#path, (identity) => encodeState(state, identity));
     this.#state = state;
   }
 
@@ -165,9 +177,10 @@ function compareSteps(height: Height, round: number, step: number, state: State)
   return round - state.round || step - state.step;
 }
 
-function encodeState(state: State): Uint8Array {
+function encodeState(state: State, identity: string): Uint8Array {
   const body = new Writer()
-    .array(5)
+    .array(6)
+    .text(identity)
     .uint(state.height)
     .uint(state.round)
     .uint(state.step)
@@ -177,20 +190,24 @@ function encodeState(state: State): Uint8Array {
   return concatBytes(blake3(body).subarray(0, CHECKSUM_SIZE_BYTES), body);
 }
 
-function parseState(bytes: Uint8Array): Result<State, { readonly code: "sign_state_corrupt" }> {
+type StateFile = { readonly identity: string; readonly state: State };
+
+function parseState(bytes: Uint8Array): Result<StateFile, { readonly code: "sign_state_corrupt" }> {
   const body = bytes.subarray(CHECKSUM_SIZE_BYTES);
   if (!bytesEqual(bytes.subarray(0, CHECKSUM_SIZE_BYTES), blake3(body).subarray(0, CHECKSUM_SIZE_BYTES))) {
     return fail({ code: "sign_state_corrupt" });
   }
-  const parsed = readWith(body, (reader): State => {
-    reader.tuple(5);
-    return {
+  const parsed = readWith(body, (reader): StateFile => {
+    reader.tuple(6);
+    const identity = reader.text(IDENTITY_SIZE_BYTES_MAX);
+    const state = {
       height: heightOf(BigInt(reader.number())),
       round: reader.number(),
       step: reader.number(STEP.precommit),
       bytes: reader.bytes(FIELD_SIZE_BYTES_MAX).slice(),
       signature: reader.bytes(FIELD_SIZE_BYTES_MAX).slice(),
     };
+    return { identity, state };
   });
   return parsed.ok ? parsed : fail({ code: "sign_state_corrupt" });
 }

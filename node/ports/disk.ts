@@ -8,13 +8,16 @@
  * known of what was written before it (Rebello et al., ATC 2020): such a file must not be used any more.
  */
 
-import { closeSync, fdatasync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { mkdir, readdir, rename } from "node:fs/promises";
+import { type BigIntStats, closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { mkdir, readdir, rename, stat } from "node:fs/promises";
 import { promisify } from "node:util";
+import { codeOf } from "../../crypto/base/error.ts";
 import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, readFileBounded, syncDirectory, unlinkIfThere } from "../home/files.ts";
 
 /** An open file that only grows at its end, or is cut. Throws what the system throws. */
 export interface DiskFile {
+  /** What this file has in common with no copy of it: kept when it is renamed, lost when it is copied or restored. */
+  readonly identity: string;
   /** Writes all of `bytes` at the end, into the system's memory. When it throws, a part of them may be there. */
   append(bytes: Uint8Array): void;
   /** Resolves when all that was appended before would survive a power cut. */
@@ -31,6 +34,8 @@ export interface Disk {
   list(path: string): Promise<readonly string[]>;
   /** The whole file; `undefined` when there is none. Throws `file_size` beyond the bound. */
   read(path: string, sizeBytesMax: number): Promise<Uint8Array | undefined>;
+  /** The identity of a file; `undefined` when there is none. */
+  identityOf(path: string): Promise<string | undefined>;
   /** Opens for appending: `existing` keeps what is there and makes the file when it is not; `new` insists on making it. */
   open(path: string, mode: "existing" | "new"): Promise<DiskFile>;
   /** Puts `from` in the place of `to` as one step. */
@@ -48,6 +53,7 @@ export const SYSTEM_DISK: Disk = {
   makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: DIRECTORY_MODE_PRIVATE })),
   list: async (path) => (await readdir(path)).toSorted(),
   read: readFileBounded,
+  identityOf: identityAt,
   // Opened at once: a promise between opening and the first append would let others in between.
   open: async (path, mode) => Promise.resolve(openSystemFile(path, mode)),
   rename,
@@ -59,12 +65,16 @@ export const SYSTEM_DISK: Disk = {
  * Replaces a file as one step that survives a power cut: written beside, synced, renamed, and the directory synced.
  * One writer a path: what lies beside from a crash is written over.
  */
-export async function replaceFile(disk: Disk, path: string, bytes: Uint8Array): Promise<void> {
+export async function replaceFile(
+  disk: Disk,
+  path: string,
+  bytes: Uint8Array | ((identity: string) => Uint8Array),
+): Promise<void> {
   const temporary = `${path}.tmp`;
   await disk.remove(temporary);
   const file = await disk.open(temporary, "new");
   try {
-    file.append(bytes);
+    file.append(bytes instanceof Uint8Array ? bytes : bytes(file.identity));
     await file.sync();
   } finally {
     file.close();
@@ -79,9 +89,24 @@ export function directoryOf(path: string): string {
   return at <= 0 ? "/" : path.slice(0, at);
 }
 
+/** The number of the file and when it was made: no copy has both, whatever it does to the other times. */
+function identityOf({ dev, ino, birthtimeNs }: BigIntStats): string {
+  return `${dev}:${ino}:${birthtimeNs}`;
+}
+
+async function identityAt(path: string): Promise<string | undefined> {
+  try {
+    return identityOf(await stat(path, { bigint: true }));
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
 function openSystemFile(path: string, mode: "existing" | "new"): DiskFile {
   const file = openSync(path, mode === "new" ? "ax" : "a", FILE_MODE_PRIVATE);
   return {
+    identity: identityOf(fstatSync(file, { bigint: true })),
     append(bytes) {
       // A short write goes on where it stopped.
       for (let written = 0; written < bytes.length;) written += writeSync(file, bytes, written, bytes.length - written);

@@ -51,12 +51,17 @@ type Change =
 /** A file, by no name. */
 class Inode {
   readonly kind = "file";
+  readonly identity: string;
   /** As programs read it. */
   cached = new Bytes();
   /** As it would be without power. */
   durable = new Bytes();
   /** What leads from the second to the first. */
   changes = new Changes<Change>();
+
+  constructor(identity: string) {
+    this.identity = identity;
+  }
 }
 
 type NameChange =
@@ -154,6 +159,7 @@ export class DiskImage {
   readonly #syncMsMean: number;
   readonly #root = new Directory();
   readonly #damages: Damage[] = [];
+  #identities = 0;
   #failingSyncs = 0;
   #isMisdirecting = false;
   #fullUntilMs = 0;
@@ -234,13 +240,19 @@ export class DiskImage {
     directory.durable.delete(name);
   }
 
+  /** No two files of a disk have been the same one, nor any of two disks at one time. */
+  nextIdentity(): string {
+    this.#identities += 1;
+    return `${this.#agenda.nowMs}:${this.#identities}`;
+  }
+
   /** A second disk with the same content, for a copy of a machine (a restored backup, a twin). */
   copyOf(other: DiskImage, path: string): void {
     const { directory, name } = other.lookUp(path);
     const source = directory.cached.get(name);
     if (source === undefined) return;
     const here = this.lookUp(path);
-    const copy = copyNode(source);
+    const copy = copyNode(source, () => this.nextIdentity());
     here.directory.cached.set(here.name, copy);
     here.directory.durable.set(here.name, copy);
   }
@@ -432,15 +444,15 @@ function applyNameChange(names: Map<string, Inode | Directory>, change: NameChan
   names.set(change.kind === "move" ? change.to : change.name, change.node);
 }
 
-function copyNode(node: Inode | Directory): Inode | Directory {
+function copyNode(node: Inode | Directory, nextIdentity: () => string): Inode | Directory {
   if (node.kind === "file") {
-    const copy = new Inode();
+    const copy = new Inode(nextIdentity());
     copy.cached = node.cached.copy();
     copy.durable = node.cached.copy();
     return copy;
   }
   const copy = new Directory();
-  for (const [name, child] of node.cached) copy.cached.set(name, copyNode(child));
+  for (const [name, child] of node.cached) copy.cached.set(name, copyNode(child, nextIdentity));
   copy.durable = new Map(copy.cached);
   return copy;
 }
@@ -481,6 +493,12 @@ class MountedDisk implements Disk {
     return node.cached.all().slice();
   }
 
+  async identityOf(path: string): Promise<string | undefined> {
+    const { directory, name } = this.#image.lookUp(path);
+    const node = directory.cached.get(name);
+    return node?.kind === "file" ? node.identity : undefined;
+  }
+
   async open(path: string, mode: "existing" | "new"): Promise<DiskFile> {
     if (!this.#during("open", () => undefined)) return await never();
     const { directory, name } = this.#image.lookUp(path);
@@ -490,7 +508,7 @@ class MountedDisk implements Disk {
       assert(node.kind === "file", `${path} is a directory`);
       return this.#handle(node, path);
     }
-    const made = new Inode();
+    const made = new Inode(this.#image.nextIdentity());
     directory.cached.set(name, made);
     directory.changes.add({ kind: "put", name, node: made });
     return this.#handle(made, path);
@@ -527,6 +545,7 @@ class MountedDisk implements Disk {
   #handle(inode: Inode, path: string): DiskFile {
     let isOpen = true;
     return {
+      identity: inode.identity,
       append: (bytes) => {
         assert(isOpen, `append to ${path}, which is closed`);
         this.#during("append", () => this.#image.append(inode, path, bytes));
