@@ -19,6 +19,7 @@ import { type Address, addressOfKey } from "../crypto/identity/address.ts";
 import { ed25519SeedOf, keyPairFromSeed, type KeyType, verifySignatureAsync } from "../crypto/sign/key.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
+import type { NetworkEngine } from "../chain/block/protocol.ts";
 import { type Height, heightOf } from "../chain/block/height.ts";
 import { Ledger } from "../chain/ledger/ledger.ts";
 import { Mempool } from "../chain/mempool/mempool.ts";
@@ -59,8 +60,17 @@ export type NodeOptions = {
   readonly onSyncProgress?: (progress: SyncProgress) => void;
 };
 
-/** What a proposal message takes beside its block: a hybrid signature and some numbers. */
-const PROPOSAL_SIZE_BYTES_MAX = 8 * 1024;
+/** What the largest message of an engine takes beside the block in it. */
+const MESSAGE_FRAME_SIZE_BYTES_MAX: { readonly [Name in NetworkEngine]: number } = {
+  // A hybrid signature and some numbers.
+  tendermint: 8 * 1024,
+  pos: 8 * 1024,
+  // What stands around an entry, and entries without a block.
+  raft: 64 * 1024,
+  // A new-view: claims of more than 2/3, and the proof of the highest.
+  pbft: 1024 * 1024,
+  pow: 8 * 1024,
+};
 /** State versions are pruned once in so many heights. */
 const PRUNE_INTERVAL_HEIGHTS = 100n;
 
@@ -267,7 +277,7 @@ export class Node implements AsyncDisposable {
 /** What this version can run: a network may ask for less than its bounds, never for more. */
 function requireSupported(file: NetworkFile): void {
   const { blockSizeBytesMax } = file.parameters;
-  if (blockSizeBytesMax > LIMITS.gossipConsensusBytesMax - PROPOSAL_SIZE_BYTES_MAX) {
+  if (blockSizeBytesMax > LIMITS.gossipConsensusBytesMax - MESSAGE_FRAME_SIZE_BYTES_MAX[file.engine.name]) {
     throw new CodedError("block_size_unsupported", {
       blockSizeBytesMax,
       message: `this version gossips proposals of at most ${LIMITS.gossipConsensusBytesMax} bytes`,
