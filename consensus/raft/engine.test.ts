@@ -341,6 +341,26 @@ t.test("a restart at any record restores the term, the vote and the log that wer
   t.end();
 });
 
+t.test("what a node has said it can prove from its disk: the term it is in, and the vote that it gave", (t) => {
+  const chain = new RaftChain({ count: 3 });
+  chain.elect("v1");
+  chain.decide(1n);
+  chain.crash("v1");
+  chain.elect("v2");
+  chain.decide(2n);
+  const [asked] = chain.notes("vote").filter(({ from }) => from === "v2");
+  const { term } = present(asked, "vote request").message.note;
+  for (const name of ["v2", "v3"]) {
+    const { hardState } = present(journalOf(chain.node(name)), "journal");
+    t.equal(hardState.term, term, `${name}: term`);
+    t.equal(hardState.vote, idsOf(chain, "v2")[0], `${name}: vote`);
+  }
+  chain.crash("v3");
+  chain.boot("v3");
+  t.notOk(votesFor(chain, "v1", term, { index: 1_000n, term }), "one vote a term");
+  t.end();
+});
+
 t.test("whoever lost its home votes for nobody until a leader has told it where the log stands", (t) => {
   const chain = new RaftChain({ count: 3 });
   chain.elect("v1");
@@ -413,6 +433,43 @@ t.test("a follower far behind is sent a snapshot, and takes it when its ledger i
   chain.crash("v2");
   chain.decide(9n);
   t.same(present(chain.node("v1").chain[8], "height 9").certificate.signatures.length, 2, "it counts");
+  t.end();
+});
+
+t.test("a follower that missed one block is sent it, and no snapshot", (t) => {
+  const chain = new RaftChain({ count: 3 });
+  chain.elect("v1");
+  chain.decide(2n);
+  chain.connect("v1", "v2");
+  chain.decide(3n, ["v1", "v2"]);
+  chain.heal();
+  chain.tick(10);
+  t.same(chain.notes("snapshot"), []);
+  t.same(journalOf(chain.node("v3"))?.lastIndex, journalOf(chain.node("v1"))?.lastIndex);
+  chain.decide(4n);
+  t.end();
+});
+
+t.test("a snapshot that contradicts what is committed here changes nothing", (t) => {
+  const chain = new RaftChain({ count: 3 });
+  chain.elect("v1");
+  chain.decide(1n);
+  // v3 knows that height 2 is committed, and its ledger is not there.
+  chain.isCut = (_from, to, said) => to === "v3" && said.kind === "vote";
+  chain.decide(2n, ["v1", "v2"]);
+  chain.tick(3);
+  const before = present(journalOf(chain.node("v3")), "journal");
+  const snapshot = {
+    index: before.lastIndex + 5n,
+    term: before.hardState.term,
+    configuration: before.mark.configuration,
+    data: snapshotData(heightOf(1n)),
+  };
+  const note: Note = { kind: "snapshot", term: before.hardState.term, snapshot };
+  chain.inject("v3", chain.signed({ from: chain.world.member("v1").address, to: idsOf(chain, "v3"), number: 1, note }));
+  t.same(present(journalOf(chain.node("v3")), "journal").base, before.base);
+  chain.heal();
+  chain.decide(4n);
   t.end();
 });
 
@@ -492,6 +549,23 @@ t.test("two members leave and two come at once, through a joint configuration", 
   chain.crash("v5");
   chain.tick(30);
   t.equal(chain.wire.length, length, "those who left are silent");
+  t.end();
+});
+
+t.test("those who leave are needed until the others have agreed, also when they restart meanwhile", (t) => {
+  const chain = new RaftChain({ count: 5, setAt: (height) => (height < 3n ? ["v1", "v2", "v3"] : ["v3", "v4", "v5"]) });
+  chain.elect("v1");
+  chain.decide(1n, ["v1", "v2", "v3"]);
+  chain.isCut = (_from, _to, said) => said.kind === "note" && said.note.kind === "append" && hasChange(said.note);
+  chain.decide(2n, ["v1", "v2", "v3"]);
+  chain.tick(1);
+  for (const name of ["v1", "v2"]) {
+    chain.crash(name);
+    chain.boot(name);
+  }
+  chain.heal();
+  for (const name of ["v4", "v5"]) chain.sync(name, "v3");
+  chain.decide(5n, ["v3", "v4", "v5"]);
   t.end();
 });
 
@@ -655,6 +729,10 @@ function isAppendOf(message: RaftWireMessage): boolean {
 
 function blocksIn(note: Note): readonly Entry[] {
   return note.kind === "append" ? note.entries.filter((entry) => blockOf(entry) !== undefined) : [];
+}
+
+function hasChange(note: Note): boolean {
+  return note.kind === "append" && note.entries.some(({ kind }) => kind === "change");
 }
 
 function respondsTo({ note }: WireNote): bigint {

@@ -215,7 +215,7 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     const member = this.#member;
     if (instance === undefined || member === undefined) return;
     if (height !== instance.height || instance.builtTerm !== BigInt(round) || block.header.height !== height) return;
-    if (!this.#mayPropose(member) || member.status.hardState.term !== BigInt(round)) return;
+    if (!this.#mayPropose(member)) return;
     if (!member.propose(encodeBlock(block))) instance.builtTerm = undefined; // Asked for again.
   }
 

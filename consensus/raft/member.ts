@@ -183,8 +183,9 @@ export class Member {
     // Whoever was told nothing yet may have known more before it lost its home, and have voted or promised: it does neither until a
     // leader has told it where the log stands.
     if (this.#isBlank && (message.kind === "vote" || message.kind === "preVote")) return;
-    if (message.kind === "snapshot" && heightOfSnapshot(message.snapshot) >= this.#height) this.#hold(message);
-    else this.#core.step(message);
+    if (message.kind !== "snapshot") this.#core.step(message);
+    else if (heightOfSnapshot(message.snapshot) >= this.#height) this.#hold(message);
+    else this.#install(message);
   }
 
   /** Record `sequence` and all before it are durable. */
@@ -201,7 +202,7 @@ export class Member {
     const held = this.#held;
     if (held !== undefined && heightOfSnapshot(held.snapshot) < height) {
       this.#held = undefined;
-      this.#core.step(held);
+      this.#install(held);
       this.#settle();
     }
     this.#compact();
@@ -259,7 +260,6 @@ export class Member {
       const { term, index, configuration } = snapshot;
       this.#journal.restore(hardState, { term, index, configuration, height: heightOfSnapshot(snapshot) });
       this.#journal.append(hardState, entries);
-      this.#forgetApplying();
       this.#applied = this.#mark = this.#journal.mark;
       this.#write(this.#journal.base);
     } else {
@@ -325,12 +325,6 @@ export class Member {
     this.#applied = { term: entry.term, index: entry.index, configuration, height };
   }
 
-  /** A snapshot stands for whatever was still to be applied, changes of the configuration among it. */
-  #forgetApplying(): void {
-    for (const { work } of this.#applying) this.#core.acknowledge(work.done);
-    this.#applying = [];
-  }
-
   /** Drops what was applied two heights ago, and now and then everything that was recorded about it. */
   #compact(): void {
     const mark = this.#mark;
@@ -350,6 +344,12 @@ export class Member {
   #say(messages: readonly RaftMessage[], after: number): void {
     for (const { kind, to } of messages) if (kind === "snapshot") this.#snapshotsSent.set(to, this.#snapshotRetryTicks);
     this.#outputs.push({ kind: "messages", messages, after });
+  }
+
+  /** The ledger is where the snapshot stands, so it has all that is committed here: otherwise one of the two is not what it says. */
+  #install(message: InstallSnapshot): void {
+    const isNews = message.snapshot.index > this.#core.status().hardState.commit;
+    if (!isNews || this.#applying.length === 0) this.#core.step(message);
   }
 
   /** Of two snapshots of one leader the one that the ledger reaches first; whoever has it is sent the rest. */
