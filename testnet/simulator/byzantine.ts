@@ -1,5 +1,5 @@
 /**
- * Dishonest Tendermint validators: a real node whose own words are changed, kept back, doubled or made up on their way
+ * Dishonest validators: a real node whose own words are changed, kept back, doubled or made up on their way
  * out. Everything that they sign is signed with their real key.
  *
  * What an honest engine says is the raw material: a liar that kept no book of the protocol would be ignored at once.
@@ -13,14 +13,26 @@ import { type Block, headerHash } from "../../chain/block/block.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
-import { type ConsensusMessage, encodeMessage, parseMessage } from "../../consensus/tendermint/message.ts";
+import type { Codec } from "../../consensus/engine.ts";
 import type { Behaviours } from "./faults.ts";
 import { type Egress, gossipPacket, type Packet } from "./network.ts";
 import type { Random } from "./random.ts";
 import type { Sometimes } from "./sometimes.ts";
 
+/** What a liar must know of an engine's messages to make up its own. */
+export type Tongue = {
+  readonly codec: Codec<object>;
+  /** The message that says a vote. */
+  readonly ofVote: (vote: Vote) => object;
+  /** The proposal in a message that proposes a block by nothing else than its signature, and the block. */
+  readonly proposalIn: (message: object) => { readonly proposal: Proposal; readonly block: Block } | undefined;
+  /** The message that proposes another block. */
+  readonly ofProposal: (proposal: Proposal, block: Block) => object;
+};
+
 /** What a liar has. */
 export type LiarParts = {
+  readonly tongue: Tongue;
   readonly chainId: string;
   readonly self: Address;
   readonly keyPair: KeyPair;
@@ -73,10 +85,12 @@ class Liar {
     const { name } = packet;
     let decision = this.#decisions.get(name);
     if (decision === undefined) {
-      const message = parseMessage(packet.bytes);
+      const { codec, proposalIn } = this.#parts.tongue;
+      const message = codec.parse(packet.bytes);
       if (!message.ok) return [packet];
-      if (message.value.kind === "proposal") this.#see(message.value.proposal);
-      if (!bytesEqual(signerOf(message.value), this.#parts.self)) return [packet];
+      const proposed = proposalIn(message.value);
+      if (proposed !== undefined) this.#see(proposed.proposal);
+      if (!bytesEqual(codec.describe(message.value).signer, this.#parts.self)) return [packet];
       decision = this.#decide(message.value, packet);
       this.#decisions.set(name, decision);
       this.#remember(packet);
@@ -86,12 +100,15 @@ class Liar {
     return [variants[to % variants.length] ?? packet, ...decision.extra];
   }
 
-  #decide(message: ConsensusMessage, packet: Gossip): Decision {
-    const { random, behaviours, sometimes } = this.#parts;
+  #decide(message: object, packet: Gossip): Decision {
+    const { random, behaviours, sometimes, tongue } = this.#parts;
+    const word = tongue.codec.wordOf(message);
+    const vote = word !== undefined && "step" in word ? word : undefined;
+    const proposed = tongue.proposalIn(message);
     const variants: Gossip[] = [packet];
     const extra: Gossip[] = [];
     if (random.happens(behaviours.equivocate)) {
-      const other = message.kind === "vote" ? this.#otherVote(message.vote) : this.#otherProposal(message.proposal);
+      const other = vote === undefined ? this.#otherProposal(proposed?.proposal) : this.#otherVote(vote);
       if (other !== undefined) {
         sometimes.saw("byzantine_equivocated");
         variants.push(other);
@@ -99,25 +116,25 @@ class Liar {
         if (random.happens(300)) extra.push(other);
       }
     }
-    if (message.kind === "vote" && message.vote.blockHash === undefined && random.happens(behaviours.forgetLock)) {
-      const known = this.#seen.findLast(({ height }) => height === message.vote.height);
+    if (vote !== undefined && vote.blockHash === undefined && random.happens(behaviours.forgetLock)) {
+      const known = this.#seen.findLast(({ height }) => height === vote.height);
       if (known !== undefined) {
         sometimes.saw("byzantine_forgot_lock");
-        return { variants: [this.#signedVote({ ...message.vote, blockHash: known.hash })], extra, isWithheld: false };
+        return { variants: [this.#signedVote({ ...vote, blockHash: known.hash })], extra, isWithheld: false };
       }
     }
-    if (message.kind === "proposal" && random.happens(behaviours.badBlock)) {
+    if (proposed !== undefined && random.happens(behaviours.badBlock)) {
       sometimes.saw("byzantine_mutated");
-      variants.push(this.#badProposal(message));
+      variants.push(this.#badProposal(proposed));
     }
     if (random.happens(behaviours.mutate)) {
       sometimes.saw("byzantine_mutated");
-      extra.push(this.#mutated(message, packet));
+      extra.push(this.#mutated(vote, packet));
     }
-    if (random.happens(behaviours.speakAhead) && message.kind === "vote") {
+    if (vote !== undefined && random.happens(behaviours.speakAhead)) {
       sometimes.saw("byzantine_spoke_ahead");
-      const round = message.vote.round + random.between(1, 20);
-      extra.push(this.#signedVote({ ...message.vote, round }));
+      const round = vote.round + random.between(1, 20);
+      extra.push(this.#signedVote({ ...vote, round }));
     }
     if (random.happens(behaviours.replay) && this.#remembered.length > 0) {
       sometimes.saw("byzantine_replayed");
@@ -137,24 +154,24 @@ class Liar {
   }
 
   /** Another block that holds, for the same round. */
-  #otherProposal(proposal: Proposal): Gossip | undefined {
+  #otherProposal(proposal: Proposal | undefined): Gossip | undefined {
     const ledger = this.#parts.ledger();
-    if (ledger === undefined || ledger.head().height + 1n !== proposal.height || proposal.validRound !== -1) return undefined;
+    if (proposal === undefined || ledger === undefined) return undefined;
+    if (ledger.head().height + 1n !== proposal.height || proposal.validRound !== -1) return undefined;
     const timeMs = ledger.head().timeMs + BigInt(this.#parts.random.between(1, 50));
     const { block } = ledger.build({ proposer: this.#parts.self, timeMs, transactions: [], evidence: [] });
     return bytesEqual(block.hash, proposal.blockHash) ? undefined : this.#signedProposal(proposal, block);
   }
 
   /** A block whose state root is made up. */
-  #badProposal({ proposal, block }: Extract<ConsensusMessage, { readonly kind: "proposal" }>): Gossip {
+  #badProposal({ proposal, block }: { readonly proposal: Proposal; readonly block: Block }): Gossip {
     const header = { ...block.header, stateRoot: hashOf(this.#parts.random.bytes(32)) };
     return this.#signedProposal(proposal, { ...block, header, hash: headerHash(header) });
   }
 
-  #mutated(message: ConsensusMessage, packet: Gossip): Gossip {
-    const { random } = this.#parts;
-    if (message.kind === "proposal" || random.happens(300)) return gossipPacket("consensus", spoiled(packet.bytes, random));
-    const { vote } = message;
+  #mutated(vote: Vote | undefined, packet: Gossip): Gossip {
+    const { random, tongue } = this.#parts;
+    if (vote === undefined || random.happens(300)) return gossipPacket("consensus", spoiled(packet.bytes, random));
     const field = random.pick(["height", "round", "step", "validator"] as const);
     switch (field) {
       case "height":
@@ -167,24 +184,24 @@ class Liar {
         // Somebody else's word with our signature.
         return gossipPacket(
           "consensus",
-          encodeMessage({ kind: "vote", vote: { ...vote, validator: random.bytes(vote.validator.length) as Address } }),
+          tongue.codec.encode(tongue.ofVote({ ...vote, validator: random.bytes(vote.validator.length) as Address })),
         );
     }
   }
 
   #signedVote(vote: Omit<Vote, "signature">): Gossip {
     const signature = this.#parts.keyPair.sign(voteSigningBytes(this.#parts.chainId, vote));
-    return this.#said({ kind: "vote", vote: { ...vote, signature } });
+    return this.#said(this.#parts.tongue.ofVote({ ...vote, signature }));
   }
 
   #signedProposal(proposal: Proposal, block: Block): Gossip {
     const changed = { ...proposal, blockHash: block.hash };
     const signature = this.#parts.keyPair.sign(proposalSigningBytes(this.#parts.chainId, changed));
-    return this.#said({ kind: "proposal", proposal: { ...changed, signature }, block });
+    return this.#said(this.#parts.tongue.ofProposal({ ...changed, signature }, block));
   }
 
-  #said(message: ConsensusMessage): Gossip {
-    const bytes = encodeMessage(message);
+  #said(message: object): Gossip {
+    const bytes = this.#parts.tongue.codec.encode(message);
     this.#parts.onSaid(bytes);
     return gossipPacket("consensus", bytes);
   }
@@ -197,10 +214,6 @@ class Liar {
     this.#remembered.push(packet);
     if (this.#remembered.length > REMEMBERED_MAX) this.#remembered.shift();
   }
-}
-
-function signerOf(message: ConsensusMessage): Address {
-  return message.kind === "vote" ? message.vote.validator : message.proposal.validator;
 }
 
 function isSame(a: Hash | undefined, b: Hash | undefined): boolean {

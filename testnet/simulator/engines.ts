@@ -2,8 +2,17 @@
 
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { type Protocol, PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
+import { unreachable } from "../../crypto/base/assert.ts";
+import type { Block } from "../../chain/block/block.ts";
+import type { Proposal, Vote } from "../../chain/block/vote.ts";
 import type { Codec } from "../../consensus/engine.ts";
+import { PBFT_CODEC } from "../../consensus/pbft/codec.ts";
+import type { PbftMessage } from "../../consensus/pbft/message.ts";
+import { RAFT_CODEC } from "../../consensus/raft/codec.ts";
+import type { RaftWireMessage } from "../../consensus/raft/message.ts";
 import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
+import type { ConsensusMessage } from "../../consensus/tendermint/message.ts";
+import type { Tongue } from "./byzantine.ts";
 import { EPOCH_MS } from "./clock.ts";
 import type { Random } from "./random.ts";
 import { addressOf, keyPairOf } from "./signatures.ts";
@@ -15,22 +24,91 @@ export type EngineEntry = {
   readonly nodes: readonly number[];
   /** How many of so many nodes may do anything at all. */
   readonly faultyMax: (nodes: number) => number;
+  /** Of each validator at genesis. */
+  readonly power: bigint;
   /** Whether the faulty may lie; else they only have bad disks. */
   readonly mayLie: boolean;
-  /** To look into what nodes say. Its messages are the engine's own. */
-  readonly codec: Codec<object>;
+  /** Whether votes keep the rules of Tendermint's lock. */
+  readonly hasLocks: boolean;
+  /** To look into what nodes say, and to make up what liars say. */
+  readonly tongue: Tongue;
 };
+
+const third = (nodes: number): number => Math.floor((nodes - 1) / 3);
+
+const TENDERMINT_TONGUE = tongueOf<ConsensusMessage>({
+  codec: TENDERMINT_CODEC,
+  ofVote: (vote) => ({ kind: "vote", vote }),
+  proposalIn: (message) => (message.kind === "proposal" ? message : undefined),
+  ofProposal: (proposal, block) => ({ kind: "proposal", proposal, block }),
+});
 
 /** The engines by name. */
 export const ENGINES: Readonly<Record<string, EngineEntry>> = {
   tendermint: {
     protocol: () => PROTOCOL_DEFAULTS.tendermint,
     nodes: [4, 4, 4, 5, 7],
-    faultyMax: (nodes) => Math.floor((nodes - 1) / 3),
+    faultyMax: third,
+    power: 1n,
     mayLie: true,
-    codec: TENDERMINT_CODEC as Codec<object>,
+    hasLocks: true,
+    tongue: TENDERMINT_TONGUE,
+  },
+  pos: {
+    protocol: (random) => ({
+      ...PROTOCOL_DEFAULTS.pos,
+      unbondingMs: 10_000,
+      blockReward: random.pick([0n, 1_000n]),
+      signedWindow: random.pick([5, 10, 50]),
+      jailMs: 2_000,
+    }),
+    nodes: [4, 4, 4, 5, 7],
+    faultyMax: third,
+    power: 1_000_000n,
+    mayLie: true,
+    hasLocks: true,
+    tongue: TENDERMINT_TONGUE,
+  },
+  pbft: {
+    protocol: (random) => ({ name: "pbft", viewTimeoutMs: random.pick([400, 800, 1500]), viewTimeoutMsMax: 6_000 }),
+    nodes: [4, 4, 4, 5, 7],
+    faultyMax: third,
+    power: 1n,
+    mayLie: true,
+    hasLocks: false,
+    tongue: tongueOf<PbftMessage>({
+      codec: PBFT_CODEC,
+      ofVote: (vote) => ({ kind: "vote", vote }),
+      proposalIn: (message) => (message.kind === "prePrepare" ? message : undefined),
+      ofProposal: (proposal, block) => ({ kind: "prePrepare", proposal, block }),
+    }),
+  },
+  raft: {
+    protocol: (random) => ({ name: "raft", tickMs: random.pick([20, 50]), heartbeatTicks: 2, electionTicks: 10 }),
+    nodes: [3, 3, 5],
+    // Raft's voters crash and never lie, nor do their disks.
+    faultyMax: () => 0,
+    power: 1n,
+    mayLie: false,
+    hasLocks: false,
+    tongue: tongueOf<RaftWireMessage>({
+      codec: RAFT_CODEC,
+      ofVote: (vote) => ({ kind: "vote", vote }),
+      proposalIn: () => undefined,
+      ofProposal: () => unreachable(undefined as never),
+    }),
   },
 };
+
+/** The same for messages of any kind: each tongue is only given what its own codec made. */
+function tongueOf<M extends object>(tongue: {
+  readonly codec: Codec<M>;
+  readonly ofVote: (vote: Vote) => M;
+  readonly proposalIn: (message: M) => { readonly proposal: Proposal; readonly block: Block } | undefined;
+  readonly ofProposal: (proposal: Proposal, block: Block) => M;
+}): Tongue {
+  return tongue as unknown as Tongue;
+}
 
 /** How many accounts genesis gives tokens to: the clients'. */
 export const CLIENTS_MAX = 4;
@@ -43,7 +121,10 @@ export function networkOf(engine: EngineEntry, options: { readonly nodes: number
     address: addressOf("client", index),
     amount: 1_000_000_000n,
   }));
-  const validators = Array.from({ length: nodes }, (_, index) => ({ key: keyPairOf("validator", index).publicKey, power: 1n }));
+  const validators = Array.from({ length: nodes }, (_, index) => ({
+    key: keyPairOf("validator", index).publicKey,
+    power: engine.power,
+  }));
   return {
     version: 1,
     chainId: "simulation-1",

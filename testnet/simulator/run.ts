@@ -115,7 +115,8 @@ class Run {
   readonly #keys: readonly number[];
   readonly #faulty: ReadonlySet<number>;
   readonly #generations: number[];
-  readonly #backups = new Map<Fault, DiskImage>();
+  /** Nodes that went back to a backup so young that nothing in it shows its age. */
+  readonly #rolledBack = new Set<number>();
   readonly #agreement: Agreement;
   readonly #durable: Durable;
   #workload: Workload | undefined;
@@ -226,7 +227,13 @@ class Run {
       this.#agreement,
       replay,
       this.#durable,
-      new Words({ ...parts, codec: this.#engine.codec, setOf: (height) => replay.setOf(height), nodeOf }),
+      new Words({
+        ...parts,
+        codec: this.#engine.tongue.codec,
+        hasLocks: this.#engine.hasLocks,
+        setOf: (height) => replay.setOf(height),
+        nodeOf,
+      }),
       new Justice({ ...parts, nodeOf }),
       new Clients({ ...parts, workload, ledger: replay.ledger }),
     );
@@ -261,6 +268,7 @@ class Run {
     });
     if (liar?.kind === "byzantine") {
       const egress = liarOf({
+        tongue: this.#engine.tongue,
         chainId: this.#network.chainId,
         self: addressOf("validator", key),
         keyPair,
@@ -279,7 +287,7 @@ class Run {
   /** Whether bytes are a word of this key. */
   #isWordOf(key: number): (bytes: Uint8Array) => boolean {
     const name = toHex(addressOf("validator", key));
-    const { codec } = this.#engine;
+    const { codec } = this.#engine.tongue;
     return (bytes) => {
       const message = codec.parse(bytes);
       return message.ok && toHex(codec.describe(message.value).signer) === name;
@@ -297,7 +305,8 @@ class Run {
   }
 
   #isHonest(index: number): boolean {
-    return !this.#faulty.has(present(this.#keys[index], "key of an instance"));
+    const key = present(this.#keys[index], "key of an instance");
+    return !this.#faulty.has(key) && !this.#rolledBack.has(key);
   }
 
   #violated(property: string, message: string): void {
@@ -459,9 +468,14 @@ class Run {
 
   #arrangeBackup(machine: Machine, fault: Extract<Fault, { readonly kind: "oldBackup" }>): void {
     const backup = new DiskImage({ agenda: this.#agenda, random: this.#random.fork("backup"), syncMsMean: 1 });
-    this.#backups.set(fault, backup);
-    this.#agenda.at(fault.copiedAtMs, undefined, () => backup.copyOf(machine.image, "/home"));
+    let signedHeight: bigint | undefined;
+    this.#agenda.at(fault.copiedAtMs, undefined, () => {
+      signedHeight = machine.running?.guard.height;
+      backup.copyOf(machine.image, "/home");
+    });
     this.#agenda.at(fault.atMs, undefined, () => {
+      // Its guard compares what it remembers with what is decided: of an age below that it cannot know.
+      if (signedHeight === undefined || signedHeight >= this.#agreement.height) this.#rolledBack.add(machine.index);
       machine.end("kill");
       machine.image.copyOf(backup, "/home");
       this.#sometimes.saw("old_backup_restored");
@@ -475,7 +489,7 @@ class Run {
     if (packet.kind !== "gossip") return false;
     if (packet.topic === what) return true;
     if (packet.topic !== "consensus") return false;
-    const { codec } = this.#engine;
+    const { codec } = this.#engine.tongue;
     const message = codec.parse(packet.bytes);
     return message.ok && codec.describe(message.value).statement.startsWith(what);
   }

@@ -1,6 +1,6 @@
 /**
- * What honest Tendermint validators sign, as it leaves them: one word for each step ever, across restarts, crashes and
- * lost files; and no prevote or precommit against the rules of the lock.
+ * What honest validators sign, as it leaves them: one word for each step ever, across restarts, crashes and lost files.
+ * And of Tendermint's, no prevote or precommit against the rules of the lock.
  *
  * Source of the rules: Buchman, Kwon, Milosevic, "The latest gossip on BFT consensus", 2018, algorithm 1: a precommit
  * for a block follows prevotes for it by more than 2/3 in that round (line 36); who has precommitted a block prevotes
@@ -17,6 +17,8 @@ import type { Checker, CheckerParts } from "./checker.ts";
 /** What the checker is given. */
 export type WordsParts = CheckerParts & {
   readonly codec: Codec<object>;
+  /** Whether votes keep the rules of Tendermint's lock. */
+  readonly hasLocks: boolean;
   /** Who decides a height. */
   readonly setOf: (height: bigint) => ValidatorSet | undefined;
   /** Whose key this is; -1 when it is nobody's. */
@@ -49,6 +51,7 @@ export class Words implements Checker {
     const index = this.#parts.nodeOf(word.validator);
     const isHonest = index >= 0 && this.#parts.isHonest(index);
     if (isHonest) this.#checkOnce(index, signer, word);
+    if (!this.#parts.hasLocks) return;
     if ("step" in word) this.#hear(index, signer, word, isHonest);
     else if (word.validRound >= 0) this.#parts.sometimes.saw("proof_of_lock_proposed");
   }
