@@ -208,6 +208,9 @@ t.test("a majority makes a leader, less does not, and a majority of refusals end
   answer(2n, false);
   answer(2n, false);
   t.equal(node.core.status().role, "candidate", "two of five, however often the second says so");
+  answer(4n, true);
+  answer(4n, false);
+  t.equal(node.core.status().role, "candidate", "nor by one who has refused");
   answer(3n, false);
   t.equal(node.core.status().role, "leader");
   const loser = new Lone({ voters });
@@ -374,6 +377,7 @@ t.test("a confirmation of entries that were replaced since, in its own term, con
   hear(append(3n, 2n, ZERO, [[2n, "b"]]));
   node.core.acknowledge(present(second.appendWork?.done, "done"));
   t.equal(hear(append(3n, 2n, { term: 2n, index: 1n }, [], 1n)).applyWork, undefined);
+  t.equal(node.commit, 1n, "the entry is still in the log");
   t.end();
 });
 

@@ -68,7 +68,7 @@ export class Tracker {
   /** Whether a quorum has answered lately. */
   isQuorumActive(): boolean {
     const active = new Map<bigint, boolean>();
-    for (const [id, progress] of this.#progress) if (!progress.isLearner) active.set(id, progress.isActive);
+    for (const [id, progress] of this.#progress) active.set(id, progress.isActive);
     return jointVote(this.#configuration, active) === "won";
   }
 
