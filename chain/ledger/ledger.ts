@@ -16,7 +16,7 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
-import { type Hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { type SignatureVerifier, verifySignatureAsync } from "../../crypto/sign/key.ts";

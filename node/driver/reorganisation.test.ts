@@ -1,5 +1,9 @@
 /** The ledger under proof of work: what a seal must be, what miners earn, and that what was undone leaves no trace. */
 
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import fc from "fast-check";
 import t from "tap";
 import { assert, present } from "../../crypto/base/assert.ts";
@@ -16,6 +20,7 @@ import { Ledger } from "../../chain/ledger/ledger.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
 import { ACCOUNT_EMPTY, ownRow, parseAccount, parseRewards, parseSupply } from "../../chain/state/rows.ts";
 import { accountKey, rewardsKey, rowKey, supplyKey } from "../../chain/state/keys.ts";
+import { openLevelStore } from "../../chain/store/level.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import type { Store } from "../../chain/store/store.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
@@ -210,6 +215,37 @@ t.test("after any reorganisations the store is, byte for byte, one that saw the 
     }),
     25,
   );
+});
+
+t.test("what is undone on disk is gone from the disk, and readers never see a height half gone", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "pyralog-undo-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const store = await openLevelStore({ path: directory });
+  const ledger = await open(store);
+  for (let height = 1; height <= 6; height += 1) await mineBlock(ledger, work(ledger, 3, "a"));
+  // Whoever reads between two steps of the undoing.
+  let looks = 0;
+  let isDone = false;
+  const reader = (async (): Promise<void> => {
+    while (!isDone) {
+      const { height, hash, stateRoot } = ledger.head();
+      assert(toHex(present(ledger.block(height), "block of the head").hash) === toHex(hash), "the head's own block");
+      assert(toHex(present(ledger.header(height), "header").stateRoot) === toHex(stateRoot), "its state");
+      present(ledger.state(height)?.get(accountKey(addressAt(0))), "an account");
+      looks += 1;
+      await setImmediate();
+    }
+  })();
+  await ledger.rollback(at(2));
+  isDone = true;
+  await reader;
+  t.ok(looks > 1, `${looks} looks`);
+  for (let height = 3; height <= 7; height += 1) await mineBlock(ledger, work(ledger, 2, "b"), { miner: 1 });
+  const chain = chainOf(ledger);
+  await ledger[Symbol.asyncDispose]();
+  const reopened = await openLevelStore({ path: directory });
+  t.same(await contents(reopened), await contents((await replay(chain)).store));
+  await reopened[Symbol.asyncDispose]();
 });
 
 t.test("a transaction that was undone is found no more, waits again, and goes into the next block", async (t) => {
