@@ -506,6 +506,23 @@ t.test("missed votes are forgotten a window later, and one that always signs cos
   t.end();
 });
 
+t.test("who left the set and comes back is not held to what it missed before", (t) => {
+  const chain = new StakeChain([4n, 4n, 4n, 2n], { engine: { signedWindow: 20, signedMinBps: 7_500 } });
+  chain.pass();
+  passTimes(chain, 5, { absent: [3] });
+  t.equal(chain.powerNext(3), 2n, "five of twenty may be missed");
+  chain.run(3, unbond(3, 2_000n));
+  passTimes(chain, 2);
+  chain.run(3, bond(3, 2_000n));
+  passTimes(chain, 2);
+  t.equal(chain.voters().length, 4, "it votes again");
+  passTimes(chain, 5, { absent: [3] });
+  t.equal(chain.powerNext(3), 2n);
+  passTimes(chain, 1, { absent: [3] });
+  t.equal(chain.powerNext(3), undefined, "but to what it misses now");
+  t.end();
+});
+
 t.test("a slash that takes the operator below its least stake keeps it out until it stakes again", (t) => {
   const chain = new StakeChain([4n, 4n, 4n, 1n], { engine: { signedWindow: 10, jailMs: 1_000, downtimeSlashBps: 100 } });
   chain.pass();
