@@ -551,6 +551,18 @@ t.test("one change at a time, and none that leaves nobody: such a proposal becom
   t.end();
 });
 
+t.test("a joint configuration that is left by itself is left once, whatever is applied meanwhile (4.3)", (t) => {
+  const node = new Lone({ voters: [1n], config: { committedSizeBytesMax: 1 } });
+  node.core.campaign();
+  node.take();
+  t.ok(node.core.proposeConfChange({ transition: "implicit", steps: [{ kind: "learner", node: 2n }], context: EMPTY }).ok);
+  for (const text of ["x", "y", "z"]) t.ok(node.core.propose(utf8(text)).ok);
+  node.take();
+  t.same(node.core.status().configuration, confStateOf([1n], [2n]));
+  t.equal(node.core.status().lastIndex, 6n, "its first entry, the change, x, y, z, and one to leave");
+  t.end();
+});
+
 t.test("a new leader proposes no change before all that it was elected with is applied (4.1)", (t) => {
   const change = encodeChange({ transition: "auto", steps: [{ kind: "voter", node: 4n }], context: EMPTY });
   const node = new Lone({ hardState: { term: 1n, vote: 0n, commit: 0n } });
