@@ -2,7 +2,7 @@
  * Raft as an engine: a replicated log of blocks, and the signatures that prove to strangers what it decided.
  *
  * `member.ts` runs the core and says what must be durable; this file speaks, signs, builds and decides. The design and the argument
- * for its safety are in `../decisions/0003-raft-over-blocks.md`; each of its rules stands in one place:
+ * for its safety are in `../decisions/0004-raft-over-blocks.md`; each of its rules stands in one place:
  *
  * - what a validator signs: `isBinding`; in which terms: `#vote`
  * - what is decided: a majority of votes of one term, `Ballots.certificate`
@@ -65,7 +65,7 @@ type Pending = { readonly from: string; readonly message: RaftWireMessage };
 const BOOTSTRAP = { term: 1n, index: 1n } as const;
 
 /**
- * Whether a signature in `term` may say that this entry's block is decided (decision 0003): the entry is of this very term, so that a
+ * Whether a signature in `term` may say that this entry's block is decided (decision 0004): the entry is of this very term, so that a
  * majority that holds it commits it; or it is known to be committed. An entry of an earlier term that is merely stored is neither,
  * however many hold it (dissertation 3.6.2, figure 3.7).
  */
