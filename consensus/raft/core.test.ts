@@ -7,7 +7,7 @@ import t from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { EMPTY, utf8 } from "../../crypto/base/bytes.ts";
 import { CLUSTER_CONFIG, RaftCluster } from "../testing/raft-cluster.ts";
-import { encodeChange, LEAVE_JOINT } from "./change-codec.ts";
+import { decodeChange, encodeChange, LEAVE_JOINT } from "./change-codec.ts";
 import { confStateOf } from "./configuration.ts";
 import { RaftCore } from "./core.ts";
 import { PROPOSAL_SIZE_BYTES_MAX, READ_CONTEXT_SIZE_BYTES_MAX, READS_PENDING_MAX } from "./limits.ts";
@@ -52,6 +52,10 @@ class Lone {
       this.storage.append(ready.entries);
       if (ready.hardState !== undefined) this.storage.setHardState(ready.hardState);
       sent.push(...ready.messages);
+      for (const { kind, data } of ready.committed) {
+        const change = kind === "change" ? decodeChange(data) : undefined;
+        if (change?.ok === true) this.core.applyConfChange(change.value);
+      }
       this.core.advance();
     }
     return sent;
