@@ -11,6 +11,7 @@ import { decodeChange, encodeChange, LEAVE_JOINT } from "./change-codec.ts";
 import { confStateOf } from "./configuration.ts";
 import { RaftCore } from "./core.ts";
 import { PROPOSAL_SIZE_BYTES_MAX, READ_CONTEXT_SIZE_BYTES_MAX, READS_PENDING_MAX } from "./limits.ts";
+import { Progress } from "./progress.ts";
 import { leaseTicks } from "./reads.ts";
 import { MemoryRaftStorage } from "./storage.ts";
 import type { RaftConfig } from "./config.ts";
@@ -431,6 +432,24 @@ t.test("an old term's entry is not committed by counting; it is with one of the 
   t.end();
 });
 
+t.test("entries that leave a gap, or whose terms fall, or are of the future, are refused (3.5)", (t) => {
+  const node = new Lone();
+  const good = append(2n, 3n, ZERO, [
+    [2n, "a"],
+    [3n, "b"],
+  ]);
+  const [first, second] = good.entries as readonly [Entry, Entry];
+  const table: readonly (readonly Entry[])[] = [
+    [first, { ...second, index: 3n }],
+    [first, { ...second, term: 1n }],
+    [first, { ...second, term: 4n }],
+    [{ ...first, term: 0n }, second],
+  ];
+  for (const entries of table) t.equal(node.step({ ...good, entries }), "message_malformed");
+  t.match(node.step(good), [{ kind: "appendResponse", index: 2n, hint: undefined }]);
+  t.end();
+});
+
 t.test("a member that claims entries beyond our log is not believed", (t) => {
   const node = new Lone().lead();
   t.equal(node.step(accepted(2n, 1n, 2n)), "index_impossible");
@@ -564,6 +583,32 @@ t.test("a joint configuration that is left by itself is left once, whatever is a
   node.take();
   t.same(node.core.status().configuration, confStateOf([1n], [2n]));
   t.equal(node.core.status().lastIndex, 6n, "its first entry, the change, x, y, z, and one to leave");
+  t.end();
+});
+
+t.test("a smaller quorum may hold more: what it commits is committed when it comes into force (4.1)", (t) => {
+  const node = new Lone().lead();
+  node.step(accepted(2n, 1n, 1n));
+  const dropThree: ConfChange = { transition: "auto", steps: [{ kind: "remove", node: 3n }], context: EMPTY };
+  t.ok(
+    node.core.applyConfChange({ transition: "auto", steps: [{ kind: "voter", node: 4n }], context: EMPTY }).voters.length === 4,
+  );
+  t.ok(node.core.propose(utf8("x")).ok);
+  node.take();
+  node.step(accepted(2n, 1n, 2n));
+  t.equal(node.commit, 1n, "two of four");
+  node.core.applyConfChange(dropThree);
+  t.equal(node.commit, 2n, "two of three");
+  t.end();
+});
+
+t.test("a transfer to a node that is removed meanwhile is over (3.10)", (t) => {
+  for (const removed of [2n, 3n]) {
+    const node = new Lone().lead();
+    node.core.transferLeader(2n);
+    node.core.applyConfChange({ transition: "auto", steps: [{ kind: "remove", node: removed }], context: EMPTY });
+    t.equal(node.core.status().transferee, removed === 2n ? 0n : 2n);
+  }
   t.end();
 });
 
@@ -734,6 +779,22 @@ t.test("a read is not served before the leader has committed in its term, not ev
     node.turns.flatMap(({ readStates }) => readStates),
     [{ index: 2n, context: utf8("r") }],
   );
+  t.end();
+});
+
+t.test("a leader that is removed does not read as if it were alone, though one voter is left (6.4)", (t) => {
+  const node = new Lone({ voters: [1n, 2n], config: { stepDownOnRemoval: false } }).lead();
+  node.step(accepted(2n, 1n, 1n));
+  node.core.applyConfChange({ transition: "auto", steps: [{ kind: "remove", node: 1n }], context: EMPTY });
+  t.ok(node.core.readIndex(utf8("r")).ok);
+  node.take();
+  t.same(
+    node.turns.flatMap(({ readStates }) => readStates),
+    [],
+    "node 2 may lead by now",
+  );
+  node.step({ kind: "heartbeatResponse", from: 2n, term: 1n, round: 1n });
+  t.equal(node.turns.flatMap(({ readStates }) => readStates).length, 1);
   t.end();
 });
 
@@ -956,6 +1017,38 @@ t.test("a pre-vote binds nobody, and changes neither term nor vote (9.6)", (t) =
 });
 
 // Flow control and bounds.
+
+t.test("an old rejection does not send a follower back, and none sends it back before what it holds (3.5)", (t) => {
+  const limits = { countMax: 4, sizeBytesMax: 1024 };
+  const progress = new Progress({ match: 3n, next: 8n, isLearner: false, isActive: true, limits });
+  t.notOk(progress.decrease(5n, 4n), "not an answer to what a probe at 7 asked");
+  t.ok(progress.decrease(7n, 1n));
+  t.equal(progress.next, 4n, "a hint before what it is known to hold");
+  progress.becomeReplicate();
+  t.notOk(progress.decrease(3n, 0n), "it holds 3 by now");
+  t.ok(progress.decrease(4n, 9n));
+  t.equal(progress.next, 4n);
+  t.end();
+});
+
+t.test("a snapshot is sent to a node that answers, not to one that does not", (t) => {
+  const node = new Lone({ config: { checkQuorum: true } });
+  const snapshot = { index: 9n, term: 1n, configuration: confStateOf(VOTERS), data: EMPTY };
+  node.step({ kind: "snapshot", from: 2n, term: 1n, snapshot });
+  node.lead();
+  const isSent = (sent: readonly RaftMessage[] | string): boolean =>
+    typeof sent !== "string" && sent.some(({ kind, to }) => kind === "snapshot" && to === 3n);
+  node.step(accepted(2n, 2n, 10n));
+  t.ok(isSent(node.step({ kind: "appendResponse", from: 3n, term: 2n, index: 9n, hint: ZERO })));
+  for (let ticked = 0; ticked < CLUSTER_CONFIG.electionTicks; ticked += 1) node.core.tick();
+  node.core.reportSnapshot(3n, false);
+  const member = node.core.status().progress.find(({ id }) => id === 3n);
+  t.match(member, { state: "probe", isActive: false }, "it has said nothing for an election timeout");
+  node.core.transferLeader(3n);
+  t.notOk(isSent(node.take()));
+  t.ok(isSent(node.step({ kind: "heartbeatResponse", from: 3n, term: 2n, round: 1n })));
+  t.end();
+});
 
 t.test("a follower that does not answer is sent a bounded number of appends, by count and by bytes", (t) => {
   const sentTo2 = (config: Partial<RaftConfig>): number => {
