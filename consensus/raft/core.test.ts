@@ -345,7 +345,10 @@ t.test("a leader's own copy counts when it is durable, not before (10.2.1)", (t)
 });
 
 /** Node 1 with threads: each message is a turn, whose append work is returned and not done. */
-function threadedTurns(): { readonly node: Lone; hear(message: DistributedOmit<RaftMessage, "to">): Ready } {
+function threadedTurns(): {
+  readonly node: Lone;
+  readonly hear: (message: DistributedOmit<RaftMessage, "to">) => Ready;
+} {
   const node = new Lone({ config: { asyncStorageWrites: true } });
   return {
     node,
