@@ -115,8 +115,6 @@ class Run {
   readonly #keys: readonly number[];
   readonly #faulty: ReadonlySet<number>;
   readonly #generations: number[];
-  /** Nodes that went back to a backup so young that nothing in it shows its age. */
-  readonly #rolledBack = new Set<number>();
   readonly #agreement: Agreement;
   readonly #durable: Durable;
   #workload: Workload | undefined;
@@ -305,8 +303,7 @@ class Run {
   }
 
   #isHonest(index: number): boolean {
-    const key = present(this.#keys[index], "key of an instance");
-    return !this.#faulty.has(key) && !this.#rolledBack.has(key);
+    return !this.#faulty.has(present(this.#keys[index], "key of an instance"));
   }
 
   #violated(property: string, message: string): void {
@@ -468,14 +465,8 @@ class Run {
 
   #arrangeBackup(machine: Machine, fault: Extract<Fault, { readonly kind: "oldBackup" }>): void {
     const backup = new DiskImage({ agenda: this.#agenda, random: this.#random.fork("backup"), syncMsMean: 1 });
-    let signedHeight: bigint | undefined;
-    this.#agenda.at(fault.copiedAtMs, undefined, () => {
-      signedHeight = machine.running?.guard.height;
-      backup.copyOf(machine.image, "/home");
-    });
+    this.#agenda.at(fault.copiedAtMs, undefined, () => backup.copyOf(machine.image, "/home"));
     this.#agenda.at(fault.atMs, undefined, () => {
-      // Its guard compares what it remembers with what is decided: of an age below that it cannot know.
-      if (signedHeight === undefined || signedHeight >= this.#agreement.height) this.#rolledBack.add(machine.index);
       machine.end("kill");
       machine.image.copyOf(backup, "/home");
       this.#sometimes.saw("old_backup_restored");
