@@ -36,7 +36,7 @@ import type { Address } from "../../crypto/identity/address.ts";
 import { type Block, parseBlock } from "../../chain/block/block.ts";
 import { readAddress, readHeight, readRound, readSignature } from "../../chain/block/fields.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
-import { BLOCK_SIZE_BYTES_MAX, ROUND_MAX } from "../../chain/block/limits.ts";
+import { BLOCK_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { readVote, type Vote, writeVote } from "../../chain/block/vote.ts";
 import { ENTRIES_PER_MESSAGE_MAX, MEMBERS_MAX, U64_MAX } from "./limits.ts";
 import type { ConfState, Entry, EntryId, EntryKind, RaftMessage, Snapshot } from "./types.ts";
