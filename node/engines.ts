@@ -4,7 +4,6 @@
  * Stake-weighted Tendermint is the Tendermint engine over the set that the staking contracts elect.
  */
 
-import { CodedError } from "../crypto/base/error.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import { unreachable } from "../crypto/base/assert.ts";
@@ -18,14 +17,19 @@ import { TENDERMINT_CODEC } from "../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../consensus/tendermint/engine.ts";
 import type { ConsensusMessage } from "../consensus/tendermint/message.ts";
 import { ConsensusDriver, type Driver, type DriverParts } from "./driver/driver.ts";
+import { MiningDriver } from "./driver/mining.ts";
+import type { Searcher } from "./driver/searcher.ts";
 
 /** What a driver is made from, whatever engine it runs. */
 export type EngineParts = Omit<DriverParts<object>, "codec" | "newEngine" | "isContinuous"> & {
   readonly network: NetworkFile;
   readonly self: Address | undefined;
+  readonly sendTo: (peer: string, bytes: Uint8Array) => void;
+  /** Looks for seals under proof of work; without it the node follows. */
+  readonly searcher: Searcher | undefined;
 };
 
-/** The driver of the network's engine. Throws `engine_unsupported` when this version does not run it. */
+/** The driver of the network's engine. */
 export function openDriver(parts: EngineParts): Driver {
   const { network, self } = parts;
   const { chainId, parameters, engine } = network;
@@ -53,7 +57,7 @@ export function openDriver(parts: EngineParts): Driver {
         newEngine: () => new RaftEngine({ chainId, self, protocol: engine }),
       });
     case "pow":
-      throw new CodedError("engine_unsupported", { engine: engine.name, message: `this version does not run ${engine.name}` });
+      return new MiningDriver(parts);
     default:
       return unreachable(engine);
   }

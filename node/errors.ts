@@ -6,6 +6,4 @@ export const NODE_ERRORS = {
   block_size_unsupported: "the network's blocks are larger than this version can gossip",
   /** The network allows larger transactions than this version can gossip. Run a version that can. */
   transaction_size_unsupported: "the network's transactions are larger than this version can gossip",
-  /** The network file names an engine that this version does not have. Run a version that does. */
-  engine_unsupported: "this version does not have the network's engine",
 } as const satisfies Record<string, string>;

@@ -28,9 +28,11 @@ import { EXECUTOR } from "../contracts/executor.ts";
 import { beginConsensus, blockSink, blockSource, isMember } from "./begin.ts";
 import type { Config } from "./config/schema.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "./driver/catchup.ts";
+import { DIRECT_PROTOCOL, DirectChannel } from "./driver/direct.ts";
 import type { Driver } from "./driver/driver.ts";
 import { EvidencePool } from "./driver/evidence.ts";
 import { SignGuard } from "./driver/guard.ts";
+import { WorkerSearcher } from "./driver/searcher.ts";
 import { WriteAheadLog } from "./driver/wal.ts";
 import { openDriver } from "./engines.ts";
 import type { Home } from "./home/home.ts";
@@ -149,6 +151,8 @@ export class Node implements AsyncDisposable {
       }),
     );
     const evidence = new EvidencePool();
+    const isWork = file.engine.name === "pow";
+    const { threads } = config.mining;
     const failure = Promise.withResolvers<never>();
     const driver: Driver = openDriver({
       network: file,
@@ -178,6 +182,8 @@ export class Node implements AsyncDisposable {
       onDropped: (transaction, refusal) => intake.drop(transaction, refusal),
       hasWork: () => intake.hasWork(),
       onAhead: (peer, height) => synchroniser.hint(peer, height),
+      sendTo: (peer, bytes) => direct.send(peer, bytes),
+      searcher: isWork && threads > 0 ? new WorkerSearcher({ workers: threads, clock: SYSTEM_CLOCK }) : undefined,
       log: log.child({ part: "consensus" }),
     });
     const synchroniser = new Synchroniser(
@@ -187,6 +193,7 @@ export class Node implements AsyncDisposable {
 
     // Tasks that run as long as the node; joined when it closes, before the parts they use.
     const tasks = new Set<Promise<void>>();
+    const direct = new DirectChannel({ network, driver: () => driver, own: (task) => own(task), log, signal });
     const own = (task: Promise<void>): void => {
       const joined = task.catch((error: unknown) => {
         if (!signal.aborted) failure.reject(error);
@@ -202,8 +209,9 @@ export class Node implements AsyncDisposable {
     failure.promise.catch(() => undefined); // `failed` is awaited by whoever runs the node.
     driver.failed.catch((error: unknown) => failure.reject(error));
 
-    const pruner = new Pruner(ledger, config.storage.keepHeights, signal);
+    const pruner = new Pruner(ledger, keptHeights(config, file), signal);
     await network.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), network.limits));
+    await network.handle(DIRECT_PROTOCOL, direct.handler);
     await network.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
     network.onGossip("consensus", async (from, bytes) => await driver.receive(from, bytes));
     network.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
@@ -219,10 +227,11 @@ export class Node implements AsyncDisposable {
             ...(commit.certificate.kind === "quorum" ? { round: commit.certificate.round } : {}),
             stateRoot: commit.block.header.stateRoot,
           },
-          "block final",
+          isWork ? "block on the heaviest chain" : "block final",
         );
       }),
     );
+    stack.use(ledger.onRollback((undone) => intake.onRollback(undone)));
     blockMetrics(ledger, metrics);
 
     const backend = backendOf({
@@ -236,9 +245,11 @@ export class Node implements AsyncDisposable {
       self: () => (isValidator() ? self : undefined),
     });
     const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
-    own(synchroniser.run(signal));
+    // Under proof of work there is no telling which block of a height a peer has: the engine follows headers instead.
+    if (!isWork) own(synchroniser.run(signal));
     own(catchUp({ driver, network, clock: SYSTEM_CLOCK, log, signal }));
-    own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, clock: SYSTEM_CLOCK, log, signal }));
+    if (isWork) driver.start();
+    else own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, clock: SYSTEM_CLOCK, log, signal }));
     log.info(
       { chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() },
       "node open",
@@ -312,6 +323,12 @@ async function openServer(
   const { host, port, cors, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = config.rpc;
   const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
   return await RpcServer.open({ host, port, cors, serveMetrics: config.metrics.enabled, limits }, parts);
+}
+
+/** How many state versions are kept (0: all): as configured, and under proof of work all that may yet be gone back to. */
+function keptHeights(config: Config, { engine }: NetworkFile): number {
+  const { keepHeights } = config.storage;
+  return keepHeights > 0 && engine.name === "pow" ? Math.max(keepHeights, engine.reorgDepthMax + 1) : keepHeights;
 }
 
 /** Forgets old state versions, a stretch at a time. Sync applies a stretch faster than one is forgotten: then it is left for the next. */

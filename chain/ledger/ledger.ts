@@ -239,7 +239,9 @@ export class Ledger implements AsyncDisposable {
   }
 
   findTransaction(id: Hash): { readonly height: Height; readonly index: number } | undefined {
-    return this.#rows.findTransaction(id);
+    const found = this.#rows.findTransaction(id);
+    // The rows of a block are there a moment before it is the head, and after it was.
+    return found === undefined || found.height > this.#head.height ? undefined : found;
   }
 
   /** The state after `height`; `undefined` when pruned or not there yet. */

@@ -134,6 +134,20 @@ export const MEMPOOL_SECTION = z
   })
   .describe("Transactions that wait for a block.");
 
+/** Searching for seals, on networks of proof of work. */
+export const MINING_SECTION = z
+  .strictObject({
+    threads: z
+      .int()
+      .min(0)
+      .max(256)
+      .default(0)
+      .describe(
+        "Threads that search for seals on a network of proof of work, at the lowest priority; 0 follows and does not mine.",
+      ),
+  })
+  .describe("Proof of work.");
+
 /** Where the passphrase of sealed keys is. */
 export const KEYS_SECTION = z
   .strictObject({

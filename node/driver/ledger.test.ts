@@ -52,6 +52,32 @@ async function grow(ledger: Ledger, heights: number): Promise<void> {
   }
 }
 
+t.test("a transaction is found once its block is the head, and not between, when its rows are there already", async (t) => {
+  const memory = openMemoryStore();
+  const written: (() => void)[] = [];
+  // What a reader can see while the disk is still at work.
+  const store: Store = Object.assign(Object.create(memory) as Store, {
+    write: async (...given: Parameters<Store["write"]>) => {
+      await memory.write(...given);
+      for (const look of written) look();
+    },
+    get: memory.get.bind(memory),
+    getMany: memory.getMany.bind(memory),
+    entries: memory.entries.bind(memory),
+    snapshot: memory.snapshot.bind(memory),
+    clear: memory.clear.bind(memory),
+  });
+  const ledger = await open(store);
+  const transaction = sign(0n, [{ kind: "tableCreate", namespace: "n", table: "t" }]);
+  const seen: unknown[] = [];
+  written.push(() => seen.push(ledger.findTransaction(transaction.id)));
+  await commitBlock(ledger, [transaction]);
+  t.same(seen, [undefined], "while it is written");
+  t.same(ledger.findTransaction(transaction.id), { height: 1n, index: 0 });
+  await ledger.rollback(at(0));
+  t.ok(seen.length > 1 && seen.every((found) => found === undefined), "while it is taken back");
+});
+
 t.test("a ledger of ten heights", async (t) => {
   const store = openMemoryStore();
   const ledger = await open(store);

@@ -1,5 +1,6 @@
 /** One thread of a search: tries nonces, and looks for new orders every few milliseconds. See `searcher.ts`. */
 
+import { constants, setPriority } from "node:os";
 import { setImmediate } from "node:timers/promises";
 import { parentPort } from "node:worker_threads";
 import { present } from "../../crypto/base/assert.ts";
@@ -11,6 +12,9 @@ import { countUpTo, nonceAfter, type SearchOrder, type SearchReport } from "./se
 const NONCES_PER_LOOK = 4_096;
 /** How many looks go by between two reports of what was tried. */
 const LOOKS_PER_REPORT = 32;
+
+// Of this thread alone, on Linux: whatever else the machine has to do comes first.
+setPriority(constants.priority.PRIORITY_LOW);
 
 const port = present(parentPort ?? undefined, "port to the main thread");
 let order: SearchOrder = { kind: "rest" };

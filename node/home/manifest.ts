@@ -263,7 +263,11 @@ async function createValidator(directory: string, manifest: Manifest, basePort: 
   const { nodeKey } = await initialiseHome(new Home(join(directory, name)), {
     keyType,
     passphrase: undefined,
-    config: { network: { listen: [listen] }, rpc: { port: ports.rpc } },
+    config: {
+      network: { listen: [listen] },
+      rpc: { port: ports.rpc },
+      mining: { threads: manifest.engine.name === "pow" ? 1 : 0 },
+    },
     logN: KEY_FILE_LOG_N_MIN,
   });
   return { name, key: nodeKey, power, address: `${listen}/p2p/${peerIdOf(nodeKey.publicKey)}` };
