@@ -2,12 +2,12 @@
 
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { type Protocol, PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
-import { unreachable } from "../../crypto/base/assert.ts";
 import type { Block } from "../../chain/block/block.ts";
 import type { Proposal, Vote } from "../../chain/block/vote.ts";
 import type { Codec } from "../../consensus/engine.ts";
 import { PBFT_CODEC } from "../../consensus/pbft/codec.ts";
 import type { PbftMessage } from "../../consensus/pbft/message.ts";
+import { POW_CODEC, type PowMessage } from "../../consensus/pow/message.ts";
 import { RAFT_CODEC } from "../../consensus/raft/codec.ts";
 import type { RaftWireMessage } from "../../consensus/raft/message.ts";
 import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
@@ -28,6 +28,8 @@ export type EngineEntry = {
   readonly power: bigint;
   /** Whether the faulty may lie; else they only have bad disks. */
   readonly mayLie: boolean;
+  /** Of proof of work: how fast each node searches. */
+  readonly hashesPerSecond?: number;
   /** Whether votes keep the rules of Tendermint's lock. */
   readonly hasLocks: boolean;
   /** To look into what nodes say, and to make up what liars say. */
@@ -95,10 +97,41 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
       codec: RAFT_CODEC,
       ofVote: (vote) => ({ kind: "vote", vote }),
       proposalIn: () => undefined,
-      ofProposal: () => unreachable(undefined as never),
+      ofProposal: unsaid,
+    }),
+  },
+  pow: {
+    protocol: (random) => ({
+      ...PROTOCOL_DEFAULTS.pow,
+      targetIntervalMs: random.pick([300, 600]),
+      retarget: random.pick(["asert", "window"]),
+      halfLifeMs: 5_000,
+      retargetWindow: 16,
+      // One hash in 2^8 at the easiest.
+      targetBitsMax: 0x20_00_ff_ff,
+      finalityDepth: 6,
+      reorgDepthMax: 400,
+      blockReward: 50n,
+    }),
+    nodes: [3, 4, 5],
+    faultyMax: () => 1,
+    power: 0n,
+    mayLie: false,
+    hashesPerSecond: 150,
+    hasLocks: false,
+    tongue: tongueOf<PowMessage>({
+      // Nobody signs under proof of work; what is said is looked into by its bytes alone.
+      codec: { ...POW_CODEC, describe: unsaid, signedParts: unsaid, wordOf: unsaid, mayCome: unsaid },
+      ofVote: unsaid,
+      proposalIn: unsaid,
+      ofProposal: unsaid,
     }),
   },
 };
+
+function unsaid(): never {
+  throw new Error("proof of work has no such messages");
+}
 
 /** The same for messages of any kind: each tongue is only given what its own codec made. */
 function tongueOf<M extends object>(tongue: {
@@ -121,7 +154,8 @@ export function networkOf(engine: EngineEntry, options: { readonly nodes: number
     address: addressOf("client", index),
     amount: 1_000_000_000n,
   }));
-  const validators = Array.from({ length: nodes }, (_, index) => ({
+  const voters = engine.hashesPerSecond === undefined ? nodes : 0;
+  const validators = Array.from({ length: voters }, (_, index) => ({
     key: keyPairOf("validator", index).publicKey,
     power: engine.power,
   }));

@@ -29,6 +29,7 @@ import { WriteAheadLog } from "../../node/driver/wal.ts";
 import { openDriver } from "../../node/engines.ts";
 import { Intake } from "../../node/intake/intake.ts";
 import type { Log, LogFields } from "../../node/log/log.ts";
+import type { Searcher } from "../../node/driver/searcher.ts";
 import type { Metrics } from "../../node/metrics/metrics.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser } from "../../node/network/sync.ts";
 import type { Agenda, Owner } from "./agenda.ts";
@@ -38,6 +39,7 @@ import { Endpoint, type Wire } from "./network.ts";
 import type { Random } from "./random.ts";
 import type { Signatures } from "./signatures.ts";
 import type { Sometimes } from "./sometimes.ts";
+import { SimulatedSearcher } from "./searcher.ts";
 import { openSimulatedStore } from "./store.ts";
 import type { Trace } from "./trace.ts";
 
@@ -113,6 +115,7 @@ export class Machine {
   readonly image: DiskImage;
   readonly clockFault: ClockFault;
   readonly options: NodeOptions;
+  readonly #hashesPerSecond: number;
   readonly #world: World;
   readonly #random: Random;
   #life: Life | undefined;
@@ -131,8 +134,11 @@ export class Machine {
       readonly clockFault: ClockFault;
       readonly keyPair: KeyPair;
       readonly syncMsMean: number;
+      /** Of proof of work. */
+      readonly hashesPerSecond: number;
     },
   ) {
+    this.#hashesPerSecond = parts.hashesPerSecond;
     this.index = index;
     this.options = options;
     this.#world = parts.world;
@@ -260,7 +266,8 @@ export class Machine {
       onWork: () => driver.wake(),
     });
     const evidence = new EvidencePool();
-    const driver = openDriver({
+    const isWork = file.engine.name === "pow";
+    const parts: Parameters<typeof openDriver>[0] & { readonly searcher: Searcher | undefined } = {
       network: file,
       ledger,
       clock,
@@ -286,7 +293,11 @@ export class Machine {
       hasWork: () => intake.hasWork(),
       onAhead: (peer, height) => synchroniser.hint(peer, height),
       log,
-    });
+      searcher: isWork
+        ? new SimulatedSearcher({ hashesPerSecond: this.#hashesPerSecond, clock, random: random.fork("search") })
+        : undefined,
+    };
+    const driver = openDriver(parts);
     const draws = random.fork("sync");
     const sink = blockSink(ledger, driver);
     const synchroniser = new Synchroniser(
@@ -308,6 +319,10 @@ export class Machine {
         metrics: SILENT_METRICS,
       },
     );
+    ledger.onRollback((undone) => {
+      intake.onRollback(undone);
+      this.#world.sometimes.saw("block_undone");
+    });
     ledger.onCommit((commit) => {
       evidence.remove(commit.block.evidence);
       intake.onCommit(commit);
@@ -330,9 +345,10 @@ export class Machine {
       });
     };
     own(driver.failed);
-    own(synchroniser.run(signal));
+    if (!isWork) own(synchroniser.run(signal));
     own(catchUp({ driver, network: endpoint, clock, log, signal }));
-    own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
+    if (isWork) driver.start();
+    else own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
   }
 
   /** What it puts into blocks of its own. */

@@ -12,6 +12,7 @@ import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
+import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
 import { liarOf } from "./byzantine.ts";
 import { Agreement } from "./checkers/agreement.ts";
@@ -20,6 +21,7 @@ import { Clients } from "./checkers/clients.ts";
 import { Durable } from "./checkers/durable.ts";
 import { Justice } from "./checkers/justice.ts";
 import { Replay } from "./checkers/replay.ts";
+import { Work } from "./checkers/work.ts";
 import { Words } from "./checkers/words.ts";
 import { ClockFault } from "./clock.ts";
 import { DiskImage } from "./disk.ts";
@@ -158,13 +160,13 @@ class Run {
     if (this.#violations.length === 0) await this.#recover(safetyMs);
     const workload = present(this.#workload, "workload");
     workload.stop();
-    if (this.#violations.length === 0) for (const checker of this.#checkers) checker.onEnd?.();
+    if (this.#violations.length === 0) for (const checker of this.#checkers) await checker.onEnd?.();
     return {
       scenario: this.#scenario,
       traceHash: this.#trace.hash(),
       events: this.#trace.events,
       simulatedMs: this.#agenda.nowMs,
-      height: this.#agreement.height,
+      height: this.#highest(),
       violations: this.#violations,
       sometimes: this.#sometimes.counts(),
     };
@@ -182,16 +184,28 @@ class Run {
       if (!machine.isUp) this.#operate(machine);
     }
     await settled();
-    const goal = this.#agreement.height + LIVENESS_HEIGHTS;
-    const isThere = ({ running }: Machine): boolean => running !== undefined && running.ledger.head().height >= goal;
     const mustCome = this.#machines.filter(({ index }) => this.#isHonest(index));
-    await this.#until(fromMs + LIVENESS_MS_MAX, () => mustCome.every(isThere));
-    if (this.#violations.length > 0 || mustCome.every(isThere)) return;
+    const goal = this.#highest() + LIVENESS_HEIGHTS;
+    const isThere = ({ running }: Machine): boolean => running !== undefined && running.ledger.head().height >= goal;
+    // Where blocks may be undone, all must also have the same one in the end.
+    const isOver = (): boolean =>
+      mustCome.every(isThere) && (this.#engine.hashesPerSecond === undefined || this.#areOne(mustCome));
+    await this.#until(fromMs + LIVENESS_MS_MAX, isOver);
+    if (this.#violations.length > 0 || isOver()) return;
     const where = this.#machines.map(({ index, running, refusal }) => {
       const status = running?.driver.status();
       return `${index}: ${running?.ledger.head().height ?? refusal ?? "down"} ${status?.step ?? "idle"} ${status?.round ?? ""}`;
     });
     this.#violated("liveness", `height ${goal} not reached ${LIVENESS_MS_MAX} ms after all healed: ${where.join("; ")}`);
+  }
+
+  #highest(): bigint {
+    const heights = this.#machines.map(({ running }) => running?.ledger.head().height ?? 0n);
+    return heights.reduce((highest, height) => (height > highest ? height : highest), this.#agreement.height);
+  }
+
+  #areOne(machines: readonly Machine[]): boolean {
+    return new Set(machines.map(({ running }) => toHex(running?.ledger.head().hash ?? new Uint8Array(0)))).size === 1;
   }
 
   async #setUp(): Promise<void> {
@@ -216,25 +230,34 @@ class Run {
       signatures: this.#signatures,
       sometimes: this.#sometimes,
       chainId: this.#network.chainId,
+      depth: this.#network.engine.name === "pow" ? BigInt(this.#network.engine.finalityDepth) : 0n,
       nameOf: (index) => this.#nameOf(index),
     });
     this.#workload = workload;
     const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
     const nodeOf = (validator: Uint8Array): number => nodes.get(toHex(validator)) ?? -1;
-    this.#checkers.push(
-      this.#agreement,
-      replay,
-      this.#durable,
-      new Words({
-        ...parts,
-        codec: this.#engine.tongue.codec,
-        hasLocks: this.#engine.hasLocks,
-        setOf: (height) => replay.setOf(height),
-        nodeOf,
-      }),
-      new Justice({ ...parts, nodeOf }),
-      new Clients({ ...parts, workload, ledger: replay.ledger }),
-    );
+    if (this.#engine.hashesPerSecond !== undefined) {
+      const ledger = (): Ledger =>
+        present(this.#machines.find(({ index }) => this.#isHonest(index))?.running, "honest node").ledger;
+      this.#checkers.push(
+        new Work({ ...parts, network: this.#network, signatures: this.#signatures, machines: this.#machines }),
+        new Clients({ ...parts, workload, ledger, hasSessions: false }),
+      );
+    } else
+      this.#checkers.push(
+        this.#agreement,
+        replay,
+        this.#durable,
+        new Words({
+          ...parts,
+          codec: this.#engine.tongue.codec,
+          hasLocks: this.#engine.hasLocks,
+          setOf: (height) => replay.setOf(height),
+          nodeOf,
+        }),
+        new Justice({ ...parts, nodeOf }),
+        new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true }),
+      );
     const draw = this.#random.fork("clients");
     workload.start({ clients: draw.between(1, CLIENTS_MAX), pauseMsMean: draw.pick([200, 600, 1500]) });
     for (const fault of faults) this.#arrange(fault);
@@ -263,6 +286,7 @@ class Run {
         offsetMs: isWrong ? clock.between(-400, 400) : 0,
       }),
       syncMsMean: wire.latencyMsMean > 20 ? 4 : 1,
+      hashesPerSecond: this.#engine.hashesPerSecond ?? 0,
     });
     if (liar?.kind === "byzantine") {
       const egress = liarOf({
@@ -480,6 +504,7 @@ class Run {
     if (packet.kind !== "gossip") return false;
     if (packet.topic === what) return true;
     if (packet.topic !== "consensus") return false;
+    if (this.#engine.hashesPerSecond !== undefined) return false;
     const { codec } = this.#engine.tongue;
     const message = codec.parse(packet.bytes);
     return message.ok && codec.describe(message.value).statement.startsWith(what);

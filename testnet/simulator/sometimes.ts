@@ -56,6 +56,7 @@ export const SOMETIMES = {
   proof_of_lock_proposed: "a proposer proposed again what an earlier round had prevoted",
   certificates_differ: "two nodes proved one height by different certificates",
   history_replayed: "a restarted node replayed its log",
+  block_undone: "a block was undone for a chain of more work",
   // Byzantine.
   byzantine_equivocated: "a validator signed two words for one step",
   byzantine_withheld: "a validator kept a word from some",

@@ -39,6 +39,8 @@ export type WorkloadParts = {
   readonly signatures: Signatures;
   readonly sometimes: Sometimes;
   readonly chainId: string;
+  /** Blocks on top of one until it is called final: none where validators vote. */
+  readonly depth: bigint;
   /** What a node is called: another name once its disk is not its own any more. */
   readonly nameOf: (index: number) => string;
 };
@@ -148,7 +150,7 @@ class Client {
   async #head(): Promise<void> {
     const node = this.#pickNode();
     const handle = this.#begin({ kind: "head", node: this.#parts.nameOf(node) });
-    const height = await this.#ask(node, async ({ ledger }) => await Promise.resolve(ledger.head().height));
+    const height = await this.#ask(node, async ({ ledger }) => await Promise.resolve(this.#finalHeight(ledger)));
     this.#end(handle, height === undefined ? undefined : { kind: "head", height, isFinal: true });
   }
 
@@ -182,11 +184,11 @@ class Client {
       const question = this.#begin({ kind: "receipt", transaction: name, node: this.#parts.nameOf(node) });
       const answer = await this.#ask(node, async ({ ledger }): Promise<ChainOutput> => {
         const found = ledger.findTransaction(transaction.id);
-        const { height } = ledger.head();
+        const finalHeight = this.#finalHeight(ledger);
         return await Promise.resolve(
           found === undefined
-            ? { kind: "absent", finalHeight: height }
-            : { kind: "receipt", height: found.height, isFinal: true },
+            ? { kind: "absent", finalHeight }
+            : { kind: "receipt", height: found.height, isFinal: found.height <= finalHeight },
         );
       });
       this.#end(question, answer);
@@ -211,6 +213,11 @@ class Client {
     const answer = await promise;
     giveUp.cancel();
     return answer;
+  }
+
+  #finalHeight(ledger: Ledger): bigint {
+    const height = ledger.head().height - this.#parts.depth;
+    return height > 0n ? height : 0n;
   }
 
   #begin(input: ChainInput): Handle {

@@ -21,7 +21,7 @@ export interface Checker {
   /** A node refused to start, or ended itself. */
   onFailed?(index: number, when: "opening" | "running", error: unknown): void;
   /** The run is over. */
-  onEnd?(): void;
+  onEnd?(): void | Promise<void>;
 }
 
 /** What checkers know of a run. */
