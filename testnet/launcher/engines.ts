@@ -2,7 +2,8 @@
  * `npm run engines -- --json`: one workload, every consensus engine, one result.
  *
  * For each engine a network of real processes is started with the same accounts, the same transactions are handed in,
- * and half-way whoever made the newest block is killed with SIGKILL, to come back at the end. Once all of them are in
+ * and half-way whoever made the newest block is killed with SIGKILL, to come back at the end, when a fifth node joins by
+ * the network file as well. Once all of them are in
  * blocks (settled, under proof of work) the nodes are stopped and their stores compared: equal state roots within a
  * network, and the same application root (`application.ts`) under every engine.
  */
@@ -92,6 +93,7 @@ async function runEngine(
   await network.kill(killed, "SIGKILL");
   await Promise.all(senders.map((sender, index) => sender.sendAll(present(plans[index], "plan").slice(half))));
   network.restart(killed);
+  await network.join("node-4");
   const height = await network.highest();
   await Promise.all(network.nodes.map((node) => node.waitForHeight(height, { timeoutMs: CATCH_UP_TIMEOUT_MS, signal })));
   await network.stop();
