@@ -35,7 +35,6 @@ export type Packet =
       readonly id: Uint8Array;
       readonly name: string;
     }
-  | { readonly kind: "direct"; readonly bytes: Uint8Array; readonly id: Uint8Array }
   | { readonly kind: "ask"; readonly protocol: string; readonly bytes: Uint8Array; readonly stream: Stream }
   | { readonly kind: "frame"; readonly bytes: Uint8Array; readonly stream: Stream }
   | { readonly kind: "end"; readonly refusal: string | undefined; readonly stream: Stream };
@@ -237,7 +236,6 @@ function newLink(random: Random): Link {
 function detailOf(packet: Packet): Uint8Array {
   switch (packet.kind) {
     case "gossip":
-    case "direct":
       return packet.id;
     case "ask":
     case "frame":
@@ -304,7 +302,6 @@ export class Endpoint {
   readonly #handlers = new Map<string, Handler>();
   /** When which bytes were seen. */
   readonly #seen = new Map<string, number>();
-  #onDirect: ((from: string, bytes: Uint8Array) => void) | undefined;
   #timer: Timer | undefined;
 
   constructor(parts: EndpointParts) {
@@ -369,18 +366,6 @@ export class Endpoint {
     await Promise.resolve();
   }
 
-  /** Hands bytes to one peer; like gossip, it may be lost. */
-  sendTo(peer: string, bytes: Uint8Array): void {
-    if (!this.#mayLeave()) return;
-    const index = indexOfPeer(peer);
-    if (!this.#peers.has(index)) return;
-    this.#wire.send(this.#index, index, { kind: "direct", bytes, id: blake3(bytes) });
-  }
-
-  onDirect(take: (from: string, bytes: Uint8Array) => void): void {
-    this.#onDirect = take;
-  }
-
   async *request(
     peer: string,
     protocol: string,
@@ -429,9 +414,6 @@ export class Endpoint {
         return;
       case "gossip":
         void this.#relay(from, packet);
-        return;
-      case "direct":
-        this.#onDirect?.(peer, packet.bytes);
         return;
       case "ask":
         void this.#serve(from, packet);

@@ -22,6 +22,7 @@ import { Mempool } from "../../chain/mempool/mempool.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { beginConsensus, blockSink, blockSource } from "../../node/begin.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "../../node/driver/catchup.ts";
+import { DIRECT_PROTOCOL, DirectChannel } from "../../node/driver/direct.ts";
 import type { Driver } from "../../node/driver/driver.ts";
 import { EvidencePool } from "../../node/driver/evidence.ts";
 import { SignGuard } from "../../node/driver/guard.ts";
@@ -266,6 +267,11 @@ export class Machine {
       onWork: () => driver.wake(),
     });
     const evidence = new EvidencePool();
+    const own = (task: Promise<unknown>): void => {
+      task.catch((error: unknown) => {
+        if (life.isAlive) this.#fail("running", error);
+      });
+    };
     const isWork = file.engine.name === "pow";
     const parts: Parameters<typeof openDriver>[0] & { readonly searcher: Searcher | undefined } = {
       network: file,
@@ -281,7 +287,7 @@ export class Machine {
       },
       sendTo: (peer, bytes) => {
         observer.onSaid(this.index, bytes);
-        endpoint.sendTo(peer, bytes);
+        direct.send(peer, bytes);
       },
       reap: (limits) => this.#proposable(intake.reap(limits)),
       isVerified: (transaction) => intake.isVerified(transaction),
@@ -333,17 +339,19 @@ export class Machine {
     const isDeaf = this.options.isDeaf ?? (() => false);
     const receive = async (from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> =>
       isDeaf(bytes) ? "accept" : await driver.receive(from, bytes);
+    const direct = new DirectChannel({
+      network: endpoint,
+      driver: () => ({ receive }),
+      own: (task) => own(task),
+      log,
+      signal,
+    });
+    await endpoint.handle(DIRECT_PROTOCOL, direct.handler);
     endpoint.onGossip("consensus", receive);
     endpoint.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
-    endpoint.onDirect((from, bytes) => void receive(from, bytes));
     this.#endpoint = endpoint;
     this.#running = { ledger, driver, intake, guard };
     endpoint.start();
-    const own = (task: Promise<unknown>): void => {
-      task.catch((error: unknown) => {
-        if (life.isAlive) this.#fail("running", error);
-      });
-    };
     own(driver.failed);
     if (!isWork) own(synchroniser.run(signal));
     own(catchUp({ driver, network: endpoint, clock, log, signal }));
