@@ -552,6 +552,27 @@ t.test("two members leave and two come at once, through a joint configuration", 
   t.end();
 });
 
+t.test("newcomers vote once a majority of the set holds the log, however late they come", (t) => {
+  // A newcomer knows nothing and votes for nobody. Were two of three such voters at once, the group would lose its leader for good.
+  const chain = new RaftChain({ count: 5, setAt: (height) => (height < 3n ? ["v1", "v2", "v3"] : ["v3", "v4", "v5"]) });
+  chain.elect("v1");
+  chain.connect("v1", "v2", "v3");
+  chain.decide(2n, ["v1", "v2", "v3"]);
+  chain.tick(60);
+  t.ok(["v1", "v2", "v3"].includes(present(chain.leader, "a leader")), "the old ones lead on while the new ones are not there");
+  t.notOk(
+    chain.notes("vote").some(({ message }) => message.to.some((id) => idsOf(chain, "v4", "v5").includes(id))),
+    "nobody asks the new ones",
+  );
+  chain.connect("v1", "v2", "v3", "v4");
+  chain.sync("v4", "v3");
+  chain.decide(5n, ["v3", "v4"]);
+  chain.heal();
+  chain.sync("v5", "v3");
+  chain.decide(6n, ["v3", "v4", "v5"]);
+  t.end();
+});
+
 t.test("those who leave are needed until the others have agreed, also when they restart meanwhile", (t) => {
   const chain = new RaftChain({ count: 5, setAt: (height) => (height < 3n ? ["v1", "v2", "v3"] : ["v3", "v4", "v5"]) });
   chain.elect("v1");

@@ -13,7 +13,7 @@
  */
 
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
-import { bytesEqual, readU64 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, EMPTY, readU64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { hash } from "../../crypto/hash/hash.ts";
@@ -26,11 +26,12 @@ import type { Vote } from "../../chain/block/vote.ts";
 import type { Effect, Engine, EngineStatus, Input, Unsigned } from "../engine.ts";
 import { Ballots } from "./ballots.ts";
 import { confStateOf } from "./configuration.ts";
+import type { RaftStatus } from "./core.ts";
 import { OVERHEARD_BLOCKS_MAX, PENDING_BLOCKS_MAX, PENDING_MAX, PENDING_PER_PEER_MAX, SIGNING_MAX } from "./limits.ts";
 import { Member, type MemberOutput } from "./member.ts";
 import { blockOf, groupNotes, noteSigningBytes, raftIdOf, type RaftWireMessage, type UnsignedNote } from "./message.ts";
 import { Journal, type Mark, parseRecord } from "./record.ts";
-import type { ChangeStep, ConfState, EntryId, RaftMessage } from "./types.ts";
+import type { ChangeStep, EntryId, RaftMessage } from "./types.ts";
 
 /** What an engine is made with. */
 export type RaftOptions = {
@@ -324,10 +325,12 @@ export class RaftEngine implements Engine<RaftWireMessage> {
   /** A settled leader brings the configuration to the set of this height first, and then asks for its block. */
   #lead(instance: Instance, member: Member): void {
     if (!this.#mayPropose(member)) return;
-    const { hardState, configuration } = member.status;
-    const steps = stepsTo(instance.validators, configuration);
+    const { status } = member;
+    const { hardState } = status;
+    const steps = nextChange(instance.validators, status);
+    if (steps === undefined) return;
     if (steps.length > 0) {
-      member.proposeChange({ transition: "auto", steps, context: new Uint8Array(0) });
+      member.proposeChange({ transition: "auto", steps, context: EMPTY });
       return;
     }
     if (instance.isDecided || instance.builtTerm === hardState.term) return;
@@ -433,12 +436,25 @@ function founderJournal(validators: ValidatorSet, height: Height): Journal {
   return new Journal({ hardState: { term: BOOTSTRAP.term, vote: 0n, commit: BOOTSTRAP.index }, mark, entries: [] });
 }
 
-/** What must change so that the validators of a set, and nobody else, vote. */
-function stepsTo(validators: ValidatorSet, { voters, learners }: ConfState): readonly ChangeStep[] {
+/**
+ * What a settled leader changes next so that the validators of a set, and nobody else, vote: newcomers listen first, and vote once a
+ * majority of the set holds the log (dissertation 4.2.1). A newcomer votes for nobody before that, so a set in which too many were new
+ * would have no leader and never get one.
+ *
+ * @returns nothing when all is as it should be, `undefined` to wait
+ */
+function nextChange(
+  validators: ValidatorSet,
+  { configuration: { voters, learners }, progress, lastIndex }: RaftStatus,
+): readonly ChangeStep[] | undefined {
   const wanted = validators.validators.map(({ address }) => raftIdOf(address));
+  const strangers = wanted.filter((id) => !voters.includes(id) && !learners.includes(id));
+  if (strangers.length > 0) return strangers.map((node) => ({ kind: "learner", node }));
   const added = wanted.filter((id) => !voters.includes(id)).map((node): ChangeStep => ({ kind: "voter", node }));
   const removed = [...voters, ...learners].filter((id) => !wanted.includes(id));
-  return [...added, ...removed.map((node): ChangeStep => ({ kind: "remove", node }))];
+  const steps = [...added, ...removed.map((node): ChangeStep => ({ kind: "remove", node }))];
+  const informed = progress.filter(({ id, match }) => wanted.includes(id) && match === lastIndex);
+  return steps.length === 0 || informed.length * 2 > wanted.length ? steps : undefined;
 }
 
 /**
