@@ -218,11 +218,15 @@ export class ConsensusDriver<M extends object> implements Driver {
     return "accept";
   }
 
-  /** What is of no height: heard whenever its signer decides this height or the next. */
+  /**
+   * What is of no height: heard whenever its signer decides this height or the next, or decided the one before: who leaves the set
+   * is needed until a continuous engine has agreed that it has left.
+   */
   async #receiveAnytime(from: string, message: M): Promise<Verdict> {
     const engine = this.#engine;
     if (engine === undefined) return "ignore";
-    const sets = [this.#height, nextHeight(this.#height)].flatMap((height) => this.#setOf(height) ?? []);
+    const before = this.#ledger.validators(this.#ledger.head().height);
+    const sets = [this.#setOf(this.#height), this.#setOf(nextHeight(this.#height)), before].filter((set) => set !== undefined);
     const { signer } = this.#parts.codec.describe(message);
     const set = sets.find((each) => findValidator(each, signer) !== undefined);
     if (set === undefined) return "reject";
