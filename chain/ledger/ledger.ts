@@ -122,6 +122,8 @@ export class Ledger implements AsyncDisposable {
   /** Heights at which the validator set changed, ascending. Rare: the whole list stays in memory. */
   readonly #changes: Height[];
   #head: Head;
+  /** The set that decides the height after `head`. */
+  #deciding: { readonly head: Head; readonly set: ValidatorSet } | undefined;
 
   private constructor(parts: LedgerParts) {
     this.#store = parts.store;
@@ -228,7 +230,12 @@ export class Ledger implements AsyncDisposable {
 
   /** The set that decides `height` (keys and powers; priorities only for head + 1), for 1 to head + 1. */
   validators(height: Height): ValidatorSet | undefined {
-    if (height === nextHeight(this.#head.height)) return this.#executor.validatorsAt(this.#headView(), "current");
+    if (height === nextHeight(this.#head.height)) {
+      // Asked for at every step of consensus, and the same until the head moves.
+      if (this.#deciding?.head !== this.#head)
+        this.#deciding = { head: this.#head, set: this.#executor.validatorsAt(this.#headView(), "current") };
+      return this.#deciding.set;
+    }
     const header = this.header(height);
     return header === undefined ? undefined : this.#rows.validators(header.validatorsHash);
   }

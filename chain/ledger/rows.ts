@@ -8,7 +8,7 @@
  */
 
 import { assert, present } from "../../crypto/base/assert.ts";
-import { bytesEqual, concatBytes, EMPTY, readU32, readU64, u32, u64 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, concatBytes, EMPTY, readU32, readU64, toHex, u32, u64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Coded, Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
@@ -38,6 +38,7 @@ import {
 import type { StoreOperation, StoreReader } from "../store/store.ts";
 
 const NETWORK_KEY = metadataKey("network");
+const SETS_REMEMBERED_MAX = 8;
 const HEAD_KEY = metadataKey("head");
 
 /** What we wrote must parse; when it does not, the disk gave back something else. */
@@ -50,6 +51,8 @@ export function ours<T>(parsed: Result<T, Coded>, what: string): T {
 /** Reads rows, and makes the operations that write them. Writes nothing itself. */
 export class LedgerRows {
   readonly #reader: StoreReader;
+  /** Sets by their hash, which is all that they are: the last few that were asked for. */
+  readonly #sets = new Map<string, ValidatorSet>();
 
   constructor(reader: StoreReader) {
     this.#reader = reader;
@@ -101,8 +104,16 @@ export class LedgerRows {
   }
 
   validators(hash: Hash): ValidatorSet | undefined {
+    const name = toHex(hash);
+    const known = this.#sets.get(name);
+    if (known !== undefined) return known;
     const bytes = this.#reader.get(validatorsKey(hash));
-    return bytes === undefined ? undefined : ours(parseMembers(bytes), "validators");
+    if (bytes === undefined) return undefined;
+    const set = ours(parseMembers(bytes), "validators");
+    const [oldest] = this.#sets.keys();
+    if (this.#sets.size >= SETS_REMEMBERED_MAX && oldest !== undefined) this.#sets.delete(oldest);
+    this.#sets.set(name, set);
+    return set;
   }
 
   findTransaction(id: Hash): { readonly height: Height; readonly index: number } | undefined {
