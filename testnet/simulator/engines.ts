@@ -109,7 +109,8 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
       retargetWindow: 16,
       // One hash in 2^8 at the easiest.
       targetBitsMax: 0x20_00_ff_ff,
-      finalityDepth: 6,
+      // Deeper than the branches that partitions of some seconds grow.
+      finalityDepth: 30,
       reorgDepthMax: 400,
       blockReward: 50n,
     }),

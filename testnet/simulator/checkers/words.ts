@@ -8,7 +8,7 @@
  */
 
 import { toHex } from "../../../crypto/base/bytes.ts";
-import { findValidator, type ValidatorSet } from "../../../chain/block/validators.ts";
+import type { ValidatorSet } from "../../../chain/block/validators.ts";
 import type { Proposal, Vote } from "../../../chain/block/vote.ts";
 import type { Codec } from "../../../consensus/engine.ts";
 import type { Sometimes } from "../sometimes.ts";
@@ -33,8 +33,8 @@ export class Words implements Checker {
   readonly #parts: WordsParts;
   /** By signer and step, what was said. */
   readonly #said = new Map<string, string>();
-  /** By height, round and block, the power that prevoted it. */
-  readonly #prevotes = new Map<string, { readonly signers: Set<string>; power: bigint }>();
+  /** By height, round and block, who prevoted it. Their power is reckoned when it is asked for: a liar may be at a height first. */
+  readonly #prevotes = new Map<string, Set<string>>();
   /** By signer, its newest precommit for a block. */
   readonly #locks = new Map<string, { readonly height: bigint; readonly locks: Lock[] }>();
 
@@ -74,12 +74,10 @@ export class Words implements Checker {
     const block = blockName(vote.blockHash);
     if (vote.step === "prevote") {
       if (isHonest && set !== undefined) this.#checkPrevote(index, signer, vote, set);
-      const power = set === undefined ? 0n : (findValidator(set, vote.validator)?.power ?? 0n);
       const name = `${vote.height}/${vote.round}/${block}`;
-      const tally = this.#prevotes.get(name) ?? { signers: new Set<string>(), power: 0n };
-      if (!tally.signers.has(signer)) tally.power += power;
-      tally.signers.add(signer);
-      this.#prevotes.set(name, tally);
+      const signers = this.#prevotes.get(name) ?? new Set<string>();
+      signers.add(signer);
+      this.#prevotes.set(name, signers);
       return;
     }
     if (!isHonest || vote.blockHash === undefined || set === undefined) return;
@@ -112,7 +110,9 @@ export class Words implements Checker {
   }
 
   #hasPolka(height: bigint, round: number, block: string, set: ValidatorSet): boolean {
-    const power = this.#prevotes.get(`${height}/${round}/${block}`)?.power ?? 0n;
+    const signers = this.#prevotes.get(`${height}/${round}/${block}`);
+    if (signers === undefined) return false;
+    const power = set.validators.reduce((sum, { address, power }) => sum + (signers.has(toHex(address)) ? power : 0n), 0n);
     return power * 3n > set.totalPower * 2n;
   }
 }
