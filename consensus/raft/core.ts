@@ -22,7 +22,9 @@
  *
  * With `asyncStorageWrites` nothing is stored in the loop and `advance` is not called. `ready.appendWork` and `ready.applyWork` go to
  * two queues that are worked off in order; when a work is done, its `responses` are delivered (those with `to === id` to
- * `acknowledge`, the others to the network), then its `done` to `acknowledge`. `ready.messages` may be sent at once.
+ * `acknowledge`, the others to the network), then its `done` to `acknowledge`. `ready.messages` wait for the record of term
+ * and vote that came before or with them: sent earlier, a candidate could be elected in a term that a crash makes it forget,
+ * and lead that term a second time with another log.
  *
  * After a crash: a new `RaftCore` from the storage as it was durable. What was handed out and not stored is as if it never was.
  *
