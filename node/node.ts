@@ -411,5 +411,6 @@ function backendOf(parts: {
         score: peer.score,
       })),
     onCommit: (listener) => ledger.onCommit(listener),
+    onRollback: (listener) => ledger.onRollback(listener),
   };
 }

@@ -23,6 +23,7 @@ export const UNPROVEN_CODES = {
   headers_unknown: "The header follows none that is known here. Follow the headers before it first.",
   work_target: "The header's seal is not of the work that the headers before it prescribe. The node is faulty or lying.",
   work_less: "The chain has no more work than the one that is known here. The node is behind; ask another.",
+  block_undone: "A heavier chain has taken the place of the block that the answer stands on. Ask again.",
   reorg_deep: "The chain would undo more blocks than the network allows. Stop and tell people.",
   finality_unknown: "A proof file cannot carry the work behind a block. Ask a node, and follow its headers.",
   validators_unknown: "The header names a validator set that no accepted header leads to. Follow the changes first.",

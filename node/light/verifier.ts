@@ -80,16 +80,17 @@ export class LightVerifier {
   }
 
   /** Takes sealed headers; see `WorkChain.accept`. What a heavier chain leaves is believed no longer. */
-  acceptWork(anchors: readonly Anchor[]): Result<void, Unproven> {
-    const accepted = present(this.#work, "a network of proof of work").accept(anchors);
+  acceptWork(anchors: readonly Anchor[], timeMsMax: bigint): Result<void, Unproven> {
+    const accepted = present(this.#work, "a network of proof of work").accept(anchors, timeMsMax);
     if (!accepted.ok) return accepted;
     for (const height of this.#headers.keys()) if (height > accepted.value.fork) this.#headers.delete(height);
     return ok(undefined);
   }
 
-  /** How sure a believed header is. */
-  finalityOf({ header }: VerifiedHeader): Finality {
-    return this.#work === undefined ? { kind: "final" } : this.#work.finalityAt(header.height);
+  /** How sure a believed header is; `undefined` when it was left for a heavier chain since. */
+  finalityOf({ header, hash: hashed }: VerifiedHeader): Finality | undefined {
+    if (this.#work === undefined) return { kind: "final" };
+    return this.#isOnChain(header.height, hashed) ? this.#work.finalityAt(header.height) : undefined;
   }
 
   /** The newest set, and the first height that it decides. */
@@ -125,12 +126,8 @@ export class LightVerifier {
     const hashed = headerHash(header);
     const known = this.#headers.get(height);
     if (!again && known !== undefined && bytesEqual(known.hash, hashed)) return ok(known);
-    if (this.#work !== undefined) {
-      const onChain = this.#work.hashAt(height);
-      return onChain !== undefined && bytesEqual(onChain, hashed)
-        ? this.#adopt(header, hashed)
-        : fail({ code: "headers_unknown", height });
-    }
+    if (this.#work !== undefined)
+      return this.#isOnChain(height, hashed) ? this.#adopt(header, hashed) : fail({ code: "headers_unknown", height });
     const epoch = this.#epochAt(height);
     if (epoch === undefined || !bytesEqual(epoch.setHash, header.validatorsHash))
       return fail({ code: "validators_unknown", height });
@@ -159,7 +156,10 @@ export class LightVerifier {
     return verified;
   }
 
-  /** Believes an old header because a believed newer one commits to it in its `historyRoot`. */
+  /**
+   * Believes an old header because a believed newer one commits to it in its `historyRoot`. Under proof of work that is one
+   * miner's word and no more, so the old one must be on the chain as well.
+   */
   acceptHistory(
     of: { readonly header: Uint8Array; readonly siblings: readonly Hash[] },
     at: VerifiedHeader,
@@ -184,7 +184,14 @@ export class LightVerifier {
         field: "siblings",
         height,
       });
+    if (this.#work !== undefined && !this.#isOnChain(height, hashed)) return fail({ code: "headers_unknown", height });
     return this.#adopt(header, hashed);
+  }
+
+  /** Whether this is the block of its height on the heaviest chain seen. */
+  #isOnChain(height: Height, hashed: Hash): boolean {
+    const onChain = this.#work?.hashAt(height);
+    return onChain !== undefined && bytesEqual(onChain, hashed);
   }
 
   #newest(): Epoch {

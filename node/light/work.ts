@@ -72,22 +72,25 @@ export class WorkChain {
   /**
    * Takes a run of headers, ascending without gaps, that begins on a header of ours or on genesis.
    *
+   * @param timeMsMax - no header may be later: whoever lies about the future gets the easiest target for the next block, and then
+   * depth for next to nothing
    * @returns the height below which nothing changed; `headers_unknown`: its beginning hangs in the air, ask from lower;
-   * `work_less`: what we have is at least as heavy; `reorg_deep`: it would undo more than the network allows
+   * `work_less`: what we have is at least as heavy; `reorg_deep`: it would undo more than the network allows; `header_future`
    */
-  accept(anchors: readonly Anchor[]): Result<{ readonly fork: Height }, Unproven> {
+  accept(anchors: readonly Anchor[], timeMsMax: bigint): Result<{ readonly fork: Height }, Unproven> {
     const links: Link[] = [];
     let base: bigint | undefined;
     for (const anchor of anchors) {
       const parsed = parseHeader(anchor.header);
       if (!parsed.ok) return fail({ code: "answer_malformed", field: "anchor.header" });
-      const { height, previous } = parsed.value;
+      const { height, previous, timeMs } = parsed.value;
       base ??= height - 1n;
       if (height !== base + BigInt(links.length) + 1n) return fail({ code: "answer_height", field: "anchors", height });
       const before = links.at(-1)?.hash ?? this.hashAt(base);
       if (before === undefined || !bytesEqual(previous, before)) return fail({ code: "headers_unknown", height });
       const link = this.#check(anchor, { base, links });
       if (!link.ok) return link;
+      if (timeMs > timeMsMax) return fail({ code: "header_future", height });
       links.push(link.value);
     }
     if (base === undefined) return ok({ fork: this.height });

@@ -112,6 +112,8 @@ export interface NodeBackend {
   peers(): readonly PeerStatus[];
   /** Calls `listener` after each commit, in order. */
   onCommit(listener: (commit: Commit) => void): Disposable;
+  /** Calls `listener` after each block that was undone, newest first. */
+  onRollback(listener: (undone: Block) => void): Disposable;
 }
 
 /** How sure the block of a height is, `1 <= height <= head`. */

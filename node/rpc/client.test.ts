@@ -18,6 +18,7 @@ import { hashAt, keyPairAt, networkOf, quorumOf } from "../../chain/block/testin
 import { accountRange, rowRange } from "../../chain/state/keys.ts";
 import type { Call } from "../../chain/block/transaction.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
+import { minedNetwork, spend } from "../driver/testing/miner.ts";
 import { openLog } from "../log/log.ts";
 import { verifyProofFile } from "../light/prooffile.ts";
 import { PyralogClient } from "./client.ts";
@@ -739,6 +740,101 @@ t.test("a feed survives the loss of its connection, and fetches the blocks that 
     { signal: new AbortController().signal, attemptsMax: 1 },
   );
   await t.rejects(gone.next(), { code: "rpc_unreachable" });
+});
+
+const MINED = minedNetwork({ finalityDepth: 3, reorgDepthMax: 20 });
+
+/** A network of work of so many blocks, its server, and a client that knows the network file alone. */
+async function serveWork(test: Test, height: bigint): Promise<Pick<Served, "net" | "server" | "client">> {
+  const net = await DevNet.open({ network: MINED });
+  await net.commitUntil(height);
+  const server = await listen(test, net);
+  test.teardown(() => net[Symbol.asyncDispose]());
+  return { net, server, client: clientOf(net.network, server.url) };
+}
+
+t.test("whoever waits under proof of work sees a block get deeper, also when it comes by another one", async (t) => {
+  const { net, client } = await serveWork(t, 2n);
+  const transaction = spend(2, 0n, [CREATE]);
+  await net.commit([transaction]);
+  t.match(await client.transaction(transaction.id), { verified: { finality: { depth: 1, isSettled: false } } });
+  await net.commitUntil(5n);
+  t.match(await client.wait(transaction.id, { timeoutMs: 5_000 }), { verified: { height: 3n, finality: { depth: 3 } } });
+  const next = spend(2, 1n, puts([1]));
+  await net.commit([next]);
+  t.match(await client.transaction(next.id), { verified: { finality: { depth: 1 } } });
+  const waited = client.wait(next.id, { timeoutMs: 10_000 });
+  await net.commitUntil(7n);
+  await net.undo(heightOf(5n));
+  net.miner = bob;
+  await net.commit();
+  await net.commit([next]);
+  await net.commitUntil(9n);
+  t.match(await waited, { verified: { height: 7n, finality: { depth: 3, isSettled: true } } });
+});
+
+t.test("a head of work goes back only for a heavier chain", async (t) => {
+  const { net, client } = await serveWork(t, 5n);
+  t.equal((await client.head()).value.height, 5n);
+  await client.header(heightOf(2n));
+  await net.undo(heightOf(3n));
+  await t.rejects(client.head(), { code: "stale_head" }, "the same chain, shorter");
+  net.miner = bob;
+  await net.commit();
+  await t.rejects(client.head(), { code: "work_less" }, "another one, lighter");
+  t.equal(client.headHeight, 5n);
+  await net.commitUntil(6n);
+  t.equal((await client.head()).value.height, 6n);
+  const future = clientOf(net.network, client.url, { nowMs: () => Number(net.network.genesisTimeMs) - 120_000 });
+  await t.rejects(future.head(), { code: "header_future" });
+});
+
+t.test("a node that repeats headers for ever is left", async (t) => {
+  const { server, net } = await serveWork(t, 3n);
+  let asked = 0;
+  const repeat: typeof globalThis.fetch = async (url, init) => {
+    const { body: asking } = init ?? {};
+    assert(typeof asking === "string", "a call");
+    const request = JSON.parse(asking) as { method: string; params: { from: string } };
+    const isHeaders = request.method === "chain.headers";
+    if (isHeaders) asked += 1;
+    assert(asked < 10, "asked without end");
+    const body = isHeaders ? JSON.stringify({ ...request, params: { ...request.params, from: "1" } }) : asking;
+    const response = await globalThis.fetch(url, { ...init, body });
+    return isHeaders ? new Response((await response.text()).replace(/"head":"3"/, '"head":"1000000"')) : response;
+  };
+  const client = new PyralogClient({ url: server.url, network: net.network, fetch: repeat });
+  await t.rejects(client.head(), { code: "answer_height" });
+});
+
+t.test("a feed says what was undone before it tells of what took its place", async (t) => {
+  const { net, client, server } = await serveWork(t, 2n);
+  const { signal } = new AbortController();
+  const blocks = take(client.subscribe({ kind: "blocks" }, { signal }), 6);
+  const rows = take(
+    clientOf(net.network, server.url).subscribe({ kind: "keys", namespace: "shop", table: "stock" }, { signal }),
+    3,
+  );
+  const anything = take(clientOf(net.network, server.url).subscribe({ kind: "transactions" }, { signal }), 2);
+  await settle();
+  await net.commit([spend(2, 0n, [CREATE, ...puts([7])])]);
+  await net.commit();
+  await settle();
+  await net.undo(heightOf(1n));
+  net.miner = bob;
+  await net.commit();
+  await settle();
+  await net.commitUntil(4n);
+  await net.commit([spend(2, 0n, [CREATE, ...puts([8])])]);
+  const told = (events: readonly FeedEvent[]): unknown[] =>
+    events.map((event) => {
+      if (event.kind === "undone") return `undone ${event.from}`;
+      if (event.kind === "block") return event.block.value.height;
+      return event.kind === "row" ? event.key[0] : event.kind;
+    });
+  t.same(told(await blocks), [3n, 4n, "undone 2", 2n, 3n, 4n], "block 2 was the head that it began at");
+  t.same(told(await rows), [7, "undone 2", 8]);
+  t.same(told(await anything), ["transaction", "undone 2"]);
 });
 
 t.test("client and verifier load in a browser: nothing they import asks for a Node module", (t) => {

@@ -17,7 +17,7 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { type Block, encodeHeader, type Header, parseBlock } from "../../chain/block/block.ts";
+import { type Block, encodeHeader, type Header, parseBlock, parseHeader } from "../../chain/block/block.ts";
 import { isName } from "../../chain/block/fields.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { isSettled } from "../../chain/block/finality.ts";
@@ -47,7 +47,7 @@ import type { Anchor } from "../light/anchor.ts";
 import { LightVerifier, type VerifiedHeader } from "../light/verifier.ts";
 import type { WorkChain } from "../light/work.ts";
 import type { TransactionStatus } from "./backend.ts";
-import { type FeedEvent, type FeedOptions, follow } from "./feed.ts";
+import { type FeedEvent, type FeedOptions, follow, isInPassing, pause } from "./feed.ts";
 import type { Method, Topic } from "./method.ts";
 import { accountGet } from "./methods/account.ts";
 import { chainBlock, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./methods/chain.ts";
@@ -87,6 +87,10 @@ const PARTITIONS_REMEMBERED_MAX = 1_024;
 const ROWS_PER_PAGE = 500;
 const RECORDS_PER_PAGE = 64;
 const HEADERS_PER_PAGE = 500;
+/** How far our own clock may be behind, beside what the network lets miners be ahead. */
+const CLOCK_BEHIND_MS_MAX = 60_000n;
+/** How long to let pass before a question whose answer a reorganisation got in the way of is asked again. */
+const RETRY_MS = 250;
 /** What is read of a branch that is not heavier yet. */
 const HEADERS_PER_BRANCH_MAX = 20_000;
 
@@ -138,16 +142,16 @@ export class PyralogClient {
     throw new UnprovenError({ code: "answer_malformed", field });
   }
 
-  /** The highest head that was proven so far; `undefined` before the first. */
+  /** The highest head that was proven so far, of the heaviest chain; `undefined` before the first. */
   get headHeight(): Height | undefined {
     return this.#head?.header.height;
   }
 
   // Chain.
 
-  /** The newest head that the node proves. Never behind one that this client has seen. */
+  /** The newest head that the node proves. Never behind one that this client has seen, of the heaviest chain it has seen. */
   async head(options: CallOptions = {}): Promise<Verified<Header>> {
-    const floor = this.#head;
+    const floor = this.#floor();
     const answer = await this.ask(chainHead, {}, options);
     if (answer.height === 0n && floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
     const at = await this.#believeHead(answer.anchor, floor, options);
@@ -192,8 +196,7 @@ export class PyralogClient {
     }
     const at = provenOrThrow(accepted);
     // Under proof of work a heavier chain takes the head with it.
-    const isGone = this.#head !== undefined && this.verifier.known(this.#head.header.height) !== this.#head;
-    const isLeft = isGone && this.verifier.work !== undefined;
+    const isLeft = this.#head !== undefined && this.verifier.finalityOf(this.#head) === undefined;
     if (this.#head === undefined || isLeft || at.header.height > this.#head.header.height) this.#head = at;
     return at;
   }
@@ -359,8 +362,8 @@ export class PyralogClient {
       const status = await this.ask(transactionWait, { id, timeoutMs: waitMs }, { signal, timeoutMs: waitMs + WAIT_GRACE_MS });
       if (status.kind === "final" || status.kind === "included") {
         // The node's word for how deep it is counts for nothing: the headers do.
-        const proven = await this.transaction(id, { signal });
-        if (isSettled(proven.verified.finality)) return proven;
+        const proven = await this.#provenNow(id, { signal });
+        if (proven !== undefined && isSettled(proven.verified.finality)) return proven;
       }
       if (status.kind === "refused")
         throw new CodedError(status.code, { message: "the transaction was refused", field: status.field, id: toHex(id) });
@@ -371,6 +374,20 @@ export class PyralogClient {
           id: toHex(id),
         });
     }
+  }
+
+  /** A transaction with its depth as of now; `undefined` when a reorganisation got in the way, and the node is to be asked again. */
+  async #provenNow(id: Hash, options: CallOptions): Promise<Verified<ProvenTransaction> | undefined> {
+    if (this.verifier.work === undefined) return await this.transaction(id, options);
+    try {
+      await this.#refreshHead(options);
+      const proven = await this.transaction(id, options);
+      if (isSettled(proven.verified.finality)) return proven;
+    } catch (error) {
+      if (!isInPassing(error)) throw error;
+    }
+    await pause(RETRY_MS, options.signal);
+    return undefined;
   }
 
   /** Hands a transaction in and waits for it, as `submit` and `wait`. */
@@ -467,12 +484,24 @@ export class PyralogClient {
 
   #verified<T>(value: T, at: VerifiedHeader, ...how: readonly string[]): Verified<T> {
     const { height, timeMs } = at.header;
-    return { value, verified: { height, timeMs, finality: this.verifier.finalityOf(at), how } };
+    const finality = this.verifier.finalityOf(at);
+    // Somebody else's question may have brought a heavier chain meanwhile.
+    if (finality === undefined) throw new UnprovenError({ code: "block_undone", height });
+    return { value, verified: { height, timeMs, finality, how } };
+  }
+
+  /** What no head may be behind, as long as it is on the chain: under proof of work all headers that were followed count. */
+  #floor(): Floor | undefined {
+    const { work } = this.verifier;
+    const tip = work?.hashAt(work.height);
+    if (work !== undefined && tip !== undefined) return work.height === 0n ? undefined : { height: work.height, hash: tip };
+    return this.#head === undefined ? undefined : { height: this.#head.header.height, hash: this.#head.hash };
   }
 
   async #refreshHead(options: CallOptions): Promise<VerifiedHeader> {
+    const floor = this.#floor();
     const { anchor } = await this.ask(chainHead, {}, options);
-    return await this.#believeHead(anchor, this.#head, options);
+    return await this.#believeHead(anchor, floor, options);
   }
 
   /** Asks, and believes the header that the answer hangs from: of the height that was asked for, or a head. */
@@ -480,7 +509,7 @@ export class PyralogClient {
     ask: (height: Height | undefined) => Promise<Answer>,
     options: ReadOptions,
   ): Promise<{ readonly answer: Answer; readonly at: VerifiedHeader; readonly anchor: Anchor }> {
-    const floor = this.#head;
+    const floor = this.#floor();
     const answer = await ask(options.height);
     const at =
       options.height === undefined
@@ -491,16 +520,12 @@ export class PyralogClient {
   }
 
   /** `floor` is the head as it was when the question was sent: answers may overtake each other. */
-  async #believeHead(
-    anchor: Anchor | undefined,
-    floor: VerifiedHeader | undefined,
-    options: CallOptions,
-  ): Promise<VerifiedHeader> {
+  async #believeHead(anchor: Anchor | undefined, floor: Floor | undefined, options: CallOptions): Promise<VerifiedHeader> {
     const at = await this.believe(presentAnchor(anchor), options);
     const { height, timeMs } = at.header;
-    const isFloor =
-      floor !== undefined && (this.verifier.work === undefined || this.verifier.known(floor.header.height) === floor);
-    if (isFloor && height < floor.header.height) throw new UnprovenError({ code: "stale_head", height });
+    const { work } = this.verifier;
+    const isFloor = floor !== undefined && (work === undefined || sameBytes(work.hashAt(floor.height), floor.hash));
+    if (isFloor && height < floor.height) throw new UnprovenError({ code: "stale_head", height });
     const { headAgeMsMax, nowMs = Date.now } = this.#options;
     if (headAgeMsMax !== undefined && nowMs() - Number(timeMs) > headAgeMsMax)
       throw new UnprovenError({ code: "old_head", height });
@@ -547,6 +572,9 @@ export class PyralogClient {
     };
     for (;;) {
       const { head, anchors } = await this.ask(chainHeaders, { from: heightOf(from), limit: HEADERS_PER_PAGE }, options);
+      // Otherwise it could go on for ever with headers that we have.
+      const first = anchors[0] === undefined ? undefined : parseHeader(anchors[0].header);
+      if (first?.ok === true && first.value.height !== from) throw new UnprovenError({ code: "answer_height", field: "anchors" });
       branch.push(...anchors);
       if (branch.length > HEADERS_PER_BRANCH_MAX) throw new UnprovenError({ code: "reorg_deep" });
       if (branch.length === 0) {
@@ -555,7 +583,7 @@ export class PyralogClient {
         goBack(head + 1n);
         continue;
       }
-      const accepted = this.verifier.acceptWork(branch);
+      const accepted = this.verifier.acceptWork(branch, this.#timeMsMax());
       const next = from + BigInt(anchors.length);
       const hasMore = anchors.length > 0 && next <= head;
       if (accepted.ok) {
@@ -565,6 +593,12 @@ export class PyralogClient {
       else if (accepted.error.code === "work_less" && hasMore) from = next;
       else throw new UnprovenError(accepted.error);
     }
+  }
+
+  /** The latest time that a header may have now. */
+  #timeMsMax(): bigint {
+    const { nowMs = Date.now } = this.#options;
+    return BigInt(Math.floor(nowMs())) + BigInt(this.network.parameters.blockTimeDriftMsMax) + CLOCK_BEHIND_MS_MAX;
   }
 
   async *#pages(namespace: string, table: string, options: RangeOptions): AsyncGenerator<Page, void, undefined> {
@@ -684,6 +718,9 @@ export type RangeOptions = ReadOptions & {
 
 /** Options of `records`. */
 export type RecordsOptions = ReadOptions & { readonly from?: bigint | undefined; readonly limit?: number | undefined };
+
+/** A header that a node must have reached. */
+type Floor = { readonly height: Height; readonly hash: Hash };
 
 type Page = {
   readonly rows: Verified<readonly Row[]>;

@@ -39,9 +39,12 @@ export const keysEventSchema = z.strictObject({
   more: z.boolean(),
 });
 
+/** A block was undone for a chain of more work: what was told of its height no longer holds. Of any topic, newest height first. */
+export const undoneEventSchema = z.strictObject({ height: heightSchema, hash: hashSchema });
+
 /** Parameters of a `subscription` notification; `event` is one of the above, by topic. */
 export const notificationSchema = z.strictObject({
   subscription: z.string().max(64),
-  topic: z.enum(["blocks", "transactions", "keys"]),
+  topic: z.enum(["blocks", "transactions", "keys", "undone"]),
   event: z.unknown(),
 });

@@ -8,6 +8,9 @@
  *
  * An event is only a hint: each is checked like any other answer before it is handed on. A node that keeps quiet
  * cannot be told from a quiet network, but for blocks, whose heights must follow one another.
+ *
+ * Under proof of work blocks are undone. Of all heights that were told of, the hashes are remembered as deep as the network lets a chain
+ * go back; when the headers that the client follows leave one of them, `undone` comes before anything else does.
  */
 
 import * as z from "zod";
@@ -20,7 +23,7 @@ import { UnprovenError } from "../light/errors.ts";
 import type { ProvenTransaction } from "../light/statement.ts";
 import type { Anchor } from "../light/anchor.ts";
 import type { LightVerifier, VerifiedHeader } from "../light/verifier.ts";
-import { blockEventSchema, keysEventSchema, notificationSchema, transactionEventSchema } from "./events.ts";
+import { blockEventSchema, keysEventSchema, notificationSchema, transactionEventSchema, undoneEventSchema } from "./events.ts";
 import type { Topic } from "./method.ts";
 import { subscribe } from "./methods/subscription.ts";
 import { type CallOptions, errorSchema, refusedByNode } from "./transport.ts";
@@ -29,7 +32,8 @@ import type { ReadOptions, Verified } from "./verified.ts";
 /** What a feed asks of a client: verified answers. */
 export interface FeedSource {
   readonly url: string;
-  readonly verifier: Pick<LightVerifier, "finalityOf">;
+  readonly verifier: Pick<LightVerifier, "finalityOf" | "network" | "work">;
+  head(options: CallOptions): Promise<Verified<Header>>;
   believe(anchor: Anchor, options: CallOptions): Promise<VerifiedHeader>;
   header(height: Height, options: CallOptions): Promise<Verified<Header>>;
   block(height: Height, options: CallOptions): Promise<Verified<Block>>;
@@ -48,7 +52,9 @@ export type FeedEvent =
   /** A row was written or deleted, and what it is at that height. */
   | { readonly kind: "row"; readonly key: Uint8Array; readonly row: Verified<Uint8Array | undefined> }
   /** Events of these heights, both included, were missed and cannot be fetched: read again what matters. */
-  | { readonly kind: "gap"; readonly from: Height; readonly to: Height };
+  | { readonly kind: "gap"; readonly from: Height; readonly to: Height }
+  /** A heavier chain has taken the place of this height and all above it: forget what was told of them. What is there now follows. */
+  | { readonly kind: "undone"; readonly from: Height };
 
 /** How a feed behaves. */
 export type FeedOptions = {
@@ -65,7 +71,7 @@ const DELAY_MS_MIN = 250;
 const DELAY_MS_MAX = 10_000;
 const CONNECT_TIMEOUT_MS = 15_000;
 
-type Hint = { readonly topic: Topic["kind"]; readonly event: unknown };
+type Hint = { readonly topic: Topic["kind"] | "undone"; readonly event: unknown };
 
 /**
  * Follows a topic until `signal` aborts or the reader leaves the loop.
@@ -78,7 +84,7 @@ export async function* follow(
   options: FeedOptions,
 ): AsyncGenerator<FeedEvent, void, undefined> {
   const { signal, attemptsMax = Number.MAX_SAFE_INTEGER } = options;
-  const state: FeedState = { client, topic, signal, seen: undefined };
+  const state: FeedState = { client, topic, signal, seen: undefined, told: new Map() };
   let failures = 0;
   while (!signal.aborted) {
     const connection = new Connection(client.url, signal);
@@ -86,7 +92,7 @@ export async function* follow(
       const height = await connection.subscribe(topic);
       failures = 0;
       yield* catchUp(state, height);
-      for await (const hint of connection.hints()) yield* eventsOf(state, hint);
+      for await (const hint of connection.hints()) yield* checkedEventsOf(state, hint);
     } catch (error) {
       if (signal.aborted) return;
       if (!(error instanceof CodedError) || !RETRIED.has(error.code)) throw error;
@@ -95,8 +101,27 @@ export async function* follow(
     } finally {
       connection.close();
     }
-    await delay(Math.min(DELAY_MS_MAX, DELAY_MS_MIN * 2 ** Math.min(failures, 10)), signal);
+    await pause(Math.min(DELAY_MS_MAX, DELAY_MS_MIN * 2 ** Math.min(failures, 10)), signal);
   }
+}
+
+/**
+ * What an honest node may answer while it goes from one chain of work to a heavier one, and for a moment afterwards. A node that keeps
+ * answering so hides something or is behind: it gives no proof, and nothing is believed.
+ */
+const IN_PASSING = new Set([
+  "block_undone",
+  "block_unknown",
+  "headers_unknown",
+  "height_future",
+  "stale_head",
+  "transaction_unknown",
+  "work_less",
+]);
+
+/** Whether a question may be asked again after this, of a network of work. */
+export function isInPassing(error: unknown): boolean {
+  return error instanceof CodedError && IN_PASSING.has(error.code);
 }
 
 /** What passes by itself. */
@@ -108,15 +133,60 @@ type FeedState = {
   readonly signal: AbortSignal;
   /** Everything up to this height was handed on, or reported as a gap. */
   seen: Height | undefined;
+  /** Under proof of work: the hashes of blocks that were told of, by height. */
+  readonly told: Map<Height, Hash>;
 };
+
+/** Remembers that something was told of the block of this height. */
+function note({ client, told }: FeedState, height: Height): void {
+  const { network, work } = client.verifier;
+  const hash = work?.hashAt(height);
+  if (work === undefined || hash === undefined || network.engine.name !== "pow") return;
+  told.set(height, hash);
+  for (const each of told.keys()) if (each + BigInt(network.engine.reorgDepthMax) < work.height) told.delete(each);
+}
+
+/** Whether blocks that were told of were left for others. */
+function* undoneOf(state: FeedState): Generator<FeedEvent, void, undefined> {
+  const { work } = state.client.verifier;
+  let from: Height | undefined;
+  for (const [height, hash] of state.told) {
+    const now = work?.hashAt(height);
+    if (now !== undefined && bytesEqual(now, hash)) continue;
+    state.told.delete(height);
+    from = from === undefined || height < from ? height : from;
+  }
+  if (from === undefined) return;
+  if (state.seen !== undefined && state.seen >= from) state.seen = heightOf(from - 1n);
+  yield { kind: "undone", from };
+}
+
+/** The node has undone blocks: waits until it has what took their place, and says what is gone. */
+async function* reorganised(state: FeedState, height: Height): AsyncGenerator<FeedEvent, void, undefined> {
+  if (state.client.verifier.work === undefined || [...state.told.keys()].every((each) => each < height)) return;
+  while (!state.signal.aborted) {
+    try {
+      await state.client.head({ signal: state.signal });
+      return yield* undoneOf(state);
+    } catch (error) {
+      if (!isInPassing(error)) throw error;
+    }
+    await pause(DELAY_MS_MIN, state.signal);
+  }
+}
 
 /** Events between what was seen and the height at which the subscription begins. */
 async function* catchUp(state: FeedState, height: Height): AsyncGenerator<FeedEvent, void, undefined> {
   const { client, topic, signal } = state;
   if (topic.kind === "transactions" && topic.id !== undefined) {
-    // One transaction: ask for it outright, it may have been final all along.
-    if ((await client.claimedStatus(topic.id, { signal })).kind === "final")
-      yield { kind: "transaction", transaction: await client.transaction(topic.id, { signal }) };
+    // One transaction: ask for it outright, it may have been in a block all along.
+    const { kind } = await client.claimedStatus(topic.id, { signal });
+    if (kind === "final" || kind === "included") yield transactionEvent(state, await client.transaction(topic.id, { signal }));
+  }
+  if (client.verifier.work !== undefined && height > 0n) {
+    await client.head({ signal });
+    yield* undoneOf(state);
+    if (state.seen === undefined) note(state, height);
   }
   if (state.seen !== undefined && height > state.seen) yield* missed(state, height);
   if (state.seen === undefined || height > state.seen) state.seen = height;
@@ -131,17 +201,35 @@ async function* missed(state: FeedState, to: Height): AsyncGenerator<FeedEvent, 
     return;
   }
   for (let height = first; height <= to; height += 1n) {
-    if (topic.kind === "blocks") yield { kind: "block", block: await client.header(heightOf(height), { signal }) };
-    else yield* transactionsOf(state, heightOf(height));
+    if (topic.kind === "blocks") {
+      const block = await client.header(heightOf(height), { signal });
+      note(state, heightOf(height));
+      yield { kind: "block", block };
+    } else yield* transactionsOf(state, heightOf(height));
     state.seen = heightOf(height);
   }
 }
 
-async function* transactionsOf({ client, topic, signal }: FeedState, height: Height): AsyncGenerator<FeedEvent, void, undefined> {
+function transactionEvent(state: FeedState, transaction: Verified<ProvenTransaction>): FeedEvent {
+  note(state, transaction.verified.height);
+  return { kind: "transaction", transaction };
+}
+
+async function* transactionsOf(state: FeedState, height: Height): AsyncGenerator<FeedEvent, void, undefined> {
+  const { client, topic, signal } = state;
   const { value: block } = await client.block(height, { signal });
   for (const { id, body } of block.transactions) {
     if (topic.kind === "transactions" && topic.sender !== undefined && !bytesEqual(topic.sender, body.sender)) continue;
-    yield { kind: "transaction", transaction: await client.transaction(id, { signal }) };
+    yield transactionEvent(state, await client.transaction(id, { signal }));
+  }
+}
+
+/** As `eventsOf`. A hint of a block that is on its way out, or in, says nothing: another one follows. */
+async function* checkedEventsOf(state: FeedState, hint: Hint): AsyncGenerator<FeedEvent, void, undefined> {
+  try {
+    yield* eventsOf(state, hint);
+  } catch (error) {
+    if (state.client.verifier.work === undefined || !isInPassing(error)) throw error;
   }
 }
 
@@ -155,38 +243,44 @@ async function* eventsOf(state: FeedState, hint: Hint): AsyncGenerator<FeedEvent
       const { header, hash } = at;
       if (header.height !== event.height || !bytesEqual(hash, event.hash))
         throw new UnprovenError({ code: "answer_mismatch", field: "event.hash" });
+      yield* undoneOf(state);
       if (state.seen !== undefined && header.height <= state.seen) return;
       if (state.seen !== undefined && header.height > state.seen + 1n) yield* missed(state, heightOf(header.height - 1n));
-      state.seen = header.height;
-      yield {
-        kind: "block",
-        block: {
-          value: header,
-          verified: {
-            height: header.height,
-            timeMs: header.timeMs,
-            finality: client.verifier.finalityOf(at),
-            how: ["certificate"],
-          },
-        },
-      };
+      const { height, timeMs } = header;
+      const finality = client.verifier.finalityOf(at);
+      if (finality === undefined) throw new UnprovenError({ code: "block_undone", height });
+      state.seen = height;
+      note(state, height);
+      yield { kind: "block", block: { value: header, verified: { height, timeMs, finality, how: ["certificate"] } } };
       return;
     }
     case "transactions": {
       const event = decode(transactionEventSchema, hint.event);
       const transaction = await client.transaction(event.id, { signal });
-      if (transaction.verified.height !== event.height)
+      yield* undoneOf(state);
+      if (transaction.verified.height !== event.height) {
+        // It stands in another block of the heavier chain by now, which has a hint of its own.
+        if (client.verifier.work !== undefined) return;
         throw new UnprovenError({ code: "answer_mismatch", field: "event.height" });
+      }
       state.seen = event.height;
-      yield { kind: "transaction", transaction };
+      yield transactionEvent(state, transaction);
       return;
     }
     case "keys": {
       const { height, namespace, table, keys, more } = decode(keysEventSchema, hint.event);
-      for (const key of keys) yield { kind: "row", key, row: await client.row(namespace, table, key, { height, signal }) };
+      for (const key of keys) {
+        const row = await client.row(namespace, table, key, { height, signal });
+        yield* undoneOf(state);
+        note(state, height);
+        yield { kind: "row", key, row };
+      }
       if (more) yield { kind: "gap", from: height, to: height };
       state.seen = height;
+      return;
     }
+    case "undone":
+      yield* reorganised(state, decode(undoneEventSchema, hint.event).height);
   }
 }
 
@@ -298,13 +392,13 @@ function parseJson(data: unknown): unknown {
 }
 
 /** Waits, or less when `signal` aborts. */
-async function delay(ms: number, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return;
+export async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  if (signal?.aborted === true) return;
   const done = Promise.withResolvers<void>();
   const timer = setTimeout(done.resolve, ms);
   const onAbort = (): void => done.resolve();
-  signal.addEventListener("abort", onAbort, { once: true });
+  signal?.addEventListener("abort", onAbort, { once: true });
   await done.promise;
   clearTimeout(timer);
-  signal.removeEventListener("abort", onAbort);
+  signal?.removeEventListener("abort", onAbort);
 }

@@ -66,7 +66,7 @@ export class RpcServer implements AsyncDisposable {
   /** Bytes of answers that are made and not yet sent, of all connections. */
   #heldBytes = 0;
   readonly #openRpc: string;
-  readonly #commits: Disposable;
+  readonly #following = new DisposableStack();
 
   private constructor(options: RpcServerOptions, parts: RpcServerParts) {
     this.#options = options;
@@ -102,7 +102,8 @@ export class RpcServer implements AsyncDisposable {
     this.#http.on("request", (request, response) => this.#own(this.#onRequest(request, response)));
     this.#http.on("upgrade", (request, socket, head) => this.#onUpgrade(request, socket, head));
     // In a turn of its own: telling subscribers is not part of committing, and must not hold it up or fail it.
-    this.#commits = backend.onCommit((commit) => setImmediate(() => this.#onCommit(commit)));
+    this.#following.use(backend.onCommit((commit) => setImmediate(() => this.#onCommit(commit))));
+    this.#following.use(backend.onRollback((undone) => setImmediate(() => this.#hub.onRollback(undone))));
   }
 
   /** @throws CodedError `rpc_listen` when the address cannot be bound */
@@ -114,7 +115,7 @@ export class RpcServer implements AsyncDisposable {
     try {
       await listening.promise;
     } catch (cause) {
-      server.#commits[Symbol.dispose]();
+      server.#following.dispose();
       throw new CodedError(
         "rpc_listen",
         { message: SERVER_CODES.rpc_listen, host: options.host, port: options.port, reason: codeOf(cause) },
@@ -136,7 +137,7 @@ export class RpcServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#commits[Symbol.dispose]();
+    this.#following.dispose();
     this.#closing.abort(new CodedError("shutting_down"));
     const closed = Promise.withResolvers<void>();
     this.#http.close(() => closed.resolve());

@@ -5,20 +5,20 @@ import { present } from "../../crypto/base/assert.ts";
 import { compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
-import type { Height } from "../../chain/block/height.ts";
+import { type Height, heightOf } from "../../chain/block/height.ts";
 import { encodeCertificate } from "../../chain/block/vote.ts";
-import { encodeHeader } from "../../chain/block/block.ts";
+import { type Block, encodeHeader } from "../../chain/block/block.ts";
 import { rowRange } from "../../chain/state/keys.ts";
 import type { Refusal } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { SubscriptionPort, Topic } from "./method.ts";
-import { blockEventSchema, keysEventSchema, transactionEventSchema } from "./events.ts";
+import { blockEventSchema, keysEventSchema, transactionEventSchema, undoneEventSchema } from "./events.ts";
 
 type Subscription = {
   readonly id: string;
   readonly topic: Topic;
-  /** Events are of heights above this. */
-  readonly height: Height;
+  /** Events are of heights above this; it sinks when blocks are undone. */
+  height: Height;
   /** Events from before the answer to `subscribe` was sent; `undefined` once it was. */
   held: string[] | undefined;
 };
@@ -61,12 +61,22 @@ export class ConnectionSubscriptions implements SubscriptionPort {
   onCommit(events: CommitEvents): void {
     for (const subscription of this.#subscriptions.values()) {
       if (events.height <= subscription.height) continue;
-      for (const event of events.of(subscription.topic)) {
-        const text = `{"jsonrpc":"2.0","method":"subscription","params":{"subscription":"${subscription.id}","topic":"${subscription.topic.kind}","event":${event}}}`;
-        if (subscription.held === undefined) this.#send(text);
-        else subscription.held.push(text);
-      }
+      for (const event of events.of(subscription.topic)) this.#tell(subscription, subscription.topic.kind, event);
     }
+  }
+
+  /** Says, whatever the topic, that a block was undone. What takes its place is an event again. */
+  onUndone(height: Height, event: string): void {
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.height >= height) subscription.height = heightOf(height - 1n);
+      this.#tell(subscription, "undone", event);
+    }
+  }
+
+  #tell({ id, held }: Subscription, topic: Topic["kind"] | "undone", event: string): void {
+    const text = `{"jsonrpc":"2.0","method":"subscription","params":{"subscription":"${id}","topic":"${topic}","event":${event}}}`;
+    if (held === undefined) this.#send(text);
+    else held.push(text);
   }
 }
 
@@ -95,6 +105,12 @@ export class SubscriptionHub {
     if (this.#connections.size === 0) return;
     const events = new CommitEvents(commit, this.limits);
     for (const connection of this.#connections) connection.onCommit(events);
+  }
+
+  /** Tells everybody that a block was undone. */
+  onRollback({ header: { height }, hash }: Block): void {
+    const event = JSON.stringify(z.encode(undoneEventSchema, { height, hash }));
+    for (const connection of this.#connections) connection.onUndone(height, event);
   }
 }
 

@@ -17,7 +17,8 @@ const topicSchema = z.discriminatedUnion("kind", [
 
 export const subscribe = method({
   name: "subscribe",
-  summary: "Subscribes this WebSocket connection to a topic. Events arrive as notifications named `subscription`.",
+  summary:
+    "Subscribes this WebSocket connection to a topic. Events arrive as notifications named `subscription`; under proof of work also, with topic `undone`, each block that a heavier chain replaced, newest first.",
   params: z.strictObject({ topic: topicSchema }),
   result: z.strictObject({
     subscription: z.string().max(64),

@@ -15,6 +15,7 @@ import { parseTransaction, type Transaction, verifyTransaction } from "../../../
 import { type Commit, Ledger } from "../../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../../chain/store/memory.ts";
 import { EXECUTOR } from "../../../contracts/executor.ts";
+import { sealFor } from "../../driver/testing/miner.ts";
 import { includedStatus, type NodeBackend, type NodeStatus, type TransactionStatus } from "../backend.ts";
 
 /** Key pairs 0 to this validate; more would only cost time. */
@@ -29,6 +30,8 @@ export class DevNet implements AsyncDisposable {
   readonly #refused = new Map<string, TransactionStatus>();
   /** Whether the node says that it is behind. */
   syncing = false;
+  /** Whom blocks are paid to under proof of work. */
+  miner = addressOfKey(keyPairAt(0).publicKey);
   /** Whether every submitted transaction gets a block at once. */
   automatic = false;
   #last: Promise<unknown> = Promise.resolve();
@@ -44,6 +47,7 @@ export class DevNet implements AsyncDisposable {
       status: () => this.#nodeStatus(),
       peers: () => [],
       onCommit: (listener) => ledger.onCommit(listener),
+      onRollback: (listener) => ledger.onRollback(listener),
     };
   }
 
@@ -64,6 +68,12 @@ export class DevNet implements AsyncDisposable {
     return await made;
   }
 
+  /** Goes back to a height: under proof of work blocks are undone. What they held is not kept. */
+  async undo(height: Height): Promise<void> {
+    await this.#last;
+    await this.ledger.rollback(height);
+  }
+
   /** Commits empty blocks up to a height. */
   async commitUntil(height: bigint): Promise<void> {
     while (this.ledger.head().height < height) await this.commit();
@@ -78,7 +88,7 @@ export class DevNet implements AsyncDisposable {
     const head = this.ledger.head();
     const height = nextHeight(head.height);
     const set = present(this.ledger.validators(height), "validators");
-    const proposer = present(set.validators[0], "validator").address;
+    const proposer = set.validators[0]?.address ?? this.miner;
     const waiting = this.#pool.splice(0);
     const { block, dropped } = this.ledger.build({
       proposer,
@@ -88,6 +98,7 @@ export class DevNet implements AsyncDisposable {
     });
     for (const { transaction, refusal } of dropped)
       this.#refused.set(toHex(transaction.id), { kind: "refused", code: refusal.code, field: refusal.field ?? "" });
+    if (this.network.engine.name === "pow") return await this.ledger.commit(block, sealFor(this.ledger, block));
     const signers = Array.from({ length: KEYS_MAX }, (_, index) => index);
     const signatures = set.validators.map(({ address }) => {
       const signer = present(
