@@ -4,6 +4,7 @@ import { CodedError } from "../../../crypto/base/error.ts";
 import type { Mutant } from "./mutant.ts";
 import { CHAIN_MUTANTS } from "./mutants/chain.ts";
 import { DISK_MUTANTS } from "./mutants/disk.ts";
+import { NODE_MUTANTS } from "./mutants/node.ts";
 import { PBFT_MUTANTS } from "./mutants/pbft.ts";
 import { RAFT_MUTANTS } from "./mutants/raft.ts";
 import { STAKE_MUTANTS } from "./mutants/stake.ts";
@@ -16,6 +17,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...TENDERMINT_MUTANTS,
   ...PBFT_MUTANTS,
   ...DISK_MUTANTS,
+  ...NODE_MUTANTS,
   ...CHAIN_MUTANTS,
   ...WORK_MUTANTS,
   ...STAKE_MUTANTS,

@@ -24,6 +24,9 @@ const BATCH_MAX = { unit: 2000, simulator: 100 } as const satisfies Record<Hunt[
 /** A batch that takes longer hangs: the mutant made some loop endless, and is found by that. */
 const BATCH_MS_MAX = 600_000;
 const OUTPUT_BYTES_MAX = 4 * 1024 * 1024;
+const SAID_MAX = 600;
+/** How the simulator says what the first of the seeds broke, before it looks for the fewest faults that do it. */
+const BROKEN = /^seed (\d+) of \S+ broke (\S+) at [^\n]*:\n([^\n]*)/m;
 /** Somebody may be at work on the same machine. */
 const NICENESS = "10";
 
@@ -48,31 +51,24 @@ async function batch(
   seeds: { readonly from: number; readonly count: number },
   signal: AbortSignal,
 ): Promise<Finding | undefined> {
-  const { isHung, code, lastLine, errors } = await run(mutant, [...programOf(prey, seeds)], signal);
-  if (isHung) return { seed: seeds.from, property: "it ends", message: `no end within ${BATCH_MS_MAX} ms` };
+  const { isHung, code, lastLine, errors } = await run(mutant, programOf(prey, seeds), signal);
+  const last = seeds.from + seeds.count - 1;
+  if (isHung) return { seed: last, property: "it ends", message: `no end within ${BATCH_MS_MAX} ms` };
+  const broken = BROKEN.exec(errors);
+  if (broken !== null) return { seed: Number(broken[1]), property: broken[2] ?? "", message: broken[3] ?? "" };
   const answer = parseJson(lastLine);
-  if (answer === undefined || (prey.kind === "unit" && code !== 0)) {
-    const said = errors.slice(-600);
-    throw new CodedError("hunt_failed", { message: `${mutant?.name ?? "the code as it is"}: exit ${code}: ${lastLine} ${said}` });
-  }
-  return prey.kind === "unit" ? ((answer as Finding | null) ?? undefined) : findingOf(answer as SimulatorSummary);
+  if (answer !== undefined && (prey.kind === "simulator" || code === 0))
+    return prey.kind === "unit" ? ((answer as Finding | null) ?? undefined) : undefined;
+  const said = errors.slice(-SAID_MAX);
+  // A process of a whole network that falls over its own assertion has found something, in one of these seeds.
+  if (mutant !== undefined && prey.kind === "simulator" && !said.includes("mutant_"))
+    return { seed: last, property: "the process that runs the network goes on", message: said };
+  throw new CodedError("hunt_failed", { message: `${mutant?.name ?? "the code as it is"}: exit ${code}: ${lastLine} ${said}` });
 }
 
 function programOf(prey: Hunt, { from, count }: { readonly from: number; readonly count: number }): readonly string[] {
   if (prey.kind === "unit") return [pathOf("./prey.ts"), prey.unit, `${from}`, `${count}`];
-  return [pathOf("../main.ts"), "--engine", prey.engine, "--seeds", `${count}`, "--from", `${from}`, "--json"];
-}
-
-/** The last line of the simulator, as far as it is read here. */
-type SimulatorSummary = {
-  readonly violations: number;
-  readonly firstFailure?: { readonly seed: number; readonly property?: string; readonly message?: string } | number | null;
-};
-
-function findingOf({ violations, firstFailure }: SimulatorSummary): Finding | undefined {
-  if (violations === 0 || firstFailure === undefined || firstFailure === null) return undefined;
-  if (typeof firstFailure === "number") return { seed: firstFailure, property: "violation", message: "" };
-  return { seed: firstFailure.seed, property: firstFailure.property ?? "violation", message: firstFailure.message ?? "" };
+  return [pathOf("../main.ts"), "--engine", prey.engine, "--seeds", `${count}`, "--from", `${from}`, "--jobs", "1", "--json"];
 }
 
 async function run(
@@ -92,7 +88,10 @@ async function run(
   const output = new Tail();
   const errors = new Tail();
   child.stdout.setEncoding("utf8").on("data", (piece: string) => output.add(piece));
-  child.stderr.setEncoding("utf8").on("data", (piece: string) => errors.add(piece));
+  child.stderr.setEncoding("utf8").on("data", (piece: string) => {
+    errors.add(piece);
+    if (BROKEN.test(errors.text)) child.kill("SIGKILL");
+  });
   let isHung = false;
   const timer = setTimeout(() => {
     isHung = true;

@@ -102,8 +102,7 @@ export const CHAIN_MUTANTS: readonly Mutant[] = [
   {
     name: "fee_paid_to_nobody",
     story: "Fees are taken from the sender and given to nobody, and the supply row does not know that they are gone.",
-    source:
-      "the supply invariant that Cosmos SDK checks since x/supply (cosmos/cosmos-sdk 4159); Bitcoin lost fees and rewards so in block 124724",
+    source: "the total-supply invariant of x/bank in cosmos-sdk; Bitcoin block 124724, whose fees nobody ever got",
     file: "contracts/executor.ts",
     find: "    reward(state, context.proposer, fees + minted);",
     replace: "    reward(state, context.proposer, minted);",
@@ -112,7 +111,8 @@ export const CHAIN_MUTANTS: readonly Mutant[] = [
   {
     name: "mempool_keeps_used_nonces",
     story: "Transactions whose nonce a block has used by another one stay in the mempool, and are proposed in block after block.",
-    source: "tendermint/tendermint, recheck after commit, and cosmos/cosmos-sdk issue 2309 on what is rechecked",
+    source:
+      "stacks-network/stacks-core issue 4129 and starkware-libs/mempool pull 482 (2024); tendermint/tendermint issue 2846 on blocks with repeats",
     file: "chain/mempool/mempool.ts",
     find: "      if (lane !== undefined) this.#follow(lane, accountOf(sender));",
     replace: "      if (lane !== undefined) accountOf(sender);",
@@ -121,7 +121,7 @@ export const CHAIN_MUTANTS: readonly Mutant[] = [
   {
     name: "mempool_reaps_beyond_gaps",
     story: "What waits behind a missing nonce is offered to the proposer as if it were ready.",
-    source: "the pending and queued halves of go-ethereum's pool are kept apart for this; go-ethereum issue 2880",
+    source: "sikkalabs/sikka issue 5 (2026): transactions behind a gap proposed and refused in every block",
     file: "chain/mempool/mempool.ts",
     find: "pushCursor(heads, lane, 0, lane.readyCount());",
     replace: "pushCursor(heads, lane, 0, lane.entries.length);",

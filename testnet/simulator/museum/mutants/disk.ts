@@ -65,7 +65,8 @@ export const DISK_MUTANTS: readonly Mutant[] = [
   {
     name: "same_step_signed_again",
     story: "The guard remembers which step it signed and not what: asked for the same step with another block it signs.",
-    source: "tendermint/tendermint issue 809, the sign bytes that had to be kept beside height, round and step",
+    source:
+      "cometbft/cometbft issue 6031 says what the record is for: height, round, step, signature and sign bytes, to reject conflicting requests",
     file: "node/driver/guard.ts",
     find: "      if (order === 0) {",
     replace: "      if (order === 0 && bytesEqual(request.bytes, this.#state.bytes)) {",
@@ -74,7 +75,7 @@ export const DISK_MUTANTS: readonly Mutant[] = [
   {
     name: "torn_tail_accepted",
     story: "A record at the end of the log that was only partly written is read back as if it were whole.",
-    source: "Alagappan et al., Protocol-Aware Recovery for Consensus-Based Storage, FAST 2018; Pillai et al., OSDI 2014",
+    source: "etcd-io/etcd issue 5230 (2016), write tearing in its log; Alagappan et al., Protocol-Aware Recovery, FAST 2018",
     file: "node/driver/wal.ts",
     find: "    if (!bytesEqual(checksum, checksumOf(u32(length), record))) break;",
     replace: "    if (checksum.length === 0) break;",
@@ -84,7 +85,7 @@ export const DISK_MUTANTS: readonly Mutant[] = [
     name: "torn_tail_not_cut",
     story:
       "After a crash the log is continued behind a torn record, and at the next start everything behind it is thought torn too.",
-    source: "etcd-io/etcd, wal: zero or repair the torn tail before appending; Alagappan et al., FAST 2018",
+    source: "etcd-io/etcd pull 2597 (2015): truncate the last entry to repair the log; etcd issues 5230 and 6515 on torn sectors",
     file: "node/driver/wal.ts",
     find: "    file.truncate(sizeBytes);\n",
     replace: "    void sizeBytes;\n",

@@ -12,7 +12,7 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/rules.ts",
     find: "  const implied = impliedBy(viewChanges);\n",
     replace: "  if (viewChanges.length > 0) return true;\n  const implied = impliedBy(viewChanges);\n",
-    hunt: { kind: "unit", unit: "pbft", seeds: 8000 },
+    hunt: { kind: "unit", unit: "pbft-rules", seeds: 500 },
   },
   {
     name: "view_changes_of_any_view_counted",
@@ -21,7 +21,7 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/changes.ts",
     find: "(change) => change.view === view),",
     replace: "() => true),",
-    hunt: { kind: "unit", unit: "pbft", seeds: 8000 },
+    hunt: { kind: "unit", unit: "pbft", seeds: 6000 },
   },
   {
     name: "view_changes_of_too_few",
@@ -30,7 +30,7 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/changes.ts",
     find: "    return isQuorum(\n      this.#powerOf((change) => change.view === view),",
     replace: "    return isHonestShare(\n      this.#powerOf((change) => change.view === view),",
-    hunt: { kind: "unit", unit: "pbft", seeds: 8000 },
+    hunt: { kind: "unit", unit: "pbft", seeds: 6000 },
   },
   {
     name: "first_claim_instead_of_highest",
@@ -40,7 +40,7 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/rules.ts",
     find: "(highest === undefined || prepared.view > highest.view)",
     replace: "highest === undefined",
-    hunt: { kind: "unit", unit: "pbft", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "pbft-rules", seeds: 500 },
   },
   {
     name: "prepared_forgotten_on_restart",
@@ -50,7 +50,7 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/views.ts",
     find: 'step: "commit", accepted: value, prepared: { view, value } };\n}',
     replace: 'step: "commit", accepted: value };\n}',
-    hunt: { kind: "unit", unit: "pbft", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "pbft", seeds: 6000 },
   },
   {
     name: "prepared_by_one",
@@ -59,25 +59,6 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/pbft/votes.ts",
     find: "return this.#views.get(view)?.prevote.hasQuorumOf(value) ?? false;",
     replace: "return (this.#views.get(view)?.prevote.powerOf(value) ?? 0n) > 0n;",
-    hunt: { kind: "unit", unit: "pbft", seeds: 2000 },
-  },
-  {
-    name: "old_view_goes_on",
-    story:
-      "A validator that has asked for another view still prepares in the old one; its view-change does not say what it prepared since.",
-    source: "Castro and Liskov 1999, 4.4: it stops accepting messages other than checkpoint, view-change and new-view",
-    file: "consensus/pbft/views.ts",
-    find: '      if (step !== "prepare" || state.accepted !== value) return unchanged;',
-    replace: '      if (step !== "prepare" && step !== "viewChange") return unchanged;',
-    hunt: { kind: "unit", unit: "pbft", seeds: 2000 },
-  },
-  {
-    name: "view_timer_not_doubled",
-    story: "Every view waits as long as the first, so on a slow network no view ever ends before its timer.",
-    source: "Castro and Liskov 1999, 4.4: wait 2T, then 4T, for liveness",
-    file: "consensus/pbft/engine.ts",
-    find: "viewTimeoutMs * 2 ** Math.min(view, DOUBLINGS_MAX)",
-    replace: "viewTimeoutMs",
     hunt: { kind: "unit", unit: "pbft", seeds: 2000 },
   },
 ];

@@ -39,7 +39,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft/log.ts",
     find: "if (id.index <= this.committed || !this.holds(id)) return false;",
     replace: "if (id.index <= this.committed) return false;",
-    hunt: { kind: "unit", unit: "raft-turmoil", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "raft-turmoil", seeds: 6000 },
   },
   {
     name: "even_majority_is_half",
@@ -68,7 +68,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft/log.ts",
     find: "const newFrom = entries.findIndex((entry) => !this.holds(entry));",
     replace: "const newFrom = entries.length > 0 ? 0 : -1;",
-    hunt: { kind: "unit", unit: "raft", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "raft", seeds: 6000 },
   },
   {
     name: "append_commits_beyond_its_entries",
@@ -96,7 +96,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft/follower.ts",
     find: "  if (log.holds(id)) {",
     replace: "  if (log.holds(id) && log.lastIndex() === id.index) {",
-    hunt: { kind: "unit", unit: "raft", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "raft", seeds: 6000 },
   },
   {
     name: "joint_decided_by_new_half",
@@ -107,7 +107,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft/majority.ts",
     find: "return incoming < outgoing ? incoming : outgoing;",
     replace: "return incoming;",
-    hunt: { kind: "unit", unit: "raft-turmoil-changes", seeds: 5000 },
+    hunt: { kind: "unit", unit: "raft-changes", seeds: 6000 },
   },
   {
     name: "joint_elected_by_new_half",
@@ -119,23 +119,13 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     hunt: { kind: "unit", unit: "raft-turmoil-changes", seeds: 5000 },
   },
   {
-    name: "late_write_confirms_replacement",
-    story:
-      "With storage that writes beside the core, the confirmation of an entry that has been replaced since is taken for the one in its place, which is not durable.",
-    source: "etcd-io/raft doc.go, asynchronous storage writes: the ABA problem of MsgStorageAppendResp; etcd-io/raft pull 8",
-    file: "consensus/raft/unstable.ts",
-    find: 'term === id.term ? undefined : "mismatch"',
-    replace: "undefined",
-    hunt: { kind: "unit", unit: "raft-async", seeds: 20_000 },
-  },
-  {
     name: "lease_outlives_transfer",
     story: "A leader that has asked another to campaign goes on reading under its lease, though the others vote in spite of it.",
     source: "etcd-io/raft issue 99 (2023); dissertation 6.4.1",
     file: "consensus/raft/reading.ts",
     find: '"lease" || raft.hasAbdicated) return false;',
     replace: '"lease") return false;',
-    hunt: { kind: "unit", unit: "raft-lease", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "raft-lease", seeds: 6000 },
   },
   {
     name: "lease_not_kept_by_voters",
@@ -144,7 +134,7 @@ export const RAFT_MUTANTS: readonly Mutant[] = [
     file: "consensus/raft/election.ts",
     find: "  if (request.isTransfer || !raft.config.checkQuorum) return false;",
     replace: "  if (request.term > 0n) return false;",
-    hunt: { kind: "unit", unit: "raft-lease", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "raft-lease", seeds: 6000 },
   },
   {
     name: "pre_vote_ends_the_term",

@@ -8,8 +8,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
     name: "evidence_applied_twice",
     story:
       "One offence is punished as often as there is evidence of it: the same validator is slashed again for another height of the same fault.",
-    source:
-      "cosmos/cosmos-sdk ADR-014 and the tombstone cap of pull 3001 (2018), after validators were slashed once for each piece of evidence",
+    source: "cosmos-sdk x/slashing specification, staking tombstone: one slash for all double signs of one fault",
     file: "contracts/staking/slashing.ts",
     find: "  if (punished !== undefined) {\n",
     replace: "  if (punished !== undefined && punished.height === height) {\n",
@@ -18,7 +17,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
   {
     name: "evidence_repeated",
     story: "That evidence was acted on is not remembered, and the same piece goes into block after block.",
-    source: "tendermint/tendermint issue 4855 era: committed evidence proposed again; the evidence pool's isCommitted check",
+    source: "tendermint/tendermint pulls 4839 (2020, the same evidence proposed twice) and 5574 (evidence that was committed)",
     file: "contracts/validators.ts",
     find: "  if (view.get(misbehaviourKey(validator, height)) !== undefined)\n",
     replace: "  if (view.get(misbehaviourKey(validator, height)) !== undefined && height > context.height)\n",
@@ -47,7 +46,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
   {
     name: "expired_evidence_accepted",
     story: "Evidence older than the unbonding time is acted on: it slashes those who came later, and old keys become a weapon.",
-    source: "CVE-2020-5303 is the memory side of it; tendermint/tendermint issue 4114: evidence age in blocks and in time",
+    source: "tendermint/tendermint pull 4667 (2020): when evidence has expired, by blocks and by time; cosmos-sdk issue 1378",
     file: "contracts/validators.ts",
     find: 'engine.name === "pos" && !isWithinUnbonding(view, engine, context, height))',
     replace: 'engine.name === "pos" && height > context.height)',
@@ -57,8 +56,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
     name: "unbonding_rounds_up",
     story:
       "Whoever asks back gives one share less than the tokens are worth, and by many small steps takes out what others put in.",
-    source:
-      "rounding in favour of the caller: the ERC-4626 inflation family; cosmos/cosmos-sdk issue 3247 era on truncated shares",
+    source: "EIP-4626, security considerations: round against the caller, or many small withdrawals take what others put in",
     file: "contracts/staking/shares.ts",
     find: "return amount === worth ? held : divideUp(amount * pool.shares, pool.tokens);",
     replace: "return amount === worth ? held : (amount * pool.shares) / pool.tokens;",
@@ -67,8 +65,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
   {
     name: "slash_burns_nothing",
     story: "What a slash takes leaves the pool and is not taken off the supply.",
-    source:
-      "cosmos/cosmos-sdk supply invariants (x/bank total-supply), which broke on slashes that burned coins of the wrong pool",
+    source: "the supply invariants of cosmos-sdk x/bank and x/staking, which crash a chain whose slash does not burn",
     file: "contracts/staking/slashing.ts",
     find: "  burn(state, taken - bounty);",
     replace: "  if (taken < bounty) burn(state, taken - bounty);",
@@ -77,7 +74,8 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
   {
     name: "jailed_stays_in_set",
     story: "A validator that was jailed keeps its seat, and goes on to vote with stake that it has lost.",
-    source: "cosmos/cosmos-sdk issue 1440 and the jailing that came of it (2018); Gravity-Bridge issue 13",
+    source:
+      "crypto-com/thaler issue 1034 (2020): a jailed node remains, or returns as, an active validator; cosmos-sdk issue 1974",
     file: "contracts/staking/declarations.ts",
     find: "if (pool === undefined || pool.jailedUntilMs !== undefined) return 0n;",
     replace: "if (pool === undefined) return 0n;",
@@ -86,8 +84,7 @@ export const STAKE_MUTANTS: readonly Mutant[] = [
   {
     name: "last_validator_removed",
     story: "When all candidates are jailed the set becomes empty, and nobody can decide anything ever again.",
-    source:
-      "tendermint/tendermint: validator updates that would empty the set panic every node; cosmos-hub halts of that kind in test networks",
+    source: "tendermint/tendermint issue 1649 (2018): clearing the sole validator; penumbra issue 743: halted by an empty set",
     file: "contracts/staking/elections.ts",
     find: "  if (elected.length === 0) return;\n",
     replace: "",

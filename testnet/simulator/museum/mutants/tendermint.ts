@@ -32,7 +32,7 @@ export const TENDERMINT_MUTANTS: readonly Mutant[] = [
     file: "consensus/tendermint/rounds.ts",
     find: "state.locked.round <= validRound",
     replace: "validRound >= 0",
-    hunt: { kind: "unit", unit: "tendermint", seeds: 20_000 },
+    hunt: { kind: "unit", unit: "tendermint", seeds: 6000 },
   },
   {
     name: "lock_forgotten_on_restart",
@@ -96,7 +96,8 @@ export const TENDERMINT_MUTANTS: readonly Mutant[] = [
   {
     name: "certificate_of_one_signer",
     story: "The signers of a certificate need not be distinct: one validator's signature, repeated, has the power of a quorum.",
-    source: "tendermint advisory GHSA-6jqj-f58p-mrw3 (CVE-2020-15091) is of this kind: signatures that do not count are counted",
+    source:
+      "the power of a commit is of distinct validators; CVE-2020-15091 (GHSA-6jqj-f58p-mrw3) is of this kind: signatures that do not count are carried",
     file: "chain/block/vote.ts",
     find: 'compareBytes(previous, validator) >= 0) return fail({ code: "certificate_order", field });',
     replace: 'compareBytes(previous, validator) > 0) return fail({ code: "certificate_order", field });',

@@ -7,8 +7,7 @@ export const WORK_MUTANTS: readonly Mutant[] = [
   {
     name: "target_taken_from_block",
     story: "The target that a block must meet is read from the block, so its maker chooses how little work it has done.",
-    source:
-      "Bitcoin Core checks nBits against GetNextWorkRequired (bad-diffbits) for this; light clients that did not: Decker, Wattenhofer and others on SPV",
+    source: "Bitcoin Core compares nBits with GetNextWorkRequired (bad-diffbits): the header is where the attacker writes",
     file: "consensus/pow/tree.ts",
     find: "    const bits = this.bitsAfter(parent);\n",
     replace: "    const { bits } = seal;\n",
@@ -17,8 +16,7 @@ export const WORK_MUTANTS: readonly Mutant[] = [
   {
     name: "compact_target_overflows",
     story: "A compact target whose exponent shifts it beyond 256 bits wraps round, or counts as the easiest of all.",
-    source:
-      "Bitcoin Core, arith_uint256::SetCompact and its pfOverflow, read by CheckProofOfWork since pull 3133 era code; bip-nbits tests in arith_uint256_tests",
+    source: "Bitcoin Core, arith_uint256::SetCompact: pfOverflow, which CheckProofOfWork refuses",
     file: "chain/block/work.ts",
     find: 'return target < WORK_END ? ok(target) : fail({ code: "target_overflow" });',
     replace: "return ok(target % WORK_END);",
@@ -74,7 +72,7 @@ export const WORK_MUTANTS: readonly Mutant[] = [
   {
     name: "claimed_work_believed",
     story: "The sum of work is what the seal says, so a branch of a few cheap blocks claims more than the chain has.",
-    source: "bad chain work believed by light clients; Bitcoin Core computes nChainWork itself and never receives it",
+    source: "Bitcoin Core reckons nChainWork itself and never takes it from a peer; Nakamoto 2008, section 4",
     file: "consensus/pow/tree.ts",
     find: '    if (seal.chainWork !== chainWork) return fail({ code: "seal_work" });\n',
     replace: "",

@@ -119,6 +119,7 @@ export async function guardSignsOnce(seed: number): Promise<void> {
   let height = 1n;
   let floor = 0n;
   let isNew = true;
+  let isHarmed = false;
   for (let life = 0; life < LIVES; life += 1) {
     const disk = machine.boot();
     if (isNew) await machine.finished(disk.makeDirectory("/data").then(async () => await disk.syncDirectory("/")));
@@ -126,6 +127,7 @@ export async function guardSignsOnce(seed: number): Promise<void> {
     isNew = false;
     if (opened?.value === undefined) {
       holds(opened?.error instanceof CodedError, "a guard says why it does not open", () => codeOf(opened?.error));
+      holds(isHarmed, "a power cut alone does no harm to the record of what was signed", () => codeOf(opened?.error));
       return;
     }
     const guard = opened.value;
@@ -154,9 +156,11 @@ export async function guardSignsOnce(seed: number): Promise<void> {
     }
     machine.cut(random.pick(CUT_MODES));
     await settled();
-    if (random.happens(100)) machine.image.flipBit("sign-state");
-    else if (random.happens(60)) machine.image.wipe("/data/sign-state");
-    else if (backup !== undefined && random.happens(250)) {
+    if (random.happens(160)) {
+      isHarmed = true;
+      if (random.happens(600)) machine.image.flipBit("sign-state");
+      else machine.image.wipe("/data/sign-state");
+    } else if (backup !== undefined && random.happens(250)) {
       machine.image.wipe("/data");
       machine.image.copyOf(backup, "/data");
       floor = height;
