@@ -39,8 +39,9 @@ export const DISK_MUTANTS: readonly Mutant[] = [
     story: "A record of signatures that does not check is taken for one of a key that has signed nothing.",
     source: "tendermint/tendermint issue 3418 and 3089: a state file made anew, or edited, lets the validator sign twice",
     file: "node/driver/guard.ts",
-    find: 'if (!state.ok) throw new CodedError("sign_state_corrupt", { path, message: "the record of what this key signed is damaged" });\n    const isCopy = (await disk.identityOf(path)) !== state.value.identity;\n    return new SignGuard({ path, disk, isCopy }, keyPair, state.value.state);',
-    replace: "return new SignGuard({ path, disk, isCopy: false }, keyPair, state.ok ? state.value.state : INITIAL);",
+    find: '  if (!bytesEqual(bytes.subarray(0, CHECKSUM_SIZE_BYTES), blake3(body).subarray(0, CHECKSUM_SIZE_BYTES))) {\n    return fail({ code: "sign_state_corrupt" });',
+    replace:
+      '  if (!bytesEqual(bytes.subarray(0, CHECKSUM_SIZE_BYTES), blake3(body).subarray(0, CHECKSUM_SIZE_BYTES))) {\n    return ok({ identity: "", state: INITIAL });',
     hunt: { kind: "unit", unit: "guard", seeds: 2000 },
   },
   {
