@@ -38,7 +38,7 @@ import type { Codec, Effect, Engine, EngineStatus, Input, Unsigned } from "../..
 import type { Log } from "../log/log.ts";
 import { type Clock, sleep, type Timer } from "../ports/clock.ts";
 import type { SignGuard } from "./guard.ts";
-import { type Heard, HeardMessages } from "./heard.ts";
+import { type Heard, HeardMessages, markOf } from "./heard.ts";
 import type { LogName, WriteAheadLog } from "./wal.ts";
 import { withinWork } from "./work.ts";
 
@@ -199,8 +199,7 @@ export class ConsensusDriver<M extends object> implements Driver {
     if (set === undefined) return "ignore";
     const heard = this.#heardOf(height);
     if (heard === undefined) return "ignore";
-    const [own] = codec.signedParts(this.#ledger.network.chainId, message);
-    const word: Heard<M> = { from, message, facts, signature: present(own, "signature of the signer").signature };
+    const word: Heard<M> = { from, message, facts, mark: markOf(codec.signedParts(this.#ledger.network.chainId, message)) };
     if (heard.isKnown(word)) {
       this.#verified.add(message);
       this.#deliver(word);

@@ -23,9 +23,16 @@ import { type ConsensusMessage, encodeMessage } from "../../consensus/tendermint
 import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
 import { TendermintEngine } from "../../consensus/tendermint/engine.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
+import { PBFT_CODEC } from "../../consensus/pbft/codec.ts";
+import { PbftEngine } from "../../consensus/pbft/engine.ts";
+import { encodeMessage as encodePbftMessage, type PbftMessage, viewChangeSigningBytes } from "../../consensus/pbft/message.ts";
+import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
+import { verifySignatureAsync } from "../../crypto/sign/key.ts";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
+import { ConsensusDriver } from "./driver.ts";
 import { EvidencePool } from "./evidence.ts";
-import { type Heard, HeardMessages } from "./heard.ts";
-import { KEY_PAIRS, type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
+import { type Heard, HeardMessages, markOf } from "./heard.ts";
+import { KEY_PAIRS, type Member, SILENT, Wire, WIRE_NETWORK } from "./testing/wire.ts";
 import { SYSTEM_DISK } from "../ports/disk.ts";
 import { WriteAheadLog } from "./wal.ts";
 import { withinWork } from "./work.ts";
@@ -281,8 +288,8 @@ t.test("an engine that throws stops the node, whoever brought the input", async 
 });
 
 function heardOf(message: ConsensusMessage): Heard<ConsensusMessage> {
-  const { signature } = message.kind === "vote" ? message.vote : message.proposal;
-  return { from: "relay", message, facts: TENDERMINT_CODEC.describe(message), signature };
+  const mark = markOf(TENDERMINT_CODEC.signedParts(WIRE_NETWORK.chainId, message));
+  return { from: "relay", message, facts: TENDERMINT_CODEC.describe(message), mark };
 }
 
 t.test("what one validator says without end", async (t) => {
@@ -350,6 +357,51 @@ t.test("what one validator says without end", async (t) => {
     t.equal(await driver.receive("p", propose(present(turn, "proposer"), 1)), "accept");
     t.equal(await driver.receive("p", propose(present(turn, "proposer"), 2_000_000)), "ignore");
   });
+});
+
+t.test("what was checked is known again only with every signature in it, also those of others", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "pyralog-known-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const network = { ...WIRE_NETWORK, engine: PROTOCOL_DEFAULTS.pbft };
+  const { chainId } = network;
+  await using ledger = await Ledger.open({ store: openMemoryStore(), network, executor: EXECUTOR });
+  const nothing = (): undefined => undefined;
+  await using driver = new ConsensusDriver<PbftMessage>({
+    ledger,
+    newEngine: () => new PbftEngine({ chainId, self: undefined, protocol: network.engine }),
+    isContinuous: false,
+    codec: PBFT_CODEC,
+    clock: SYSTEM_CLOCK,
+    verify: verifySignatureAsync,
+    wal: new WriteAheadLog(directory, SYSTEM_DISK),
+    guard: undefined,
+    self: undefined,
+    broadcast: nothing,
+    reap: () => [],
+    isVerified: () => false,
+    evidence: () => [],
+    onEvidence: nothing,
+    onDropped: nothing,
+    hasWork: () => false,
+    onAhead: nothing,
+    log: SILENT,
+  });
+  const height = heightOf(1n);
+  const proposer = addressOfKey(keyOf(0).publicKey);
+  const { block } = ledger.build({ proposer, timeMs: network.genesisTimeMs + 1n, transactions: [], evidence: [] });
+  const prepares = [0, 1, 2]
+    .map((index) => voteOf(index, height, 0, "prevote", block.hash))
+    .map(({ validator, signature }) => ({ validator, signature }))
+    .toSorted((a, b) => Buffer.compare(a.validator, b.validator));
+  const change = { height, view: 1, prepared: { view: 0, blockHash: block.hash }, validator: addressOfKey(keyOf(3).publicKey) };
+  const viewChange = { ...change, signature: keyOf(3).sign(viewChangeSigningBytes(chainId, change)) };
+  const say = async (signatures: typeof prepares): Promise<string> =>
+    await driver.receive("relay", encodePbftMessage({ kind: "viewChange", viewChange, proof: { prepares: signatures, block } }));
+  t.equal(await say(prepares), "accept");
+  const [first, ...others] = prepares;
+  const forged = { ...present(first, "prepare"), signature: keyOf(3).sign(utf8("forged")) };
+  t.equal(await say([forged, ...others]), "reject", "the signer's own signature is good, and one that proves its claim is not");
+  t.equal(await say(prepares), "accept", "the same again");
 });
 
 t.test("a word of a far height says what the relay must have decided, not what the speaker has", async (t) => {

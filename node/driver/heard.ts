@@ -6,8 +6,9 @@
  * fills its own place and nobody else's, and no relay can use up the place of an honest one.
  */
 
-import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
-import type { MessageFacts } from "../../consensus/engine.ts";
+import { bytesEqual, concatBytes, toHex, u32 } from "../../crypto/base/bytes.ts";
+import { blake3 } from "../../crypto/backend/blake3.ts";
+import type { MessageFacts, SignedPart } from "../../consensus/engine.ts";
 
 /** Different statements of one validator a round: two words each for proposal, prevote and precommit are evidence. */
 const STATEMENTS_PER_ROUND_MAX = 6;
@@ -18,25 +19,43 @@ const WAITING_WORDS_PER_VALIDATOR_MAX = 8;
 /** Messages with a block that wait, of all signers together: each holds some megabytes. */
 const WAITING_BLOCKS_MAX = 4;
 
-/** A message, what it is about, the signature of its signer, and who brought it. */
+/** A message, what it is about, what it is known again by (`markOf`), and who brought it. */
 export type Heard<M> = {
   readonly from: string;
   readonly message: M;
   readonly facts: MessageFacts;
-  readonly signature: Uint8Array;
+  readonly mark: Uint8Array;
 };
+
+/**
+ * What a message that was checked is known again by: all that was signed in it, by whom, and every signature. Its signer's own is not
+ * enough: a relay could put forged words of others, which prove what is said, beside one that is good.
+ */
+export function markOf(parts: readonly SignedPart[]): Uint8Array {
+  return blake3(
+    concatBytes(
+      ...parts.flatMap(({ validator, bytes, signature }) => [
+        validator,
+        u32(bytes.length),
+        bytes,
+        u32(signature.length),
+        signature,
+      ]),
+    ),
+  );
+}
 
 /** What was said of one height. */
 export class HeardMessages<M> {
-  /** Of each signer: its statements, signatures aside, and the signature that was checked. */
+  /** Of each signer: its statements, signatures aside, and the mark of the message that was checked. */
   readonly #statements = new Map<string, Map<string, Uint8Array>>();
   readonly #words = new Map<string, Heard<M>[]>();
   #blocks: Heard<M>[] = [];
 
   /** Whether this very message was checked before. */
-  isKnown({ facts, signature }: Heard<M>): boolean {
+  isKnown({ facts, mark }: Heard<M>): boolean {
     const checked = this.#statements.get(toHex(facts.signer))?.get(facts.statement);
-    return checked !== undefined && bytesEqual(checked, signature);
+    return checked !== undefined && bytesEqual(checked, mark);
   }
 
   /** Whether its signer may still be heard when we are in `round`. */
@@ -46,10 +65,10 @@ export class HeardMessages<M> {
   }
 
   /** Notes that the message's signatures are good. */
-  note({ facts, signature }: Heard<M>): void {
+  note({ facts, mark }: Heard<M>): void {
     const signer = toHex(facts.signer);
     const said = this.#statements.get(signer) ?? new Map<string, Uint8Array>();
-    said.set(facts.statement, signature.slice()); // A view would keep the whole block.
+    said.set(facts.statement, mark);
     this.#statements.set(signer, said);
   }
 
