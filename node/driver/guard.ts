@@ -27,7 +27,7 @@ import { readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
-import { type Disk, replaceFile } from "../ports/disk.ts";
+import { type Disk, directoryOf, replaceFile } from "../ports/disk.ts";
 
 /** The order of what a validator signs in a round. */
 export const STEP = { proposal: 1, prevote: 2, precommit: 3 } as const;
@@ -106,6 +106,8 @@ export class SignGuard {
     }
     const state = parseState(bytes);
     if (!state.ok) throw new CodedError("sign_state_corrupt", { path, message: "the record of what this key signed is damaged" });
+    // Whoever wrote it may have been killed between the rename and the sync of the directory: what was read must stay.
+    await disk.syncDirectory(directoryOf(path));
     const isCopy = (await disk.identityOf(path)) !== state.value.identity;
     return new SignGuard({ path, disk, isCopy }, keyPair, state.value.state);
   }

@@ -59,6 +59,9 @@ export class WriteAheadLog {
     const file = await this.#disk.open(path, "existing");
     this.#file = file;
     file.truncate(sizeBytes);
+    // A process that was killed may have left in the system's memory what it never synced: the engine is about to be told
+    // that these records are durable, and a power cut must not take one back.
+    await file.sync();
     await this.#disk.syncDirectory(this.#directory);
     this.#name = name;
     return records;

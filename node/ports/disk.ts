@@ -28,7 +28,7 @@ export interface DiskFile {
 
 /** Files and directories. */
 export interface Disk {
-  /** Makes a directory and those above it; one that is there is fine. */
+  /** Makes a directory and those above it, durably; one that is there is fine. */
   makeDirectory(path: string): Promise<void>;
   /** The names in a directory, sorted. */
   list(path: string): Promise<readonly string[]>;
@@ -50,7 +50,12 @@ const fdatasyncAsync = promisify(fdatasync);
 
 /** The machine's own. */
 export const SYSTEM_DISK: Disk = {
-  makeDirectory: async (path) => void (await mkdir(path, { recursive: true, mode: DIRECTORY_MODE_PRIVATE })),
+  makeDirectory: async (path) => {
+    const first = await mkdir(path, { recursive: true, mode: DIRECTORY_MODE_PRIVATE });
+    // The name of a directory is as durable as that of a file: not before the directory above it is synced.
+    for (let at = path; first !== undefined && at.length >= first.length; at = directoryOf(at))
+      await syncDirectory(directoryOf(at));
+  },
   list: async (path) => (await readdir(path)).toSorted(),
   read: readFileBounded,
   identityOf: identityAt,

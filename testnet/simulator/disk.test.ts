@@ -3,6 +3,8 @@ import { utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { storeConformance } from "../../chain/store/testing/conformance.ts";
 import type { Store } from "../../chain/store/store.ts";
+import { heightOf } from "../../chain/block/height.ts";
+import { WriteAheadLog } from "../../node/driver/wal.ts";
 import { type Disk, replaceFile } from "../../node/ports/disk.ts";
 import { Agenda, settled } from "./agenda.ts";
 import { type CutMode, DiskImage } from "./disk.ts";
@@ -227,3 +229,18 @@ function present<T>(value: T | undefined): T {
   if (value === undefined) throw new Error("missing");
   return value;
 }
+
+t.test("what a killed process had said and not synced is synced before the next one counts on it", async (t) => {
+  const at = machine();
+  await during(at, keep(at.disk, "/d/other", "there"));
+  const height = heightOf(1n);
+  const killed = new WriteAheadLog("/d", at.disk);
+  await during(at, killed.start(height));
+  // Its sync never ends: the process is killed, the machine goes on.
+  void killed.append(height, utf8("said")).catch(() => undefined);
+  const next = new WriteAheadLog("/d", mount(at.image));
+  t.same(await during(at, next.start(height)), [utf8("said")], "from the system's memory");
+  at.image.cut("lost");
+  const last = new WriteAheadLog("/d", mount(at.image));
+  t.same(await during(at, last.start(height)), [utf8("said")], "and no power cut takes it back");
+});
