@@ -34,7 +34,7 @@ import type { Transaction } from "../../chain/block/transaction.ts";
 import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
 import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
-import type { Codec, Effect, Engine, EngineStatus, Input, Unsigned } from "../../consensus/engine.ts";
+import type { Codec, Effect, Engine, EngineStatus, Input, SignedPart, Unsigned } from "../../consensus/engine.ts";
 import type { Log } from "../log/log.ts";
 import { type Clock, sleep, type Timer } from "../ports/clock.ts";
 import type { SignGuard } from "./guard.ts";
@@ -118,6 +118,7 @@ export class ConsensusDriver<M extends object> implements Driver {
   #heard = new HeardMessages<M>();
   #heardNext = new HeardMessages<M>();
   /** The sets that decide head + 1 and head + 2. */
+  #parent: { readonly head: Height; readonly header: Header | undefined } | undefined;
   #sets: { readonly head: Height; readonly current: ValidatorSet; readonly next: ValidatorSet } | undefined;
   readonly #failed = Promise.withResolvers<never>();
   #engine: Engine<M> | undefined;
@@ -199,7 +200,8 @@ export class ConsensusDriver<M extends object> implements Driver {
     if (set === undefined) return "ignore";
     const heard = this.#heardOf(height);
     if (heard === undefined) return "ignore";
-    const word: Heard<M> = { from, message, facts, mark: markOf(codec.signedParts(this.#ledger.network.chainId, message)) };
+    const parts = this.#partsOf(message);
+    const word: Heard<M> = { from, message, facts, mark: markOf(parts) };
     if (heard.isKnown(word)) {
       this.#verified.add(message);
       this.#deliver(word);
@@ -209,7 +211,7 @@ export class ConsensusDriver<M extends object> implements Driver {
     if (!heard.hasRoom(facts, ourRound)) return "ignore";
     if (facts.hasBlock && round > ourRound + BLOCK_ROUNDS_AHEAD_MAX) return "ignore";
     if (!codec.mayCome(message, set, this.#parentOf(height))) return "reject";
-    if (!(await this.#isSigned(message, set))) return "reject";
+    if (!(await this.#isSigned(parts, set))) return "reject";
     await this.#witness(message);
     this.#verified.add(message);
     heard.note(word);
@@ -230,7 +232,7 @@ export class ConsensusDriver<M extends object> implements Driver {
     const set = sets.find((each) => findValidator(each, signer) !== undefined);
     // We may be heights behind, and its signer of a set that we do not know yet: no fault of whoever passes it on.
     if (set === undefined) return "ignore";
-    if (!(await this.#isSigned(message, set))) return "reject";
+    if (!(await this.#isSigned(this.#partsOf(message), set))) return "reject";
     await this.#witness(message);
     this.#verified.add(message);
     this.#answer(engine, { kind: "message", from, message, atMs: this.#now() });
@@ -384,7 +386,9 @@ export class ConsensusDriver<M extends object> implements Driver {
   /** The header before a height, as far as it is decided. */
   #parentOf(height: bigint): Header | undefined | "undecided" {
     const head = this.#ledger.head().height;
-    return height === head + 1n ? this.#ledger.header(head) : "undecided";
+    if (height !== head + 1n) return "undecided";
+    if (this.#parent?.head !== head) this.#parent = { head, header: this.#ledger.header(head) };
+    return this.#parent.header;
   }
 
   /** The set that decides a height, for the two heights after the ledger's. */
@@ -509,7 +513,7 @@ export class ConsensusDriver<M extends object> implements Driver {
 
   async #verify(engine: Engine<M>, id: number, message: M): Promise<void> {
     const set = this.#setOf(this.#height);
-    const valid = this.#verified.has(message) || (set !== undefined && (await this.#isSigned(message, set)));
+    const valid = this.#verified.has(message) || (set !== undefined && (await this.#isSigned(this.#partsOf(message), set)));
     if (valid) this.#verified.add(message);
     await Promise.resolve(); // An answer is a later input, never a reentrant one.
     this.#answer(engine, { kind: "verified", id, valid, atMs: this.#now() });
@@ -632,8 +636,12 @@ export class ConsensusDriver<M extends object> implements Driver {
 
   // Signatures.
 
-  async #isSigned(message: M, set: ValidatorSet): Promise<boolean> {
-    for (const { validator, bytes, signature } of this.#parts.codec.signedParts(this.#ledger.network.chainId, message)) {
+  #partsOf(message: M): readonly SignedPart[] {
+    return this.#parts.codec.signedParts(this.#ledger.network.chainId, message);
+  }
+
+  async #isSigned(parts: readonly SignedPart[], set: ValidatorSet): Promise<boolean> {
+    for (const { validator, bytes, signature } of parts) {
       const member = findValidator(set, validator);
       if (member === undefined || !(await this.#parts.verify(member.key, bytes, signature))) return false;
     }
