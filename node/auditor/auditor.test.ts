@@ -17,6 +17,7 @@ import { KEYSPACE, metadataKey } from "../../chain/store/keyspace.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import type { Store } from "../../chain/store/store.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
+import { minedNetwork } from "../driver/testing/miner.ts";
 import { openLog } from "../log/log.ts";
 import { openMetrics } from "../metrics/metrics.ts";
 import { PyralogClient } from "../rpc/client.ts";
@@ -118,6 +119,26 @@ t.test("a running node is audited over its RPC, and a proof too many is not beli
   });
   await server[Symbol.asyncDispose]();
   t.match(await run(net, source), { ok: false, error: { code: "audit_unreadable", height: 0n, reason: "rpc_unreachable" } });
+});
+
+t.test("a chain of work passes, and one that was left for another during the audit is no fault of the node", async (t) => {
+  await using net = await DevNet.open({ network: minedNetwork() });
+  await net.commitUntil(6n);
+  const source = ledgerSource(net.ledger, "memory");
+  t.match(await run(net, source), { ok: true, value: { height: 6n, headers: 6, certificates: 6, signatures: 0 } });
+  await using log = await openLog({ level: "silent", destination: "stderr" });
+  await using server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [] }, { backend: net.backend, log });
+  const remote = rpcSource(new PyralogClient({ url: server.url, network: net.network }), SIGNAL);
+  const reorganise = async (height: Height): ReturnType<AuditSource["height"]> => {
+    if (height === 4n) {
+      await net.undo(heightOf(2n));
+      net.miner = addressOfKey(keyPairAt(101).publicKey);
+      await net.commitUntil(7n);
+    }
+    return await remote.height(height);
+  };
+  t.match(await run(net, { ...remote, height: reorganise }), { ok: false, error: { code: "audit_reorganised", height: 4n } });
+  t.match(await run(net, remote), { ok: true, value: { height: 7n } });
 });
 
 type Lie = {

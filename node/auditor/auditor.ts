@@ -136,6 +136,7 @@ class Audit {
     const encoded = await this.#ask(height, () => this.#source.height(height));
     if (encoded === undefined) throw new Fault({ code: "audit_missing", height });
     const block = this.#decode(height, encoded);
+    await this.#requireSameChain(block);
     const certificate = await this.#auditCertificate(height, block, encoded.certificate);
     await this.#auditBlock(height, block);
     const { results } = await this.#replica.commit(block, certificate);
@@ -152,6 +153,15 @@ class Audit {
     return block.value;
   }
 
+  /** Under proof of work a node may change over to a heavier chain while it is audited, which is no fault of its. */
+  async #requireSameChain({ header: { height, previous } }: Block): Promise<void> {
+    const { height: below, hash } = this.#replica.head();
+    if (this.#replica.network.engine.name !== "pow" || below === GENESIS_HEIGHT || bytesEqual(previous, hash)) return;
+    const now = await this.#ask(below, () => this.#source.height(below));
+    if (now !== undefined && !bytesEqual(this.#decode(below, now).hash, hash))
+      throw new Fault({ code: "audit_reorganised", height });
+  }
+
   async #auditCertificate(height: Height, block: Block, bytes: Uint8Array): Promise<Parameters<Ledger["commit"]>[1]> {
     const certificate = parseCertificate(bytes);
     if (!certificate.ok) throw new Fault({ code: "audit_certificate", height, reason: certificate.error.code });
@@ -166,7 +176,8 @@ class Audit {
   /** Everything that the header commits to, by execution. */
   async #auditBlock(height: Height, block: Block): Promise<void> {
     const set = present(this.#replica.validators(height), "validators of the next height");
-    if (findValidator(set, block.header.proposer) === undefined)
+    // Under proof of work anybody may: whoever found the seal.
+    if (this.#replica.network.engine.name !== "pow" && findValidator(set, block.header.proposer) === undefined)
       throw new Fault({ code: "audit_proposer", height, field: "header.proposer" });
     const judged = await this.#replica.judge(block);
     if (judged.ok) return;

@@ -20,7 +20,9 @@ export const AUDIT_CODES = {
   audit_block: "the bytes of a block do not decode: they were changed",
   audit_header: "a header contradicts the block before it, the network file, or what executing its transactions gives",
   audit_transaction: "a transaction of a block is not valid or not signed",
-  audit_certificate: "a certificate does not prove that more than 2/3 of its validators decided the block",
+  audit_reorganised: "the node changed over to a heavier chain meanwhile, as proof of work has it: audit it again",
+  audit_certificate:
+    "a certificate does not prove that more than 2/3 of its validators decided the block, or a seal that the work was done",
   audit_proposer: "a block names a proposer that is no validator of its height",
   audit_results: "the stored results are not what executing the block gives",
   audit_index: "the transaction index leads elsewhere",
