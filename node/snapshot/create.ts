@@ -4,11 +4,13 @@ import { present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { encodeResult } from "../../chain/block/block.ts";
+import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
 import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
+import { SNAPSHOT_CODES } from "./errors.ts";
 import { type Chunk, CHUNK_SIZE_BYTES_GOAL } from "./format.ts";
 
 /** Records read from the store at once. */
@@ -17,9 +19,10 @@ const RECORDS_PAGE = 256;
 /**
  * The chunks of a snapshot of the state after `height`, in their order.
  *
- * @throws CodedError `snapshot_height` when the height is not there or its state is pruned
+ * @throws CodedError `snapshot_height` when the height is not there or its state is pruned; `snapshot_engine`
  */
 export function* snapshotChunks(ledger: Ledger, height: Height): Generator<Chunk, void, undefined> {
+  requireEngine(ledger.network);
   if (height === GENESIS_HEIGHT || height > ledger.head().height || ledger.tree.rootAt(height) === undefined) {
     const { height: head } = ledger.head();
     throw new CodedError("snapshot_height", {
@@ -36,6 +39,12 @@ export function* snapshotChunks(ledger: Ledger, height: Height): Generator<Chunk
     }
   }
   yield { kind: "end", chunks };
+}
+
+/** @throws CodedError `snapshot_engine` for a network whose blocks no certificate proves */
+export function requireEngine({ engine, chainId }: NetworkFile): void {
+  if (engine.name !== "pow") return;
+  throw new CodedError("snapshot_engine", { message: SNAPSHOT_CODES.snapshot_engine, chainId });
 }
 
 function* start(ledger: Ledger, height: Height): Generator<Chunk> {

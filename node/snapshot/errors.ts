@@ -1,6 +1,7 @@
 /** Why a snapshot is not taken or not believed, and what to do. */
 
 export const SNAPSHOT_CODES = {
+  snapshot_engine: "a network of proof of work: no snapshot holds the work behind its blocks; let a node sync from its peers",
   snapshot_height: "the height is not there, or its state is pruned: name a later one",
   file_io: "the file cannot be read or written: look at its path, its rights and the disk",
   snapshot_missing: "the file is not there",

@@ -40,6 +40,7 @@ import { StateTree, type StateUpdate } from "../../chain/state/tree.ts";
 import { heightKey } from "../../chain/store/keyspace.ts";
 import type { Store, StoreOperation } from "../../chain/store/store.ts";
 import { LightVerifier } from "../light/verifier.ts";
+import { requireEngine } from "./create.ts";
 import type { SnapshotCode } from "./errors.ts";
 import { type Chunk, CHUNK_KINDS } from "./format.ts";
 
@@ -76,6 +77,7 @@ export async function restoreSnapshot(
     readonly onChunk?: (count: number) => void;
   },
 ): Promise<Restored> {
+  requireEngine(options.network);
   const restoration = await Restoration.begin(options.store, options.network);
   let [count, isEnded, order] = [0, false, 0];
   for await (const chunk of chunks) {

@@ -18,6 +18,7 @@ import { Ledger } from "../../chain/ledger/ledger.ts";
 import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
+import { minedNetwork } from "../driver/testing/miner.ts";
 import { DevNet } from "../rpc/testing/devnet.ts";
 import { snapshotChunks } from "./create.ts";
 import { readSnapshotFile, writeSnapshotFile } from "./file.ts";
@@ -289,6 +290,18 @@ const LIES: readonly Lie[] = [
     tell: change("end", (chunk) => ({ ...chunk, chunks: chunk.chunks + 1 })),
   },
 ];
+
+t.test("a chain of work has no snapshot: its seals are in none", async (t) => {
+  await using net = await DevNet.open({ network: minedNetwork() });
+  await net.commitUntil(3n);
+  t.throws(() => [...snapshotChunks(net.ledger, heightOf(2n))], { code: "snapshot_engine" });
+  const chunks = async function* (): AsyncGenerator<Chunk> {
+    await Promise.resolve();
+    yield { kind: "start", chainId: net.network.chainId, networkHash: net.ledger.networkHash, height: heightOf(2n) };
+  };
+  const options = { store: openMemoryStore(), network: net.network, signal: SIGNAL };
+  await t.rejects(restoreSnapshot(chunks(), options), { code: "snapshot_engine" });
+});
 
 t.test("no lie in a snapshot is believed", async (t) => {
   const net = await openChain(t);
