@@ -79,6 +79,7 @@ t.test("stake is declared, bonded, asked back and shown by the verbs, and what c
   t.match(await json("stake", "claim", "runner", "--from", "alice"), { value: { error: { code: "rewards_none" } } });
   t.match(await json("stake", "commission", "runner", "10001", "--from", "alice"), { code: 2 });
   t.match(await json("stake", "bond", "nobody", "1", "--from", "alice"), { code: 1 });
+  t.match(await json("validator", "apply", "--power", "1"), { code: 1, value: { error: { code: "validators_elected" } } });
   t.match(await json("query", "supply"), {
     code: 0,
     value: { total: `${2n * FUNDS + 4n * UNIT}`, minted: "0", burned: "0" },

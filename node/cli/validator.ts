@@ -118,14 +118,24 @@ async function apply(invocation: Invocation): Promise<Answer> {
   const { home } = invocation;
   invocation.requireText("power");
   const power = invocation.bigint("power", { min: 0n, max: POWER_TOTAL_MAX }) as bigint;
-  const chosen = invocation.text("key");
-  const key = chosen === undefined ? (await readKey(home, NODE_KEY_NAME)).publicKey : await findPublicKey(home, chosen, "--key");
   const network = await invocation.network();
+  if (network.engine.name === "pos")
+    throw new CodedError("validators_elected", {
+      field: "network.engine",
+      message: "stake elects the validators of this network: see `pyralog stake declare` and `pyralog stake bond`",
+    });
+  if (network.engine.name === "pow")
+    throw new CodedError("validators_work", {
+      field: "network.engine",
+      message: "this network has no validators: whoever finds a seal makes the block, see `mining.threads` in the configuration",
+    });
   if (network.authority === undefined)
     throw new CodedError("authority_none", {
       field: "network.authority",
       message: `${network.chainId} has no authority: its validator set never changes`,
     });
+  const chosen = invocation.text("key");
+  const key = chosen === undefined ? (await readKey(home, NODE_KEY_NAME)).publicKey : await findPublicKey(home, chosen, "--key");
   const call = { kind: "validatorSet", key, power } as const;
   if (invocation.text("from") !== undefined) return sendCalls(invocation, [call]);
   return { json: [callJson(call)], text: jsonText([callJson(call)]) };
