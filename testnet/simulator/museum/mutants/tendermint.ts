@@ -48,7 +48,7 @@ export const TENDERMINT_MUTANTS: readonly Mutant[] = [
     name: "polka_forgotten_on_restart",
     story: "After the lights go out everywhere nobody can prove the lock that some hold, and the network stands still for ever.",
     source:
-      "tendermint/tendermint issue 573 and the write-ahead log that came of it; line 28 needs the prevotes of the valid round",
+      "line 28 asks for the prevotes of the valid round; the paper's processes do not lose them, ours do unless they are recorded",
     file: "consensus/tendermint/engine.ts",
     find: "        for (const vote of record.votes) instance.votes.add(vote);",
     replace: "",
@@ -74,9 +74,9 @@ export const TENDERMINT_MUTANTS: readonly Mutant[] = [
     hunt: { kind: "unit", unit: "quorums", seeds: 500 },
   },
   {
-    name: "third_counts_as_honest_share",
+    name: "quarter_counts_as_honest_share",
     story:
-      "Exactly a third of the power is believed to hold somebody honest, and so brings everybody along to a round of its choice.",
+      "A quarter of the power is believed to hold somebody honest: fewer liars than f + 1 bring everybody along to a round of their choice.",
     source: "line 55: f + 1 messages; arXiv:1807.04938, section 2",
     file: "consensus/quorum/threshold.ts",
     find: "return 3n * power > totalPower;",
