@@ -288,7 +288,7 @@ export class DiskImage {
     if (this.#fullUntilMs > this.#agenda.nowMs) {
       const part = bytes.subarray(0, this.#random.between(0, bytes.length));
       if (part.length > 0) this.#write(inode, part.slice());
-      throw new CodedError("ENOSPC", { path });
+      throw systemError("ENOSPC", { path });
     }
     if (this.#isMisdirecting && this.#misdirect(inode, path, bytes)) return;
     this.#write(inode, bytes.slice());
@@ -307,7 +307,7 @@ export class DiskImage {
       // The pages are called clean and forgotten: a later sync succeeds and saves nothing of them.
       inode.changes.take(end);
       this.#damage(path, "syncFailed");
-      throw new CodedError("EIO", { path });
+      throw systemError("EIO", { path });
     }
     for (const change of inode.changes.take(end)) applyChange(inode.durable, change);
   }
@@ -435,6 +435,11 @@ function applyChange(bytes: Bytes, change: Change): void {
   else bytes.write(change.offset, change.bytes);
 }
 
+/** An error as the system throws it: the code, and no table of ours. */
+function systemError(code: string, detail: Readonly<Record<string, unknown>> = {}): Error {
+  return Object.assign(new Error(code), { code, ...detail });
+}
+
 function applyNameChange(names: Map<string, Inode | Directory>, change: NameChange): void {
   if (change.kind === "remove") {
     names.delete(change.name);
@@ -504,7 +509,7 @@ class MountedDisk implements Disk {
     const { directory, name } = this.#image.lookUp(path);
     const node = directory.cached.get(name);
     if (node !== undefined) {
-      if (mode === "new") throw new CodedError("EEXIST", { path });
+      if (mode === "new") throw systemError("EEXIST", { path });
       assert(node.kind === "file", `${path} is a directory`);
       return this.#handle(node, path);
     }
@@ -520,7 +525,7 @@ class MountedDisk implements Disk {
       const target = this.#image.lookUp(to);
       assert(source.directory === target.directory, `a rename from ${from} to ${to}, another directory`);
       const node = source.directory.cached.get(source.name);
-      if (node === undefined) throw new CodedError("ENOENT", { path: from });
+      if (node === undefined) throw systemError("ENOENT", { path: from });
       source.directory.cached.delete(source.name);
       source.directory.cached.set(target.name, node);
       source.directory.changes.add({ kind: "move", from: source.name, to: target.name, node });
