@@ -153,6 +153,8 @@ export type MessageFacts = {
   readonly statement: string;
   /** It carries a block, and few of them are kept. */
   readonly hasBlock: boolean;
+  /** It may bring whoever hears it to its round, so it is heard however far ahead that is, with a block or without. */
+  readonly leads?: boolean;
 };
 
 /** What a driver must know of the messages of an engine, without knowing the protocol. */

@@ -40,6 +40,7 @@ export const PBFT_CODEC: Codec<PbftMessage> = {
       signer: validator,
       statement: toHex(bytes),
       hasBlock: blockOfMessage(message) !== undefined,
+      leads: message.kind === "viewChange" || message.kind === "newView",
     };
   },
   signedParts: (chainId, message) => [wordPart(chainId, message), ...proofParts(chainId, message)],

@@ -209,7 +209,7 @@ export class ConsensusDriver<M extends object> implements Driver {
     }
     const ourRound = height === this.#height ? (this.#engine?.status()?.round ?? 0) : 0;
     if (!heard.hasRoom(facts, ourRound)) return "ignore";
-    if (facts.hasBlock && round > ourRound + BLOCK_ROUNDS_AHEAD_MAX) return "ignore";
+    if (facts.hasBlock && facts.leads !== true && round > ourRound + BLOCK_ROUNDS_AHEAD_MAX) return "ignore";
     if (!codec.mayCome(message, set, this.#parentOf(height))) return "reject";
     if (!(await this.#isSigned(parts, set))) return "reject";
     await this.#witness(message);

@@ -16,7 +16,14 @@ import { assembleBlock, type Block } from "../../chain/block/block.ts";
 import { doubleVoteOf } from "../../chain/block/evidence.ts";
 import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { findValidator, proposerAt } from "../../chain/block/validators.ts";
-import { type Certificate, proposalSigningBytes, type Vote, type VoteStep, voteSigningBytes } from "../../chain/block/vote.ts";
+import {
+  type Certificate,
+  type CertificateSignature,
+  proposalSigningBytes,
+  type Vote,
+  type VoteStep,
+  voteSigningBytes,
+} from "../../chain/block/vote.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { type ConsensusMessage, encodeMessage } from "../../consensus/tendermint/message.ts";
@@ -359,16 +366,22 @@ t.test("what one validator says without end", async (t) => {
   });
 });
 
-t.test("what was checked is known again only with every signature in it, also those of others", async (t) => {
-  const directory = mkdtempSync(join(tmpdir(), "pyralog-known-"));
-  t.teardown(() => rmSync(directory, { recursive: true }));
-  const network = { ...WIRE_NETWORK, engine: PROTOCOL_DEFAULTS.pbft };
-  const { chainId } = network;
-  await using ledger = await Ledger.open({ store: openMemoryStore(), network, executor: EXECUTOR });
+const PBFT_NETWORK = { ...WIRE_NETWORK, engine: PROTOCOL_DEFAULTS.pbft };
+
+/** A driver that follows a network of PBFT at its first height, a block of that height, and what proves it prepared in view 0. */
+async function followPbft(test: Test): Promise<{
+  readonly driver: ConsensusDriver<PbftMessage>;
+  readonly block: Block;
+  readonly prepares: readonly CertificateSignature[];
+}> {
+  const directory = mkdtempSync(join(tmpdir(), "pyralog-pbft-"));
+  test.teardown(() => rmSync(directory, { recursive: true }));
+  const { chainId, engine, genesisTimeMs } = PBFT_NETWORK;
+  const ledger = await Ledger.open({ store: openMemoryStore(), network: PBFT_NETWORK, executor: EXECUTOR });
   const nothing = (): undefined => undefined;
-  await using driver = new ConsensusDriver<PbftMessage>({
+  const driver = new ConsensusDriver<PbftMessage>({
     ledger,
-    newEngine: () => new PbftEngine({ chainId, self: undefined, protocol: network.engine }),
+    newEngine: () => new PbftEngine({ chainId, self: undefined, protocol: engine }),
     isContinuous: false,
     codec: PBFT_CODEC,
     clock: SYSTEM_CLOCK,
@@ -386,22 +399,42 @@ t.test("what was checked is known again only with every signature in it, also th
     onAhead: nothing,
     log: SILENT,
   });
-  const height = heightOf(1n);
+  test.teardown(() => driver[Symbol.asyncDispose]());
   const proposer = addressOfKey(keyOf(0).publicKey);
-  const { block } = ledger.build({ proposer, timeMs: network.genesisTimeMs + 1n, transactions: [], evidence: [] });
+  const { block } = ledger.build({ proposer, timeMs: genesisTimeMs + 1n, transactions: [], evidence: [] });
   const prepares = [0, 1, 2]
-    .map((index) => voteOf(index, height, 0, "prevote", block.hash))
+    .map((index) => voteOf(index, heightOf(1n), 0, "prevote", block.hash))
     .map(({ validator, signature }) => ({ validator, signature }))
     .toSorted((a, b) => Buffer.compare(a.validator, b.validator));
-  const change = { height, view: 1, prepared: { view: 0, blockHash: block.hash }, validator: addressOfKey(keyOf(3).publicKey) };
-  const viewChange = { ...change, signature: keyOf(3).sign(viewChangeSigningBytes(chainId, change)) };
+  return { driver, block, prepares };
+}
+
+/** That validator `index` wants a view, having prepared a block in view 0. */
+function viewChangeOf(index: number, view: number, block: Block, prepares: readonly CertificateSignature[]): Uint8Array {
+  const validator = addressOfKey(keyOf(index).publicKey);
+  const change = { height: heightOf(1n), view, prepared: { view: 0, blockHash: block.hash }, validator };
+  const signature = keyOf(index).sign(viewChangeSigningBytes(PBFT_NETWORK.chainId, change));
+  return encodePbftMessage({ kind: "viewChange", viewChange: { ...change, signature }, proof: { prepares, block } });
+}
+
+t.test("what was checked is known again only with every signature in it, also those of others", async (t) => {
+  const { driver, block, prepares } = await followPbft(t);
   const say = async (signatures: typeof prepares): Promise<string> =>
-    await driver.receive("relay", encodePbftMessage({ kind: "viewChange", viewChange, proof: { prepares: signatures, block } }));
+    await driver.receive("relay", viewChangeOf(3, 1, block, signatures));
   t.equal(await say(prepares), "accept");
   const [first, ...others] = prepares;
   const forged = { ...present(first, "prepare"), signature: keyOf(3).sign(utf8("forged")) };
   t.equal(await say([forged, ...others]), "reject", "the signer's own signature is good, and one that proves its claim is not");
   t.equal(await say(prepares), "accept", "the same again");
+});
+
+t.test("whoever fell far behind in PBFT is brought along by those who ask for a later view", async (t) => {
+  const { driver, block, prepares } = await followPbft(t);
+  driver.start();
+  for (const index of [1, 2]) t.equal(await driver.receive("relay", viewChangeOf(index, 9, block, prepares)), "accept");
+  const deadline = Date.now() + 5_000;
+  while (driver.status()?.round !== 9 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.match(driver.status(), { round: 9, step: "viewChange" });
 });
 
 t.test("a word of a far height says what the relay must have decided, not what the speaker has", async (t) => {
