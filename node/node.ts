@@ -32,6 +32,7 @@ import { DIRECT_PROTOCOL, DirectChannel } from "./driver/direct.ts";
 import type { Driver } from "./driver/driver.ts";
 import { EvidencePool } from "./driver/evidence.ts";
 import { SignGuard } from "./driver/guard.ts";
+import { MiningDriver } from "./driver/mining.ts";
 import { WorkerSearcher } from "./driver/searcher.ts";
 import { WriteAheadLog } from "./driver/wal.ts";
 import { openDriver } from "./engines.ts";
@@ -235,11 +236,11 @@ export class Node implements AsyncDisposable {
     blockMetrics(ledger, metrics);
 
     const backend = backendOf({
+      target: () => (driver instanceof MiningDriver ? driver.targetHeight : heightOf(synchroniser.progress().target)),
       ledger,
       network,
       intake,
       mempool,
-      synchroniser,
       file,
       startedAtMs,
       self: () => (isValidator() ? self : undefined),
@@ -368,24 +369,26 @@ function blockMetrics(ledger: Ledger, metrics: Metrics): void {
 }
 
 function backendOf(parts: {
+  /** The height that this node is on its way to. */
+  readonly target: () => Height;
   readonly ledger: Ledger;
   readonly network: Network;
   readonly intake: Intake;
   readonly mempool: Mempool;
-  readonly synchroniser: Synchroniser;
   readonly file: NetworkFile;
   readonly startedAtMs: number;
   readonly self: () => Address | undefined;
 }): NodeBackend {
-  const { ledger, network, intake, mempool, synchroniser, file, startedAtMs, self } = parts;
+  const { ledger, network, intake, mempool, file, startedAtMs, self } = parts;
   const status = (): NodeStatus => {
-    const { height, target } = synchroniser.progress();
+    const { height } = ledger.head();
+    const target = parts.target();
     return {
       version: NODE_VERSION,
       peerId: network.peerId,
       validator: self(),
       syncing: target > height + 1n,
-      targetHeight: heightOf(target),
+      targetHeight: target,
       peersCount: network.peers().length,
       mempoolTransactions: mempool.count,
       mempoolSizeBytes: mempool.sizeBytes,

@@ -121,6 +121,11 @@ export class PowEngine implements Engine<PowMessage> {
     return { height: nextHeight(this.#tree.head.height), round: this.#round, step };
   }
 
+  /** The height of the best tip whose headers we have: where we are going. */
+  get targetHeight(): Height {
+    return this.#tree.best.height;
+  }
+
   /** The newest block, whole where it is small. */
   messages(): readonly PowMessage[] {
     const { head } = this.#tree;

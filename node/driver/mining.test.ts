@@ -287,6 +287,17 @@ t.test("a new block is worth passing on once; what is no message or has no work 
   await until(node, (height) => height === 2n);
 });
 
+t.test("a node is on its way to what headers prove, whatever a peer claims", async (t) => {
+  const { node, blocks } = await listener(t, 3);
+  t.equal(node.driver.targetHeight, 0n);
+  for (const message of blocks) {
+    assert(message.kind === "announce", "an announcement");
+    await node.driver.receive("peer", encodePowMessage({ ...message, block: undefined }));
+  }
+  t.equal(node.driver.targetHeight, 3n);
+  t.equal(node.ledger.head().height, 0n, "their blocks are still to come");
+});
+
 t.test("a block from the future waits until its time has come, and is not held against anybody", async (t) => {
   const network = minedNetwork();
   const { parameters, genesisTimeMs } = network;

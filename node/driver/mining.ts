@@ -109,6 +109,11 @@ export class MiningDriver implements Driver {
     return nextHeight(this.#ledger.head().height);
   }
 
+  /** The height of the heaviest chain of headers that we know of: work was done for it, so it is more than a peer's claim. */
+  get targetHeight(): Height {
+    return this.#engine?.targetHeight ?? this.#ledger.head().height;
+  }
+
   /** Milliseconds since the head moved last. */
   get stalledMs(): number {
     return this.#clock.monotonicMs() - this.#movedAtMs;
