@@ -59,7 +59,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
   pos: {
     protocol: (random) => ({
       ...PROTOCOL_DEFAULTS.pos,
-      unbondingMs: 10_000,
+      unbondingMs: random.pick([3_000, 10_000]),
       blockReward: random.pick([0n, 1_000n]),
       signedWindow: random.pick([5, 10, 50]),
       jailMs: 2_000,
@@ -151,10 +151,12 @@ export const CLIENTS_MAX = 4;
 export function networkOf(engine: EngineEntry, options: { readonly nodes: number; readonly random: Random }): NetworkFile {
   const { nodes, random } = options;
   const timeoutProposeMs = random.pick([150, 300, 600]);
-  const accounts = Array.from({ length: CLIENTS_MAX }, (_, index) => ({
-    address: addressOf("client", index),
-    amount: 1_000_000_000n,
-  }));
+  const protocol = engine.protocol(random);
+  // The clients', and one that racers share.
+  const clients = Array.from({ length: CLIENTS_MAX + 1 }, (_, index) => addressOf("client", index));
+  // Who stakes has to pay for it.
+  const owners = protocol.name === "pos" ? Array.from({ length: nodes }, (_, index) => addressOf("validator", index)) : [];
+  const accounts = [...clients, ...owners].map((address) => ({ address, amount: 1_000_000_000n }));
   const voters = engine.hashesPerSecond === undefined ? nodes : 0;
   const validators = Array.from({ length: voters }, (_, index) => ({
     key: keyPairOf("validator", index).publicKey,
@@ -164,7 +166,8 @@ export function networkOf(engine: EngineEntry, options: { readonly nodes: number
     version: 1,
     chainId: "simulation-1",
     genesisTimeMs: BigInt(EPOCH_MS) - 1000n,
-    engine: engine.protocol(random),
+    // Room for some of those whom clients declare, or for all.
+    engine: protocol.name === "pos" && random.happens(500) ? { ...protocol, activeMax: nodes + 1 } : protocol,
     parameters: {
       ...PARAMETERS_DEFAULT,
       timeoutProposeMs,

@@ -28,6 +28,8 @@ import { DiskImage } from "./disk.ts";
 import { CLIENTS_MAX, type EngineEntry, ENGINES, networkOf } from "./engines.ts";
 import { drawFaults, type Fault, faultyOf } from "./faults.ts";
 import { type Packet, Wire, type WireOptions } from "./network.ts";
+import { Stake } from "./checkers/pos.ts";
+import { Races } from "./checkers/races.ts";
 import { type EndMode, Machine, type NodeOptions, type Observer, type World } from "./node.ts";
 import { Random } from "./random.ts";
 import { addressOf, Signatures } from "./signatures.ts";
@@ -125,6 +127,8 @@ class Run {
     this.#scenario = scenario;
     this.#engine = engineOf(scenario.engine);
     this.#random = new Random(`${scenario.engine} ${scenario.seed}`);
+  /** More lie than any promise holds for: the run ends, and nothing that follows is a violation. */
+  #isMoot = false;
     this.#trace = new Trace(listener);
     const { nodes, faults } = scenario;
     this.#network = networkOf(this.#engine, { nodes, random: this.#random.fork("network") });
@@ -157,10 +161,10 @@ class Run {
     for (const machine of this.#machines) machine.boot();
     await settled();
     await this.#until(safetyMs, () => false);
-    if (this.#violations.length === 0) await this.#recover(safetyMs);
+    if (!this.#isOver) await this.#recover(safetyMs);
     const workload = present(this.#workload, "workload");
     workload.stop();
-    if (this.#violations.length === 0) for (const checker of this.#checkers) await checker.onEnd?.();
+    if (!this.#isOver) for (const checker of this.#checkers) await checker.onEnd?.();
     return {
       scenario: this.#scenario,
       traceHash: this.#trace.hash(),
@@ -174,7 +178,7 @@ class Run {
 
   /** Steps until then, until it holds, or until a checker objects. */
   async #until(atMs: number, holds: () => boolean): Promise<void> {
-    while (this.#violations.length === 0 && !holds() && this.#agenda.step(atMs)) await settled();
+    while (!this.#isOver && !holds() && this.#agenda.step(atMs)) await settled();
   }
 
   /** Everything is well from now on; the network must decide more. */
@@ -191,7 +195,7 @@ class Run {
     const isOver = (): boolean =>
       mustCome.every(isThere) && (this.#engine.hashesPerSecond === undefined || this.#areOne(mustCome));
     await this.#until(fromMs + LIVENESS_MS_MAX, isOver);
-    if (this.#violations.length > 0 || isOver()) return;
+    if (this.#isOver || isOver()) return;
     const where = this.#machines.map(({ index, running, refusal }) => {
       const status = running?.driver.status();
       return `${index}: ${running?.ledger.head().height ?? refusal ?? "down"} ${status?.step ?? "idle"} ${status?.round ?? ""}`;
@@ -202,6 +206,10 @@ class Run {
   #highest(): bigint {
     const heights = this.#machines.map(({ running }) => running?.ledger.head().height ?? 0n);
     return heights.reduce((highest, height) => (height > highest ? height : highest), this.#agreement.height);
+  }
+
+  get #isOver(): boolean {
+    return this.#isMoot || this.#violations.length > 0;
   }
 
   #areOne(machines: readonly Machine[]): boolean {
@@ -236,6 +244,7 @@ class Run {
     this.#workload = workload;
     const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
     const nodeOf = (validator: Uint8Array): number => nodes.get(toHex(validator)) ?? -1;
+      stakers: this.#network.engine.name === "pos" ? this.#scenario.nodes : undefined,
     if (this.#engine.hashesPerSecond !== undefined) {
       const ledger = (): Ledger =>
         present(this.#machines.find(({ index }) => this.#isHonest(index))?.running, "honest node").ledger;
@@ -259,9 +268,12 @@ class Run {
         new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true }),
       );
     const draw = this.#random.fork("clients");
-    workload.start({ clients: draw.between(1, CLIENTS_MAX), pauseMsMean: draw.pick([200, 600, 1500]) });
+    this.#watchStake(replay.ledger, nodeOf);
+    const clients = draw.between(1, CLIENTS_MAX);
+    workload.start({ clients, pauseMsMean: draw.pick([200, 600, 1500]), racers: draw.between(0, 4) });
     for (const fault of faults) this.#arrange(fault);
   }
+        new Races({ ...parts, workload }),
 
   #machine(index: number, key: number, world: World): Machine {
     const { faults, nodes } = this.#scenario;
@@ -278,6 +290,19 @@ class Run {
     const clock = this.#random.fork(`clock ${index}`);
     const isWrong = clock.happens(400);
     const machine = new Machine(index, options, {
+  /** Under proof of stake, every block of the replay is reckoned anew. */
+  #watchStake(ledger: Ledger, nodeOf: (validator: Uint8Array) => number): void {
+    const { engine } = this.#network;
+    if (engine.name !== "pos") return;
+    const onMoot = (): void => {
+      if (!this.#isMoot) this.#sometimes.saw("stake_moot");
+      this.#isMoot = true;
+    };
+    const stake = new Stake({ ...this.#checkerParts(), network: this.#network, engine, nodeOf, onMoot });
+    stake.begin(ledger);
+    ledger.onCommit(({ block }) => stake.follow(ledger, block));
+  }
+
       world,
       random,
       keyPair,
@@ -331,7 +356,7 @@ class Run {
   }
 
   #violated(property: string, message: string): void {
-    this.#violations.push({ property, message, atMs: this.#agenda.nowMs });
+    if (!this.#isMoot) this.#violations.push({ property, message, atMs: this.#agenda.nowMs });
   }
 
   #observer(): Observer {

@@ -91,3 +91,27 @@ export class Sometimes {
     return Object.fromEntries(Object.keys(SOMETIMES).map((name) => [name, this.#counts.get(name as SometimesName) ?? 0]));
   }
 }
+  race_won: "a session's transaction was included before those of the others, and applied",
+  race_won_in_vain: "a session's transaction was included, and failed by what it found",
+  race_lost: "a session's transaction was never included, because another's was",
+  race_explained: "an order was found for all that racing sessions were told",
+  race_undecided: "no order was found within the budget, nor that there is none",
+  // Stake.
+  stake_bonded: "stake was bonded",
+  stake_asked_back: "stake was asked back",
+  stake_call_failed: "a call about stake failed",
+  validator_declared: "a validator was declared",
+  validator_jailed: "a validator was jailed for absence",
+  validator_unjailed: "a validator came out of jail",
+  unjail_refused: "a validator was refused to come out of jail",
+  validator_outbid: "a validator left the set for others with more stake",
+  commission_changed: "a commission was changed",
+  rewards_claimed: "rewards were claimed",
+  offender_slashed: "a validator was slashed and tombstoned for signing twice",
+  offence_shown_again: "evidence named a validator that had been punished",
+  unbonding_matured: "stake that was asked back was released",
+  unbonding_slashed: "stake that was asked back was slashed when it was released",
+  set_changed_by_stake: "somebody joined or left the set by an election",
+  power_changed_by_stake: "powers in the set changed by an election, and nobody joined or left",
+  nobody_electable: "the set stayed because nobody could be elected",
+  stake_moot: "a third of the stake came to those who lie, and nothing was promised any more",
