@@ -206,7 +206,7 @@ export class PowEngine implements Engine<PowMessage> {
         if (added.ok) {
           if (message.block !== undefined && this.#isWanted(added.value)) this.#bodies.put(added.value, message.block);
         } else if (added.error.code === "header_orphan" || added.error.code === "header_ahead") this.#askHeaders(from);
-        this.#tree.trim();
+        this.#tree.trim(this.#pending);
         this.#bodies.trim(this.#tree);
         return;
       }
@@ -242,7 +242,7 @@ export class PowEngine implements Engine<PowMessage> {
       isGood = false;
       break;
     }
-    this.#tree.trim();
+    this.#tree.trim(this.#pending);
     if (isAhead) this.#later = from;
     else if (isGood && entries.length === HEADERS_PER_MESSAGE_MAX) this.#askHeaders(from);
   }

@@ -426,6 +426,25 @@ t.test("a flood of cheap headers is bounded, and the best branch outlives it", (
   t.end();
 });
 
+t.test("a block that the chain is judging outlives a flood of branches with more work", (t) => {
+  const node = new PowEngine({ ...optionsOf(EASY), isMiner: false });
+  node.step({ kind: "start", height: heightOf(1n), validators: { validators: [], totalPower: 0n }, parent: undefined, atMs: 0 });
+  const hear = (message: PowMessage) => node.step({ kind: "message", from: "peer", message, atMs: 0 });
+  const judged = forge.block(undefined, { label: "judged" });
+  t.match(hear(announce(judged, true)), [{ kind: "head" }]);
+  const trunk = forge.block(undefined, { label: "trunk" });
+  hear(announce(trunk, false));
+  for (let index = 0; index < SIDE_HEADERS_MAX + HEADERS_AHEAD_MAX + EASY.reorgDepthMax; index += 1) {
+    hear(announce(forge.block(trunk, { label: `flood ${index}` }), false));
+  }
+  t.ok(node.knows(judged.block.hash));
+  node.step({ kind: "judged", blockHash: judged.block.hash, valid: true, atMs: 0 });
+  const next = forge.block(judged, { label: "next" });
+  hear(announce(next, false));
+  t.ok(node.knows(next.block.hash), "and what stands on it is let in");
+  t.end();
+});
+
 t.test("headers further ahead than are kept are asked for once we are nearer", (t) => {
   const tree = treeOf();
   const chain = forge.chain(undefined, HEADERS_AHEAD_MAX + 1);

@@ -144,12 +144,16 @@ export class HeaderTree {
     return node;
   }
 
-  /** Cuts the least of the branches until no more headers are kept than may be. Call after the last of a batch. */
-  trim(): void {
+  /**
+   * Cuts the least of the branches until no more headers are kept than may be. Call after the last of a batch.
+   *
+   * @param judged - what the chain is judging: it may be the head any moment, whatever has more work
+   */
+  trim(judged?: TreeNode): void {
     const countMax = SIDE_HEADERS_MAX + HEADERS_AHEAD_MAX + this.#rules.protocol.reorgDepthMax;
     while (this.#sides > countMax) {
-      const kept = new Set<TreeNode>();
-      for (let node: TreeNode | undefined = this.#best; node !== undefined && !node.isMain; node = node.parent) kept.add(node);
+      const kept = new Set(this.pathTo(this.#best).path);
+      if (judged !== undefined) kept.add(judged);
       const leaves = [...this.#nodes.values()].filter((node) => node.children.size === 0 && !node.isMain && !kept.has(node));
       leaves.sort((a, b) => (a.chainWork === b.chainWork ? b.order - a.order : a.chainWork < b.chainWork ? -1 : 1));
       for (const leaf of leaves) if (this.#sides > countMax) this.#cut(leaf);
