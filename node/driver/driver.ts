@@ -56,7 +56,7 @@ export type DriverParts<M> = {
   readonly codec: Codec<M>;
   readonly clock: Clock;
   readonly verify: SignatureVerifier;
-  readonly wal: WriteAheadLog;
+  readonly wal: Pick<WriteAheadLog, "start" | "append" | "replace" | typeof Symbol.asyncDispose>;
   /** Absent on a node that never votes. */
   readonly guard: SignGuard | undefined;
   readonly self: Address | undefined;

@@ -278,6 +278,20 @@ export class DiskImage {
     return { directory, name };
   }
 
+  /** Of a directory and those above it, the ones that are not there, from below. */
+  missingOf(path: string): readonly string[] {
+    const missing: string[] = [];
+    let directory: Directory | undefined = this.#root;
+    let at = "";
+    for (const name of path.split("/").filter((step) => step !== "")) {
+      at = `${at}/${name}`;
+      const child: Inode | Directory | undefined = directory?.cached.get(name);
+      directory = child?.kind === "directory" ? child : undefined;
+      if (directory === undefined) missing.unshift(at);
+    }
+    return missing;
+  }
+
   directoryAt(path: string): Directory {
     if (path === "/") return this.#root;
     const { directory, name } = this.lookUp(path);
@@ -480,7 +494,10 @@ class MountedDisk implements Disk {
 
   async makeDirectory(path: string): Promise<void> {
     if (!this.#life.isAlive) return await never();
+    const made = this.#image.missingOf(path);
     this.#image.directoryAt(path);
+    // As on the machine's own disk: the name of a directory is durable once the directory above it is synced.
+    for (const each of made) await this.syncDirectory(each.slice(0, each.lastIndexOf("/")) || "/");
   }
 
   async list(path: string): Promise<readonly string[]> {

@@ -11,6 +11,9 @@
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
+import type { Header } from "../../chain/block/block.ts";
+import { heightOf } from "../../chain/block/height.ts";
+import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
@@ -20,16 +23,18 @@ import type { Checker, Violation } from "./checkers/checker.ts";
 import { Clients } from "./checkers/clients.ts";
 import { Durable } from "./checkers/durable.ts";
 import { Justice } from "./checkers/justice.ts";
+import { Pbft } from "./checkers/pbft.ts";
+import { Raft } from "./checkers/raft.ts";
 import { Replay } from "./checkers/replay.ts";
 import { Work } from "./checkers/work.ts";
 import { Words } from "./checkers/words.ts";
+import { Stake } from "./checkers/pos.ts";
+import { Races } from "./checkers/races.ts";
 import { ClockFault } from "./clock.ts";
 import { DiskImage } from "./disk.ts";
 import { CLIENTS_MAX, type EngineEntry, ENGINES, networkOf } from "./engines.ts";
 import { drawFaults, type Fault, faultyOf } from "./faults.ts";
 import { type Packet, Wire, type WireOptions } from "./network.ts";
-import { Stake } from "./checkers/pos.ts";
-import { Races } from "./checkers/races.ts";
 import { type EndMode, Machine, type NodeOptions, type Observer, type World } from "./node.ts";
 import { Random } from "./random.ts";
 import { addressOf, Signatures } from "./signatures.ts";
@@ -122,13 +127,13 @@ class Run {
   readonly #agreement: Agreement;
   readonly #durable: Durable;
   #workload: Workload | undefined;
+  /** More lie than any promise holds for: the run ends, and nothing that follows is a violation. */
+  #isMoot = false;
 
   private constructor(scenario: Scenario, listener: ((event: TraceEvent) => void) | undefined) {
     this.#scenario = scenario;
     this.#engine = engineOf(scenario.engine);
     this.#random = new Random(`${scenario.engine} ${scenario.seed}`);
-  /** More lie than any promise holds for: the run ends, and nothing that follows is a violation. */
-  #isMoot = false;
     this.#trace = new Trace(listener);
     const { nodes, faults } = scenario;
     this.#network = networkOf(this.#engine, { nodes, random: this.#random.fork("network") });
@@ -203,13 +208,13 @@ class Run {
     this.#violated("liveness", `height ${goal} not reached ${LIVENESS_MS_MAX} ms after all healed: ${where.join("; ")}`);
   }
 
+  get #isOver(): boolean {
+    return this.#isMoot || this.#violations.length > 0;
+  }
+
   #highest(): bigint {
     const heights = this.#machines.map(({ running }) => running?.ledger.head().height ?? 0n);
     return heights.reduce((highest, height) => (height > highest ? height : highest), this.#agreement.height);
-  }
-
-  get #isOver(): boolean {
-    return this.#isMoot || this.#violations.length > 0;
   }
 
   #areOne(machines: readonly Machine[]): boolean {
@@ -239,12 +244,12 @@ class Run {
       sometimes: this.#sometimes,
       chainId: this.#network.chainId,
       depth: this.#network.engine.name === "pow" ? BigInt(this.#network.engine.finalityDepth) : 0n,
+      stakers: this.#network.engine.name === "pos" ? this.#scenario.nodes : undefined,
       nameOf: (index) => this.#nameOf(index),
     });
     this.#workload = workload;
     const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
     const nodeOf = (validator: Uint8Array): number => nodes.get(toHex(validator)) ?? -1;
-      stakers: this.#network.engine.name === "pos" ? this.#scenario.nodes : undefined,
     if (this.#engine.hashesPerSecond !== undefined) {
       const ledger = (): Ledger =>
         present(this.#machines.find(({ index }) => this.#isHonest(index))?.running, "honest node").ledger;
@@ -266,14 +271,37 @@ class Run {
         }),
         new Justice({ ...parts, nodeOf }),
         new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true }),
+        new Races({ ...parts, workload }),
       );
+    if (this.#network.engine.name === "raft") {
+      const addresses = this.#keys.map((key) => addressOf("validator", key));
+      this.#checkers.push(new Raft({ ...parts, addresses }));
+    }
+    if (this.#network.engine.name === "pbft") {
+      const setOf = (height: bigint): ValidatorSet | undefined => replay.setOf(height);
+      const headerOf = (height: bigint): Header | undefined => replay.ledger.block(heightOf(height))?.header;
+      const { chainId } = this.#network;
+      this.#checkers.push(new Pbft({ ...parts, chainId, signatures: this.#signatures, setOf, headerOf, nodeOf }));
+    }
     const draw = this.#random.fork("clients");
     this.#watchStake(replay.ledger, nodeOf);
     const clients = draw.between(1, CLIENTS_MAX);
     workload.start({ clients, pauseMsMean: draw.pick([200, 600, 1500]), racers: draw.between(0, 4) });
     for (const fault of faults) this.#arrange(fault);
   }
-        new Races({ ...parts, workload }),
+
+  /** Under proof of stake, every block of the replay is reckoned anew. */
+  #watchStake(ledger: Ledger, nodeOf: (validator: Uint8Array) => number): void {
+    const { engine } = this.#network;
+    if (engine.name !== "pos") return;
+    const onMoot = (): void => {
+      if (!this.#isMoot) this.#sometimes.saw("stake_moot");
+      this.#isMoot = true;
+    };
+    const stake = new Stake({ ...this.#checkerParts(), network: this.#network, engine, nodeOf, onMoot });
+    stake.begin(ledger);
+    ledger.onCommit(({ block }) => stake.follow(ledger, block));
+  }
 
   #machine(index: number, key: number, world: World): Machine {
     const { faults, nodes } = this.#scenario;
@@ -290,19 +318,6 @@ class Run {
     const clock = this.#random.fork(`clock ${index}`);
     const isWrong = clock.happens(400);
     const machine = new Machine(index, options, {
-  /** Under proof of stake, every block of the replay is reckoned anew. */
-  #watchStake(ledger: Ledger, nodeOf: (validator: Uint8Array) => number): void {
-    const { engine } = this.#network;
-    if (engine.name !== "pos") return;
-    const onMoot = (): void => {
-      if (!this.#isMoot) this.#sometimes.saw("stake_moot");
-      this.#isMoot = true;
-    };
-    const stake = new Stake({ ...this.#checkerParts(), network: this.#network, engine, nodeOf, onMoot });
-    stake.begin(ledger);
-    ledger.onCommit(({ block }) => stake.follow(ledger, block));
-  }
-
       world,
       random,
       keyPair,
@@ -372,6 +387,9 @@ class Run {
       onSaid: (index, bytes) => {
         for (const checker of this.#checkers) checker.onSaid?.(index, bytes);
       },
+      onLog: (index, event) => {
+        for (const checker of this.#checkers) checker.onLog?.(index, event);
+      },
       onOpened: (index, ledger) => {
         for (const checker of this.#checkers) checker.onOpened?.(index, ledger);
       },
@@ -411,7 +429,7 @@ class Run {
   /** The node's disk is another one now. */
   #renew(index: number): void {
     this.#generations[index] = (this.#generations[index] ?? 0) + 1;
-    this.#durable.forget(index);
+    for (const checker of this.#checkers) checker.forget?.(index);
   }
 
   // Faults.

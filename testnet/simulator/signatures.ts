@@ -7,7 +7,7 @@
 
 import { toHex } from "../../crypto/base/bytes.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
-import { type KeyPair, keyPairFromSeed, type SignatureVerifier, verifySignature } from "../../crypto/sign/key.ts";
+import { type KeyPair, keyPairFromSeed, type PublicKey, type SignatureVerifier, verifySignature } from "../../crypto/sign/key.ts";
 
 const pairs = new Map<string, KeyPair>();
 const addresses = new Map<string, ReturnType<typeof addressOfKey>>();
@@ -43,14 +43,18 @@ export class Signatures {
   }
 
   /** What the ledger, the driver and the intake check signatures with. */
-  readonly verify: SignatureVerifier = async (key, message, signature) => {
+  readonly verify: SignatureVerifier = async (key, message, signature) =>
+    await Promise.resolve(this.isGood(key, message, signature));
+
+  /** As `verify`, at once. */
+  isGood(key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
     const name = nameOf(toHex(key.bytes), message, signature);
     const known = this.#verdicts.get(name);
-    if (known !== undefined) return await Promise.resolve(known);
+    if (known !== undefined) return known;
     const isGood = verifySignature(key, message, signature);
     this.#verdicts.set(name, isGood);
     return isGood;
-  };
+  }
 }
 
 /** The address of a role's key. */

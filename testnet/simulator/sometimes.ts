@@ -57,6 +57,25 @@ export const SOMETIMES = {
   certificates_differ: "two nodes proved one height by different certificates",
   history_replayed: "a restarted node replayed its log",
   block_undone: "a block was undone for a chain of more work",
+  // Raft.
+  raft_leader_changed: "another node leads than before",
+  raft_election_lost: "a term ended without a leader",
+  raft_vote_split: "two nodes asked for votes in one term",
+  raft_vote_refused: "a node refused a vote",
+  raft_pre_vote_refused: "a node would not vote for one who asked beforehand",
+  raft_append_refused: "a follower's log was not equal where its leader thought it was",
+  raft_log_truncated: "entries of a leader of the past were overwritten",
+  raft_old_entry_carried: "a leader replicated an entry of an earlier term",
+  raft_snapshot_sent: "a follower was too far behind to be sent entries",
+  raft_snapshot_installed: "a follower's log began anew at a snapshot",
+  raft_configuration_changed: "a leader replicated a change of who votes",
+  // PBFT.
+  pbft_view_changed: "a validator asked for another view",
+  pbft_view_changed_prepared: "a validator asked for another view, and claimed a prepared block",
+  pbft_new_view_free: "a new view began with a block of its primary's choice",
+  pbft_new_view_carried: "a new view carried a prepared block on",
+  pbft_lower_claim_overruled: "a new view chose between prepared blocks of two views",
+  pbft_new_view_unsound: "a primary sent a new-view that does not follow from its view-changes",
   // Byzantine.
   byzantine_equivocated: "a validator signed two words for one step",
   byzantine_withheld: "a validator kept a word from some",
@@ -72,25 +91,6 @@ export const SOMETIMES = {
   client_retried: "a client gave its transaction to another node",
   client_unsure: "a client heard nothing of its transaction in time",
   client_refused: "a node refused a client's transaction",
-} as const satisfies Record<string, string>;
-
-/** A name of the table. */
-export type SometimesName = keyof typeof SOMETIMES;
-
-/** Counts them. */
-export class Sometimes {
-  readonly #counts = new Map<SometimesName, number>();
-
-  /** It happened. */
-  saw(name: SometimesName): void {
-    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
-  }
-
-  /** How often each happened, in the order of the table; 0 where never. */
-  counts(): Readonly<Record<string, number>> {
-    return Object.fromEntries(Object.keys(SOMETIMES).map((name) => [name, this.#counts.get(name as SometimesName) ?? 0]));
-  }
-}
   race_won: "a session's transaction was included before those of the others, and applied",
   race_won_in_vain: "a session's transaction was included, and failed by what it found",
   race_lost: "a session's transaction was never included, because another's was",
@@ -115,3 +115,22 @@ export class Sometimes {
   power_changed_by_stake: "powers in the set changed by an election, and nobody joined or left",
   nobody_electable: "the set stayed because nobody could be elected",
   stake_moot: "a third of the stake came to those who lie, and nothing was promised any more",
+} as const satisfies Record<string, string>;
+
+/** A name of the table. */
+export type SometimesName = keyof typeof SOMETIMES;
+
+/** Counts them. */
+export class Sometimes {
+  readonly #counts = new Map<SometimesName, number>();
+
+  /** It happened. */
+  saw(name: SometimesName): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+
+  /** How often each happened, in the order of the table; 0 where never. */
+  counts(): Readonly<Record<string, number>> {
+    return Object.fromEntries(Object.keys(SOMETIMES).map((name) => [name, this.#counts.get(name as SometimesName) ?? 0]));
+  }
+}
