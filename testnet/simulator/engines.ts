@@ -109,15 +109,16 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
       retargetWindow: 16,
       // One hash in 2^8 at the easiest.
       targetBitsMax: 0x20_00_ff_ff,
-      // Deeper than the branches that partitions of some seconds grow.
-      finalityDepth: 30,
-      reorgDepthMax: 400,
+      // Sometimes less deep than the branches that partitions of some seconds grow.
+      finalityDepth: random.pick([3, 6, 20]),
+      // Deeper than they ever get.
+      reorgDepthMax: random.pick([25, 400]),
       blockReward: 50n,
     }),
     nodes: [3, 4, 5],
     faultyMax: () => 1,
     power: 0n,
-    mayLie: false,
+    mayLie: true,
     hashesPerSecond: 150,
     hasLocks: false,
     tongue: tongueOf<PowMessage>({

@@ -11,24 +11,21 @@
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
-import type { Header } from "../../chain/block/block.ts";
-import { heightOf } from "../../chain/block/height.ts";
-import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
+import { lyingMinerOf } from "./byzantine-pow.ts";
 import { liarOf } from "./byzantine.ts";
 import { Agreement } from "./checkers/agreement.ts";
 import type { Checker, Violation } from "./checkers/checker.ts";
 import { Clients } from "./checkers/clients.ts";
 import { Durable } from "./checkers/durable.ts";
 import { Justice } from "./checkers/justice.ts";
-import { Pbft } from "./checkers/pbft.ts";
-import { Raft } from "./checkers/raft.ts";
 import { Replay } from "./checkers/replay.ts";
 import { Work } from "./checkers/work.ts";
 import { Words } from "./checkers/words.ts";
 import { Stake } from "./checkers/pos.ts";
+import { Forks } from "./checkers/pow.ts";
 import { Races } from "./checkers/races.ts";
 import { ClockFault } from "./clock.ts";
 import { DiskImage } from "./disk.ts";
@@ -94,7 +91,9 @@ export function drawScenario(engineName: string, seed: number): Scenario {
     mayLie: engine.mayLie,
     untilMs: safetyMs,
   });
-  return { engine: engineName, seed, nodes, safetyMs, faults };
+  // Of two miners with one key nobody can complain.
+  const drawn = engine.hashesPerSecond === undefined ? faults : faults.filter(({ kind }) => kind !== "twin");
+  return { engine: engineName, seed, nodes, safetyMs, faults: drawn };
 }
 
 /** Runs a scenario to its end, or to the first violation. */
@@ -250,12 +249,22 @@ class Run {
     this.#workload = workload;
     const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
     const nodeOf = (validator: Uint8Array): number => nodes.get(toHex(validator)) ?? -1;
-    if (this.#engine.hashesPerSecond !== undefined) {
+    const { engine } = this.#network;
+    if (engine.name === "pow") {
+      const forks = new Forks({
+        ...parts,
+        isHonest: (index) => this.#isHonest(index) && this.#machines[index]?.image.damages.length === 0,
+        network: this.#network,
+        protocol: engine,
+        nowMs: () => this.#agenda.nowMs,
+        isRunning: (index) => this.#machines[index]?.running !== undefined,
+      });
       const ledger = (): Ledger =>
         present(this.#machines.find(({ index }) => this.#isHonest(index))?.running, "honest node").ledger;
       this.#checkers.push(
         new Work({ ...parts, network: this.#network, signatures: this.#signatures, machines: this.#machines }),
-        new Clients({ ...parts, workload, ledger, hasSessions: false }),
+        forks,
+        new Clients({ ...parts, workload, ledger, hasSessions: false, hasUndoneSettled: () => forks.hasUndoneSettled }),
       );
     } else
       this.#checkers.push(
@@ -270,19 +279,9 @@ class Run {
           nodeOf,
         }),
         new Justice({ ...parts, nodeOf }),
-        new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true }),
+        new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true, hasUndoneSettled: () => false }),
         new Races({ ...parts, workload }),
       );
-    if (this.#network.engine.name === "raft") {
-      const addresses = this.#keys.map((key) => addressOf("validator", key));
-      this.#checkers.push(new Raft({ ...parts, addresses }));
-    }
-    if (this.#network.engine.name === "pbft") {
-      const setOf = (height: bigint): ValidatorSet | undefined => replay.setOf(height);
-      const headerOf = (height: bigint): Header | undefined => replay.ledger.block(heightOf(height))?.header;
-      const { chainId } = this.#network;
-      this.#checkers.push(new Pbft({ ...parts, chainId, signatures: this.#signatures, setOf, headerOf, nodeOf }));
-    }
     const draw = this.#random.fork("clients");
     this.#watchStake(replay.ledger, nodeOf);
     const clients = draw.between(1, CLIENTS_MAX);
@@ -329,17 +328,24 @@ class Run {
       hashesPerSecond: this.#engine.hashesPerSecond ?? 0,
     });
     if (liar?.kind === "byzantine") {
-      const egress = liarOf({
-        tongue: this.#engine.tongue,
-        chainId: this.#network.chainId,
+      const { engine } = this.#network;
+      const parts = {
         self: addressOf("validator", key),
-        keyPair,
         behaviours: liar.behaviours,
         random: random.fork("liar"),
         sometimes: this.#sometimes,
         ledger: () => machine.running?.ledger,
-        onSaid: (bytes) => world.observer.onSaid(index, bytes),
-      });
+      };
+      const egress =
+        engine.name === "pow"
+          ? lyingMinerOf({ ...parts, network: this.#network, protocol: engine })
+          : liarOf({
+              ...parts,
+              tongue: this.#engine.tongue,
+              chainId: this.#network.chainId,
+              keyPair,
+              onSaid: (bytes) => world.observer.onSaid(index, bytes),
+            });
       this.#wire.corrupt(index, egress);
       if (liar.behaviours.lieAboutHeight > 0) this.#sometimes.saw("byzantine_lied_height");
     }
@@ -387,8 +393,8 @@ class Run {
       onSaid: (index, bytes) => {
         for (const checker of this.#checkers) checker.onSaid?.(index, bytes);
       },
-      onLog: (index, event) => {
-        for (const checker of this.#checkers) checker.onLog?.(index, event);
+      onHeard: (index, bytes) => {
+        for (const checker of this.#checkers) checker.onHeard?.(index, bytes);
       },
       onOpened: (index, ledger) => {
         for (const checker of this.#checkers) checker.onOpened?.(index, ledger);

@@ -4,18 +4,33 @@ import { parseUtf8, toHex } from "../../../crypto/base/bytes.ts";
 import { readWith } from "../../../crypto/codec/reader.ts";
 import { heightOf } from "../../../chain/block/height.ts";
 import type { Ledger } from "../../../chain/ledger/ledger.ts";
-import { checkExactlyOnce, checkHeightsRise, checkReceiptsStay, explainChain } from "../history/chain.ts";
+import {
+  type Applied,
+  type ChainOperation,
+  type ChainVerdict,
+  checkExactlyOnce,
+  checkHeightsRise,
+  checkReceiptsStay,
+  explainChain,
+} from "../history/chain.ts";
 import { checkSessions, explainSession, keyValueSessions } from "../history/sessions.ts";
 import { NAMESPACE, type Workload } from "../workload.ts";
 import type { Checker, CheckerParts } from "./checker.ts";
 
+/** What the checker is given. */
+export type ClientsParts = CheckerParts & {
+  readonly workload: Workload;
+  readonly ledger: () => Ledger;
+  readonly hasSessions: boolean;
+  /** Whether blocks were undone that clients had been told are settled: then no receipt says anything. */
+  readonly hasUndoneSettled: () => boolean;
+};
+
 /** See the file's head. */
 export class Clients implements Checker {
-  readonly #parts: CheckerParts & { readonly workload: Workload; readonly ledger: () => Ledger; readonly hasSessions: boolean };
+  readonly #parts: ClientsParts;
 
-  constructor(
-    parts: CheckerParts & { readonly workload: Workload; readonly ledger: () => Ledger; readonly hasSessions: boolean },
-  ) {
+  constructor(parts: ClientsParts) {
     this.#parts = parts;
   }
 
@@ -27,13 +42,31 @@ export class Clients implements Checker {
     // Where blocks may be undone, a node in the middle of that is lower than it was, and so may be a client's own row.
     const verdicts = hasSessions
       ? [checkExactlyOnce(operations, applied), checkReceiptsStay(operations), checkHeightsRise(operations)]
-      : [checkExactlyOnce(operations, applied)];
+      : settledVerdicts(operations, applied, this.#parts.hasUndoneSettled());
     for (const verdict of verdicts) if (verdict.kind === "violation") violated(verdict.check, explainChain(verdict));
     if (!hasSessions) return;
     const view = keyValueSessions(order, ({ index }) => workload.answeredBy.get(index) ?? "?");
     for (const verdict of checkSessions(workload.rows.operations(), view))
       if (verdict.kind === "violation") violated(verdict.guarantee, explainSession(verdict));
   }
+}
+
+/** What holds where blocks may be undone: what was settled stays, unless a split lasted for longer than that takes. */
+function settledVerdicts(
+  operations: readonly ChainOperation[],
+  applied: readonly Applied[],
+  hasUndoneSettled: boolean,
+): readonly ChainVerdict[] {
+  const settled = operations.filter(
+    ({ outcome }) => outcome.kind !== "returned" || outcome.output.kind !== "receipt" || outcome.output.isFinal,
+  );
+  if (!hasUndoneSettled) return [checkExactlyOnce(settled, applied), checkReceiptsStay(settled)];
+  return [
+    checkExactlyOnce(
+      operations.filter(({ input }) => input.kind === "submit"),
+      applied,
+    ),
+  ];
 }
 
 /** What the decided chain holds of the clients' transactions, and the rows that they wrote, in its order. */
