@@ -23,7 +23,7 @@ import { EXECUTOR } from "../../contracts/executor.ts";
 import { beginConsensus, blockSink, blockSource } from "../../node/begin.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "../../node/driver/catchup.ts";
 import { DIRECT_PROTOCOL, DirectChannel } from "../../node/driver/direct.ts";
-import type { Driver } from "../../node/driver/driver.ts";
+import type { Driver, DriverParts } from "../../node/driver/driver.ts";
 import { EvidencePool } from "../../node/driver/evidence.ts";
 import { SignGuard } from "../../node/driver/guard.ts";
 import { WriteAheadLog } from "../../node/driver/wal.ts";
@@ -34,6 +34,7 @@ import type { Searcher } from "../../node/driver/searcher.ts";
 import type { Metrics } from "../../node/metrics/metrics.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser } from "../../node/network/sync.ts";
 import type { Agenda, Owner } from "./agenda.ts";
+import type { LogEvent } from "./checkers/checker.ts";
 import { type ClockFault, SimulatedClock } from "./clock.ts";
 import { type CutMode, DiskImage, type DiskOperation } from "./disk.ts";
 import { Endpoint, type Wire } from "./network.ts";
@@ -68,6 +69,8 @@ export interface Observer {
   onCommit(index: number, commit: Commit): void;
   /** A node's own engine said this, to all or to one. */
   onSaid(index: number, bytes: Uint8Array): void;
+  /** A node's log was read, written, or is durable. */
+  onLog(index: number, event: LogEvent): void;
   /** A node hears this from another, or from a liar. */
   onHeard(index: number, bytes: Uint8Array): void;
   /** A node read its ledger back from its disk. */
@@ -280,7 +283,7 @@ export class Machine {
       ledger,
       clock,
       verify,
-      wal: new WriteAheadLog(WAL_PATH, disk),
+      wal: this.#watched(new WriteAheadLog(WAL_PATH, disk), life),
       guard,
       self,
       broadcast: (bytes) => {
@@ -361,6 +364,33 @@ export class Machine {
     own(catchUp({ driver, network: endpoint, clock, log, signal }));
     if (isWork) driver.start();
     else own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
+  }
+
+  /** Tells checkers what becomes of the log. */
+  #watched(wal: WriteAheadLog, life: Life): DriverParts<object>["wal"] {
+    let [asked, durable] = [0, 0];
+    const told = (event: LogEvent): void => {
+      if (life.isAlive) this.#world.observer.onLog(this.index, event);
+    };
+    const write = async (record: Uint8Array, writing: () => Promise<void>): Promise<void> => {
+      asked += 1;
+      const number = asked;
+      told({ kind: "asked", record });
+      await writing();
+      if (number > durable) told({ kind: "durable", count: number - durable });
+      durable = Math.max(durable, number);
+    };
+    return {
+      start: async (name) => {
+        const records = await wal.start(name);
+        [asked, durable] = [0, 0];
+        told({ kind: "begun", records });
+        return records;
+      },
+      append: async (name, record) => await write(record, async () => await wal.append(name, record)),
+      replace: async (name, record) => await write(record, async () => await wal.replace(name, record)),
+      [Symbol.asyncDispose]: async () => await wal[Symbol.asyncDispose](),
+    };
   }
 
   /** What it puts into blocks of its own. */

@@ -11,6 +11,9 @@
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
+import type { Header } from "../../chain/block/block.ts";
+import { heightOf } from "../../chain/block/height.ts";
+import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
@@ -21,6 +24,8 @@ import type { Checker, Violation } from "./checkers/checker.ts";
 import { Clients } from "./checkers/clients.ts";
 import { Durable } from "./checkers/durable.ts";
 import { Justice } from "./checkers/justice.ts";
+import { Pbft } from "./checkers/pbft.ts";
+import { Raft } from "./checkers/raft.ts";
 import { Replay } from "./checkers/replay.ts";
 import { Work } from "./checkers/work.ts";
 import { Words } from "./checkers/words.ts";
@@ -282,6 +287,16 @@ class Run {
         new Clients({ ...parts, workload, ledger: () => replay.ledger, hasSessions: true, hasUndoneSettled: () => false }),
         new Races({ ...parts, workload }),
       );
+    if (this.#network.engine.name === "raft") {
+      const addresses = this.#keys.map((key) => addressOf("validator", key));
+      this.#checkers.push(new Raft({ ...parts, addresses }));
+    }
+    if (this.#network.engine.name === "pbft") {
+      const setOf = (height: bigint): ValidatorSet | undefined => replay.setOf(height);
+      const headerOf = (height: bigint): Header | undefined => replay.ledger.block(heightOf(height))?.header;
+      const { chainId } = this.#network;
+      this.#checkers.push(new Pbft({ ...parts, chainId, signatures: this.#signatures, setOf, headerOf, nodeOf }));
+    }
     const draw = this.#random.fork("clients");
     this.#watchStake(replay.ledger, nodeOf);
     const clients = draw.between(1, CLIENTS_MAX);
@@ -392,6 +407,9 @@ class Run {
       },
       onSaid: (index, bytes) => {
         for (const checker of this.#checkers) checker.onSaid?.(index, bytes);
+      },
+      onLog: (index, event) => {
+        for (const checker of this.#checkers) checker.onLog?.(index, event);
       },
       onHeard: (index, bytes) => {
         for (const checker of this.#checkers) checker.onHeard?.(index, bytes);

@@ -10,6 +10,15 @@ export type Violation = {
   readonly atMs: number;
 };
 
+/** What happens to a node's write-ahead log. */
+export type LogEvent =
+  /** It was read back, or begun anew. */
+  | { readonly kind: "begun"; readonly records: readonly Uint8Array[] }
+  /** A record was handed to it. */
+  | { readonly kind: "asked"; readonly record: Uint8Array }
+  /** So many more of the records handed to it are durable, in their order. */
+  | { readonly kind: "durable"; readonly count: number };
+
 /** Watches a run. Of nodes that are not honest a checker is told too, and takes no word for granted. */
 export interface Checker {
   /** A node made a block final. */
@@ -18,10 +27,12 @@ export interface Checker {
   onSaid?(index: number, bytes: Uint8Array): void;
   /** A node's engine is handed this. */
   onHeard?(index: number, bytes: Uint8Array): void;
-  /** The node's disk is not the one that it wrote to. */
-  forget?(index: number): void;
   /** A node read its ledger back from its disk. */
   onOpened?(index: number, ledger: Ledger): void;
+  /** A node's log was read, written, or is durable. */
+  onLog?(index: number, event: LogEvent): void;
+  /** The node's disk is not the one that it wrote to. */
+  forget?(index: number): void;
   /** A node refused to start, or ended itself. */
   onFailed?(index: number, when: "opening" | "running", error: unknown): void;
   /** The run is over. */
