@@ -7,7 +7,6 @@
 import { registerHooks } from "node:module";
 import { pathToFileURL } from "node:url";
 import { present } from "../../../crypto/base/assert.ts";
-import { CodedError } from "../../../crypto/base/error.ts";
 import { mutantOf } from "./catalogue.ts";
 import { mutated, ROOT } from "./mutant.ts";
 
@@ -26,6 +25,9 @@ registerHooks({
   },
 });
 
+// By the code that it exits with: what is thrown this late is lost where others listen to the end of the process too.
 process.on("exit", () => {
-  if (!isLoaded) throw new CodedError("mutant_unloaded", { message: `${mutant.name}: ${mutant.file}` });
+  if (isLoaded) return;
+  process.stderr.write(`mutant_unloaded: ${mutant.name}: ${mutant.file}\n`);
+  process.exitCode = 1;
 });

@@ -78,8 +78,7 @@ async function run(
 ): Promise<{ readonly isHung: boolean; readonly code: number | null; readonly lastLine: string; readonly errors: string }> {
   const preload = mutant === undefined ? [] : ["--import", new URL("./hook.ts", import.meta.url).href];
   // A cache of compiled code must not bring a mutant into honest processes, nor honest code into a mutant.
-  // What a test runner preloads into its children would have its own say on how they end.
-  const env = { ...process.env, PYRALOG_MUTANT: mutant?.name, NODE_COMPILE_CACHE: undefined, NODE_OPTIONS: undefined };
+  const env = { ...process.env, PYRALOG_MUTANT: mutant?.name, NODE_COMPILE_CACHE: undefined };
   const child = spawn("nice", ["-n", NICENESS, process.execPath, ...preload, ...program], {
     cwd: ROOT,
     env,
