@@ -14,6 +14,7 @@ import { heightOf } from "../../chain/block/height.ts";
 import { type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Codec } from "../../consensus/engine.ts";
+import type { MadeUp, MakeUpParts } from "./byzantine-pbft.ts";
 import type { Behaviours } from "./faults.ts";
 import { type Egress, gossipPacket, type Packet } from "./network.ts";
 import type { Random } from "./random.ts";
@@ -28,6 +29,8 @@ export type Tongue = {
   readonly proposalIn: (message: object) => { readonly proposal: Proposal; readonly block: Block } | undefined;
   /** The message that proposes another block. */
   readonly ofProposal: (proposal: Proposal, block: Block) => object;
+  /** What else may be made up of a word, where there is more than votes and proposals. */
+  readonly makeUp?: (parts: MakeUpParts, message: object) => MadeUp;
 };
 
 /** What a liar has. */
@@ -62,6 +65,8 @@ type Decision = {
   /** Beside it, to everybody. */
   readonly extra: readonly Gossip[];
   readonly isWithheld: boolean;
+  /** Nobody hears it. */
+  readonly isSilent?: boolean;
 };
 
 class Liar {
@@ -95,6 +100,7 @@ class Liar {
       this.#decisions.set(name, decision);
       this.#remember(packet);
     }
+    if (decision.isSilent === true) return [];
     if (decision.isWithheld && random.happens(600)) return decision.extra;
     const { variants } = decision;
     return [variants[to % variants.length] ?? packet, ...decision.extra];
@@ -107,6 +113,13 @@ class Liar {
     const proposed = tongue.proposalIn(message);
     const variants: Gossip[] = [packet];
     const extra: Gossip[] = [];
+    const madeUp = random.happens(behaviours.makeUp ?? 0) ? (tongue.makeUp?.(this.#parts, message) ?? []) : [];
+    if (madeUp === "silence") return { variants, extra, isWithheld: false, isSilent: true };
+    for (const each of madeUp) {
+      const other = this.#said(each);
+      if (random.happens(500)) variants.push(other);
+      else extra.push(other);
+    }
     if (random.happens(behaviours.equivocate)) {
       const other = vote === undefined ? this.#otherProposal(proposed?.proposal) : this.#otherVote(vote);
       if (other !== undefined) {

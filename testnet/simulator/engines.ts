@@ -12,6 +12,7 @@ import { RAFT_CODEC } from "../../consensus/raft/codec.ts";
 import type { RaftWireMessage } from "../../consensus/raft/message.ts";
 import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
 import type { ConsensusMessage } from "../../consensus/tendermint/message.ts";
+import { type MadeUp, type MakeUpParts, makeUpPbft } from "./byzantine-pbft.ts";
 import type { Tongue } from "./byzantine.ts";
 import { EPOCH_MS } from "./clock.ts";
 import type { Random } from "./random.ts";
@@ -26,6 +27,8 @@ export type EngineEntry = {
   readonly faultyMax: (nodes: number) => number;
   /** Of each validator at genesis. */
   readonly power: bigint;
+  /** Whether it is drawn that more lie than it bears, and those who do so can be convicted. */
+  readonly mayFork?: boolean;
   /** Whether the faulty may lie; else they only have bad disks. */
   readonly mayLie: boolean;
   /** Of proof of work: how fast each node searches. */
@@ -52,6 +55,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     nodes: [4, 4, 4, 5, 7],
     faultyMax: third,
     power: 1n,
+    mayFork: true,
     mayLie: true,
     hasLocks: true,
     tongue: TENDERMINT_TONGUE,
@@ -67,6 +71,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     nodes: [4, 4, 4, 5, 7],
     faultyMax: third,
     power: 1_000_000n,
+    mayFork: true,
     mayLie: true,
     hasLocks: true,
     tongue: TENDERMINT_TONGUE,
@@ -76,6 +81,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     nodes: [4, 4, 4, 5, 7],
     faultyMax: third,
     power: 1n,
+    mayFork: true,
     mayLie: true,
     hasLocks: false,
     tongue: tongueOf<PbftMessage>({
@@ -83,6 +89,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
       ofVote: (vote) => ({ kind: "vote", vote }),
       proposalIn: (message) => (message.kind === "prePrepare" ? message : undefined),
       ofProposal: (proposal, block) => ({ kind: "prePrepare", proposal, block }),
+      makeUp: makeUpPbft,
     }),
   },
   raft: {
@@ -141,6 +148,7 @@ function tongueOf<M extends object>(tongue: {
   readonly ofVote: (vote: Vote) => M;
   readonly proposalIn: (message: M) => { readonly proposal: Proposal; readonly block: Block } | undefined;
   readonly ofProposal: (proposal: Proposal, block: Block) => M;
+  readonly makeUp?: (parts: MakeUpParts, message: M) => MadeUp;
 }): Tongue {
   return tongue as unknown as Tongue;
 }

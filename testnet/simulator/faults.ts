@@ -23,6 +23,8 @@ export type Behaviours = {
   readonly badBlock: number;
   readonly censor: boolean;
   readonly lieAboutHeight: number;
+  /** Words that only some engines have. */
+  readonly makeUp?: number;
 };
 
 /** One direction between two nodes: from, to. */
@@ -211,6 +213,26 @@ export function drawFaults(random: Random, draw: FaultDraw): readonly Fault[] {
   return faults;
 }
 
+/**
+ * More validators than a third run twice, and each copy talks to one half of the others: both halves have a quorum. The
+ * copies come after the nodes, in the order of this list.
+ */
+export function drawCollusion(random: Random, draw: { readonly nodes: number; readonly untilMs: number }): readonly Fault[] {
+  const { nodes, untilMs } = draw;
+  const order = random.shuffle(Array.from({ length: nodes }, (_, index) => index));
+  let liars = Math.floor((nodes - 1) / 3) + 1;
+  while ((liars + Math.floor((nodes - liars) / 2)) * 3 <= nodes * 2) liars += 1;
+  const twins = order.slice(0, liars);
+  const honest = order.slice(liars);
+  const other = new Set(honest.slice(Math.floor(honest.length / 2)));
+  const sides = Array.from({ length: nodes + liars }, (_, index) => index >= nodes || other.has(index));
+  const cuts = linksAmong(sides.length).filter(([from, to]) => sides[from] !== sides[to]);
+  return [
+    ...twins.map((node): Fault => ({ kind: "twin", node })),
+    { kind: "partition", shape: "uniform", atMs: 0, untilMs, cuts },
+  ];
+}
+
 function drawFaulty(
   random: Random,
   draw: {
@@ -254,6 +276,7 @@ function drawBehaviours(random: Random): Behaviours {
     badBlock: often(250),
     censor: random.happens(200),
     lieAboutHeight: random.happens(150) ? random.between(1, 1000) : 0,
+    makeUp: random.fork("make up").pick([0, 200, 600]),
   };
 }
 

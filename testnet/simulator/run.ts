@@ -19,6 +19,7 @@ import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
 import { lyingMinerOf } from "./byzantine-pow.ts";
 import { liarOf } from "./byzantine.ts";
+import { Accountability } from "./checkers/accountability.ts";
 import { Agreement } from "./checkers/agreement.ts";
 import type { Checker, Violation } from "./checkers/checker.ts";
 import { Clients } from "./checkers/clients.ts";
@@ -35,7 +36,7 @@ import { Races } from "./checkers/races.ts";
 import { ClockFault } from "./clock.ts";
 import { DiskImage } from "./disk.ts";
 import { CLIENTS_MAX, type EngineEntry, ENGINES, networkOf } from "./engines.ts";
-import { drawFaults, type Fault, faultyOf } from "./faults.ts";
+import { drawCollusion, drawFaults, type Fault, faultyOf } from "./faults.ts";
 import { type Packet, Wire, type WireOptions } from "./network.ts";
 import { type EndMode, Machine, type NodeOptions, type Observer, type World } from "./node.ts";
 import { Random } from "./random.ts";
@@ -51,6 +52,8 @@ export type Scenario = {
   readonly nodes: number;
   readonly safetyMs: number;
   readonly faults: readonly Fault[];
+  /** More lie than the protocol bears: two blocks of a height may be final, and then the liars must be convicted. */
+  readonly isOverBudget?: boolean;
 };
 
 /** What a run found. */
@@ -84,12 +87,19 @@ const DISK_CODES: ReadonlySet<string> = new Set([
 /** Codes after which only wiping the home helps. */
 const DAMAGED_CODES: ReadonlySet<string> = new Set(["store_corrupt", "ledger_corrupt"]);
 
+/** How many of a thousand runs have more liars than the protocol bears. */
+const OVER_BUDGET_PER_THOUSAND = 40;
+
 /** The scenario of a seed. */
 export function drawScenario(engineName: string, seed: number): Scenario {
   const engine = engineOf(engineName);
   const random = new Random(`${engineName} ${seed} scenario`);
   const nodes = random.pick(engine.nodes);
   const safetyMs = random.pick([6_000, 12_000, 20_000]);
+  if (engine.mayFork === true && random.fork("over budget").happens(OVER_BUDGET_PER_THOUSAND)) {
+    const faults = drawCollusion(random.fork("collusion"), { nodes, untilMs: safetyMs });
+    return { engine: engineName, seed, nodes, safetyMs, faults, isOverBudget: true };
+  }
   const faults = drawFaults(random.fork("faults"), {
     nodes,
     faultyMax: engine.faultyMax(nodes),
@@ -170,7 +180,7 @@ class Run {
     for (const machine of this.#machines) machine.boot();
     await settled();
     await this.#until(safetyMs, () => false);
-    if (!this.#isOver) await this.#recover(safetyMs);
+    if (!this.#isOver && this.#scenario.isOverBudget !== true) await this.#recover(safetyMs);
     const workload = present(this.#workload, "workload");
     workload.stop();
     if (!this.#isOver) for (const checker of this.#checkers) await checker.onEnd?.();
@@ -271,6 +281,17 @@ class Run {
         forks,
         new Clients({ ...parts, workload, ledger, hasSessions: false, hasUndoneSettled: () => forks.hasUndoneSettled }),
       );
+    } else if (this.#scenario.isOverBudget === true) {
+      this.#checkers.push(
+        new Accountability({
+          ...parts,
+          chainId: this.#network.chainId,
+          codec: this.#engine.tongue.codec,
+          hasViews: engine.name === "pbft",
+          setOf: (index, height) => this.#machines[index]?.running?.ledger.validators(heightOf(height)),
+          nodeOf,
+        }),
+      );
     } else
       this.#checkers.push(
         this.#agreement,
@@ -291,7 +312,7 @@ class Run {
       const addresses = this.#keys.map((key) => addressOf("validator", key));
       this.#checkers.push(new Raft({ ...parts, addresses }));
     }
-    if (this.#network.engine.name === "pbft") {
+    if (this.#network.engine.name === "pbft" && this.#scenario.isOverBudget !== true) {
       const setOf = (height: bigint): ValidatorSet | undefined => replay.setOf(height);
       const headerOf = (height: bigint): Header | undefined => replay.ledger.block(heightOf(height))?.header;
       const { chainId } = this.#network;

@@ -53,6 +53,8 @@ export const SOMETIMES = {
   sign_refused: "the guard refused a signature",
   block_from_future: "a block's time was ahead of a node's clock",
   locked_on_nil_poll: "a validator prevoted nil although it had a proposal",
+  lock_released: "a locked validator prevoted another block, because a later round had",
+  lock_renewed: "a locked validator precommitted its block again in a later round",
   proof_of_lock_proposed: "a proposer proposed again what an earlier round had prevoted",
   certificates_differ: "two nodes proved one height by different certificates",
   history_replayed: "a restarted node replayed its log",
@@ -91,6 +93,9 @@ export const SOMETIMES = {
   pow_headers_flooded: "cheap headers came upon a block of long ago",
   pow_orphan_forged: "a header came upon a block that there is not",
   // Byzantine.
+  fork_made: "more than a third lied, and two blocks of a height were final",
+  fork_proved_by_evidence: "evidence as the chain takes it named a third of the power after a fork",
+  fork_proved_by_view_changes: "after a fork only view-changes convicted a third of the power",
   byzantine_equivocated: "a validator signed two words for one step",
   byzantine_withheld: "a validator kept a word from some",
   byzantine_mutated: "a validator sent a word with one field changed",
@@ -100,6 +105,9 @@ export const SOMETIMES = {
   byzantine_spoke_ahead: "a validator spoke in a round far ahead",
   byzantine_served_garbage: "a node served a bad block or proof",
   byzantine_censored: "a proposer left transactions out",
+  byzantine_made_up_view_change: "a validator claimed in a view-change what is not so",
+  byzantine_made_up_new_view: "a primary made a new-view up",
+  byzantine_withheld_new_view: "a primary kept its new-view to itself",
   twins_active: "two instances had one key",
   // Clients.
   client_retried: "a client gave its transaction to another node",

@@ -88,6 +88,7 @@ export class Words implements Checker {
       );
     const known = this.#locks.get(signer);
     const locks = known?.height === vote.height ? known.locks : [];
+    if (locks.some((lock) => lock.block === block && lock.round < vote.round)) this.#parts.sometimes.saw("lock_renewed");
     locks.push({ round: vote.round, block });
     this.#locks.set(signer, { height: vote.height, locks });
   }
@@ -102,7 +103,11 @@ export class Words implements Checker {
     const lock = known.locks.filter(({ round }) => round < vote.round).reduce<Lock | undefined>(newer, undefined);
     const block = blockName(vote.blockHash);
     if (lock === undefined || lock.block === block) return;
-    for (let round = lock.round; round < vote.round; round += 1) if (this.#hasPolka(vote.height, round, block, set)) return;
+    for (let round = lock.round; round < vote.round; round += 1)
+      if (this.#hasPolka(vote.height, round, block, set)) {
+        this.#parts.sometimes.saw("lock_released");
+        return;
+      }
     this.#parts.violated(
       "lock",
       `node ${index} prevoted ${block} at height ${vote.height} round ${vote.round}, locked on ${lock.block} since round ${lock.round}`,
