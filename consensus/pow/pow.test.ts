@@ -400,6 +400,19 @@ t.test("another peer is asked when one does not answer", (t) => {
   t.end();
 });
 
+t.test("whoever announces a block has those before it, and is asked for one that its maker keeps back", (t) => {
+  const [kept, child] = forge.chain(undefined, 2, "kept");
+  const node = follower();
+  node.hear(announce(present(kept, "first"), false), "keeper");
+  node.hear(announce(present(child, "second")), "friend");
+  t.same(asksOf(node.sent()), ["keeper: 1"]);
+  node.tick(ANSWER_TIMEOUT_MS);
+  t.same(asksOf(node.sent()), ["friend: 1"], "not the one who keeps it, again and again");
+  node.hear({ kind: "blocks", blocks: [present(kept, "first").block] }, "friend");
+  t.ok(isHead(node, present(child, "second")));
+  t.end();
+});
+
 // Floods.
 
 t.test("a flood of cheap headers is bounded, and the best branch outlives it", (t) => {

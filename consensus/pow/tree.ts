@@ -322,11 +322,12 @@ export class HeaderTree {
 
   #source(node: TreeNode, from: string | undefined): void {
     if (from === undefined || node.sources.includes(from)) return;
-    // The newest to say so: who has it now is likelier to have it still.
-    if (node.sources.length >= SOURCES_MAX) node.sources.shift();
-    node.sources.push(from);
-    // Who has a block has those before it.
-    for (let below: TreeNode | undefined = node; below !== undefined && !below.isMain; below = below.parent) this.unshun(below);
+    remember(node.sources, from);
+    // Who has a block has those before it, whoever announced them: its maker may keep a body back, and others have it.
+    for (let below: TreeNode | undefined = node; below !== undefined && !below.isMain; below = below.parent) {
+      if (below.block === undefined) remember(below.sources, from);
+      this.unshun(below);
+    }
   }
 
   /** Whether nothing on the way to it is refused or withheld. */
@@ -389,6 +390,13 @@ export class HeaderTree {
     for (const each of found) found.push(...each.children);
     return found;
   }
+}
+
+/** At most so many, the newest to say so last: who has it now is likelier to have it still. */
+function remember(sources: string[], from: string): void {
+  if (sources.includes(from)) return;
+  if (sources.length >= SOURCES_MAX) sources.shift();
+  sources.push(from);
 }
 
 /** The seal of a block that is not genesis, as its child carries it. */
