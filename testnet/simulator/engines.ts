@@ -119,14 +119,14 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
       // Sometimes less deep than the branches that partitions of some seconds grow.
       finalityDepth: random.pick([3, 6, 20]),
       // Deeper than they ever get.
-      reorgDepthMax: random.pick([25, 400]),
+      reorgDepthMax: random.pick([60, 400]),
       blockReward: 50n,
     }),
     nodes: [3, 4, 5],
     faultyMax: () => 1,
     power: 0n,
     mayLie: true,
-    hashesPerSecond: 150,
+    hashesPerSecond: 500,
     hasLocks: false,
     tongue: tongueOf<PowMessage>({
       // Nobody signs under proof of work; what is said is looked into by its bytes alone.
