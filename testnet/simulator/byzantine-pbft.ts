@@ -85,7 +85,7 @@ function earlyNewView(parts: MakeUpParts, viewChange: ViewChange): MadeUp {
 function otherNewView(parts: MakeUpParts, message: NewViewMessage): MadeUp {
   const { random, sometimes } = parts;
   const { viewChanges } = message;
-  const lie = random.pick(["withhold", "block", "repeat", "height", "few"] as const);
+  const lie = random.pick(["withhold", "withhold", "block", "repeat", "height", "few"] as const);
   if (lie === "withhold") {
     sometimes.saw("byzantine_withheld_new_view");
     return "silence";

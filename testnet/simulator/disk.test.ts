@@ -244,3 +244,15 @@ t.test("what a killed process had said and not synced is synced before the next 
   const last = new WriteAheadLog("/d", mount(at.image));
   t.same(await during(at, last.start(height)), [utf8("said")], "and no power cut takes it back");
 });
+
+t.test("a directory is there after a power cut once it was made, and so is what is synced in it", async (t) => {
+  const made = machine();
+  const { disk, image } = made;
+  await during(made, disk.makeDirectory("/home/data/wal"));
+  const file = await during(made, disk.open("/home/data/wal/a", "existing"));
+  file.append(utf8("kept"));
+  await during(made, file.sync());
+  await during(made, disk.syncDirectory("/home/data/wal"));
+  image.cut("lost");
+  t.equal(await textOf(mount(image), "/home/data/wal/a"), "kept");
+});

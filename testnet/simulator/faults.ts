@@ -276,7 +276,7 @@ function drawBehaviours(random: Random): Behaviours {
     badBlock: often(250),
     censor: random.happens(200),
     lieAboutHeight: random.happens(150) ? random.between(1, 1000) : 0,
-    makeUp: random.fork("make up").pick([0, 200, 600]),
+    makeUp: random.fork("make up").pick([0, 600, 900]),
   };
 }
 

@@ -8,12 +8,14 @@
  */
 
 import { bytesEqual, toHex } from "../../../crypto/base/bytes.ts";
+import type { Address } from "../../../crypto/identity/address.ts";
+import { verifySignature } from "../../../crypto/sign/key.ts";
 import { doubleProposalOf, doubleVoteOf, type Evidence, verifyEvidence } from "../../../chain/block/evidence.ts";
-import type { ValidatorSet } from "../../../chain/block/validators.ts";
-import type { Proposal, Vote } from "../../../chain/block/vote.ts";
+import { findValidator, type ValidatorSet } from "../../../chain/block/validators.ts";
+import { type Proposal, type Vote, voteSigningBytes } from "../../../chain/block/vote.ts";
 import type { Commit } from "../../../chain/ledger/ledger.ts";
 import type { Codec } from "../../../consensus/engine.ts";
-import { parseMessage, type ViewChange } from "../../../consensus/pbft/message.ts";
+import { parseMessage, type ViewChange, viewChangeSigningBytes } from "../../../consensus/pbft/message.ts";
 import type { Sometimes } from "../sometimes.ts";
 import type { Checker, CheckerParts } from "./checker.ts";
 
@@ -109,8 +111,13 @@ export class Accountability implements Checker {
   }
 
   /** Who asked for a later view without what it had committed. */
-  #hid({ height }: Fork): ReadonlySet<string> {
+  #hid({ height, set }: Fork): ReadonlySet<string> {
     const named = new Set<string>();
+    const { chainId } = this.#parts;
+    const isSigned = (validator: Address, bytes: Uint8Array, signature: Uint8Array): boolean => {
+      const member = findValidator(set, validator);
+      return member !== undefined && verifySignature(member.key, bytes, signature);
+    };
     const commits = [...this.#words.values()].flat();
     for (const change of this.#changes) {
       if (change.height !== height) continue;
@@ -120,7 +127,9 @@ export class Accountability implements Checker {
         word.height === height &&
         bytesEqual(word.validator, change.validator) &&
         word.round < change.view &&
-        (change.prepared?.view ?? -1) < word.round;
+        (change.prepared?.view ?? -1) < word.round &&
+        isSigned(word.validator, voteSigningBytes(chainId, word), word.signature);
+      if (!isSigned(change.validator, viewChangeSigningBytes(chainId, change), change.signature)) continue;
       if (commits.some(isHidden)) named.add(toHex(change.validator));
     }
     return named;
