@@ -55,6 +55,8 @@ export class Forks implements Checker {
   readonly #sights = new Map<number, Sight>();
   /** Blocks that an honest node found valid. */
   readonly #valid = new Map<string, Link>();
+  /** Of disks that are no more. */
+  readonly #lost: (readonly Link[])[] = [];
   /** Whether more was undone than what clients are told is settled: a split lasted for longer than that. */
   hasUndoneSettled = false;
 
@@ -66,7 +68,8 @@ export class Forks implements Checker {
     const known = this.#sights.get(index);
     if (known !== undefined && this.#parts.isHonest(index)) this.#checkOpened(index, known, ledger);
     const chain = chainOf(ledger);
-    this.#sights.set(index, { chain, highest: BigInt(chain.length), handed: new Map(), undone: 0n });
+    // What was undone before a crash is part of what is undone after it.
+    this.#sights.set(index, { chain, highest: BigInt(chain.length), handed: new Map(), undone: known?.undone ?? 0n });
     ledger.onRollback(({ hash }) => this.#undone(index, hash));
   }
 
@@ -175,12 +178,15 @@ export class Forks implements Checker {
   }
 
   forget(index: number): void {
+    const sight = this.#sights.get(index);
+    if (sight !== undefined) this.#lost.push(sight.chain);
     this.#sights.delete(index);
   }
 
   /** Nobody stands on less work than what he was handed whole, and could reach, a while ago. */
   onEnd(): void {
     const { isHonest, isRunning, violated, protocol, sometimes, nowMs } = this.#parts;
+    this.#compareSettled();
     for (const [index, { chain, handed, highest }] of this.#sights) {
       const head = chain.at(-1);
       if (!isHonest(index) || !isRunning(index) || head === undefined) continue;
@@ -200,6 +206,23 @@ export class Forks implements Checker {
       }
     }
   }
+
+  /** A node that lies or was lost, or is down, may have told clients that its own branch is settled, and undone nothing. */
+  #compareSettled(): void {
+    const { isHonest, isRunning, protocol, sometimes } = this.#parts;
+    const reference = [...this.#sights].find(([index]) => isHonest(index) && isRunning(index))?.[1].chain;
+    if (reference === undefined) return;
+    for (const chain of [...[...this.#sights.values()].map((sight) => sight.chain), ...this.#lost]) {
+      if (chain.length - forkOf(chain, reference) <= protocol.finalityDepth) continue;
+      sometimes.saw("pow_settled_undone");
+      this.hasUndoneSettled = true;
+    }
+  }
+}
+
+function forkOf(one: readonly Link[], other: readonly Link[]): number {
+  const fork = one.findIndex(({ hash }, index) => other[index]?.hash !== hash);
+  return fork === -1 ? one.length : fork;
 }
 
 function chainOf(ledger: Ledger): Link[] {
