@@ -256,3 +256,14 @@ t.test("a directory is there after a power cut once it was made, and so is what 
   image.cut("lost");
   t.equal(await textOf(mount(image), "/home/data/wal/a"), "kept");
 });
+
+t.test("looking makes nothing", async (t) => {
+  const at = machine();
+  t.equal(await at.disk.read("/home/wal/1.log", 100), undefined);
+  t.equal(await at.disk.identityOf("/home/wal/1.log"), undefined);
+  t.same(await at.disk.list("/home/wal"), []);
+  await during(at, at.disk.makeDirectory("/home/wal"));
+  await during(at, keep(at.disk, "/home/wal/a", "kept"));
+  at.image.cut("lost");
+  t.equal(await textOf(mount(at.image), "/home/wal/a"), "kept", "the directory was made by whoever asked for it, durably");
+});

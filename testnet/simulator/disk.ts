@@ -502,11 +502,14 @@ class MountedDisk implements Disk {
 
   async list(path: string): Promise<readonly string[]> {
     if (!this.#life.isAlive) return await never();
+    // Looking makes nothing: a directory that a look had made would have no durable name.
+    if (this.#image.missingOf(path).length > 0) return [];
     return [...this.#image.directoryAt(path).cached.keys()].sort((a, b) => (a < b ? -1 : 1));
   }
 
   async read(path: string, sizeBytesMax: number): Promise<Uint8Array | undefined> {
     if (!this.#life.isAlive) return await never();
+    if (this.#image.missingOf(path).length > 1) return undefined;
     const { directory, name } = this.#image.lookUp(path);
     const node = directory.cached.get(name);
     if (node === undefined) return undefined;
@@ -516,6 +519,7 @@ class MountedDisk implements Disk {
   }
 
   async identityOf(path: string): Promise<string | undefined> {
+    if (this.#image.missingOf(path).length > 1) return undefined;
     const { directory, name } = this.#image.lookUp(path);
     const node = directory.cached.get(name);
     return node?.kind === "file" ? node.identity : undefined;
