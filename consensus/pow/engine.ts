@@ -55,6 +55,9 @@ export type PowOptions = {
   readonly isMiner: boolean;
 };
 
+/** How long a miner rests for blocks that it has the headers of, after the last one that came. */
+const HOPE_MS_MAX = 2_000;
+
 /** What is being searched under. */
 type Candidate = {
   readonly block: Block;
@@ -90,6 +93,8 @@ export class PowEngine implements Engine<PowMessage> {
   #buildAtMs = 0;
   #candidate: Candidate | undefined;
   #saidAtMs = 0;
+  /** While we are blocks behind: when that began, or when the last block came that brings us nearer. */
+  #hopedAtMs: number | undefined;
   #timerAtMs = Number.POSITIVE_INFINITY;
   /** Who has more headers than we may keep now. */
   #later: string | undefined;
@@ -218,6 +223,7 @@ export class PowEngine implements Engine<PowMessage> {
           const node = this.#tree.find(block.hash);
           if (node === undefined || !this.#isWanted(node)) continue;
           this.#requests.received(node);
+          if (this.#hopedAtMs !== undefined) this.#hopedAtMs = this.#atMs;
           this.#bodies.put(node, block);
           this.#tree.unshun(node);
         }
@@ -335,11 +341,17 @@ export class PowEngine implements Engine<PowMessage> {
   #mine(): void {
     if (!this.#options.isMiner) return;
     const { head, best } = this.#tree;
-    // One block behind may be a block that is withheld; further behind, what we could find is worth nothing.
+    // Further behind than a block, what we could find is worth nothing; unless blocks are being withheld, and whoever
+    // rests for their headers lets the withholder alone mine.
     if (best.height > head.height + 1n) {
-      this.#rest();
-      return;
-    }
+      this.#hopedAtMs ??= this.#atMs;
+      const hopeEndMs = this.#hopedAtMs + Math.min(HOPE_MS_MAX, this.#options.protocol.targetIntervalMs);
+      if (this.#atMs < hopeEndMs) {
+        this.#rest();
+        this.#wakeAt(hopeEndMs);
+        return;
+      }
+    } else this.#hopedAtMs = undefined;
     const candidate = this.#candidate;
     if (candidate !== undefined && !bytesEqual(candidate.block.header.previous, head.hash)) this.#rest();
     const ageMs = Math.min(CANDIDATE_AGE_MS, this.#options.protocol.targetIntervalMs);

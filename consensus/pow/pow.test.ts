@@ -592,6 +592,26 @@ t.test("a miner that is behind fetches and does not search, and one that follows
   t.end();
 });
 
+t.test("a miner does not rest for headers whose blocks are withheld", (t) => {
+  const withheld = forge.chain(undefined, 6, "withheld");
+  const node = new TestNode(optionsOf(EASY, true)).start();
+  node.takeBuild();
+  node.take({ kind: "propose", height: heightOf(1n), round: 1, block: forge.block(undefined).block, atMs: 0 });
+  node.hear({ kind: "headers", entries: withheld.slice(0, 4).map(({ sealed }) => sealed) }, "keeper");
+  node.tick(node.atMs + 1_000);
+  t.equal(node.takeBuild(), undefined, "they may come yet");
+  node.tick(node.atMs + 1_000);
+  t.equal(node.takeBuild()?.height, 1n, "they do not");
+  node.hear({ kind: "headers", entries: withheld.map(({ sealed }) => sealed) }, "keeper");
+  node.tick(node.atMs + 10);
+  const ours = forge.block(undefined, { label: "ours" }).block;
+  node.take({ kind: "propose", height: heightOf(1n), round: 2, block: ours, atMs: node.atMs });
+  t.ok(node.search, "and more such headers change nothing");
+  node.hear({ kind: "blocks", blocks: withheld.slice(0, 2).map(({ block }) => block) }, "keeper");
+  t.equal(node.search, undefined, "blocks that do come are waited for");
+  t.end();
+});
+
 t.test("a tip that stays is said again", (t) => {
   const node = follower();
   node.hear(announce(forge.block(undefined)));
