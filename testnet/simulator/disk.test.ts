@@ -248,22 +248,22 @@ t.test("what a killed process had said and not synced is synced before the next 
 t.test("a directory is there after a power cut once it was made, and so is what is synced in it", async (t) => {
   const made = machine();
   const { disk, image } = made;
-  await during(made, disk.makeDirectory("/home/data/wal"));
-  const file = await during(made, disk.open("/home/data/wal/a", "existing"));
+  await during(made, disk.makeDirectory("/node/data/wal"));
+  const file = await during(made, disk.open("/node/data/wal/a", "existing"));
   file.append(utf8("kept"));
   await during(made, file.sync());
-  await during(made, disk.syncDirectory("/home/data/wal"));
+  await during(made, disk.syncDirectory("/node/data/wal"));
   image.cut("lost");
-  t.equal(await textOf(mount(image), "/home/data/wal/a"), "kept");
+  t.equal(await textOf(mount(image), "/node/data/wal/a"), "kept");
 });
 
 t.test("looking makes nothing", async (t) => {
   const at = machine();
-  t.equal(await at.disk.read("/home/wal/1.log", 100), undefined);
-  t.equal(await at.disk.identityOf("/home/wal/1.log"), undefined);
-  t.same(await at.disk.list("/home/wal"), []);
-  await during(at, at.disk.makeDirectory("/home/wal"));
-  await during(at, keep(at.disk, "/home/wal/a", "kept"));
+  t.equal(await at.disk.read("/node/wal/1.log", 100), undefined);
+  t.equal(await at.disk.identityOf("/node/wal/1.log"), undefined);
+  t.same(await at.disk.list("/node/wal"), []);
+  await during(at, at.disk.makeDirectory("/node/wal"));
+  await during(at, keep(at.disk, "/node/wal/a", "kept"));
   at.image.cut("lost");
-  t.equal(await textOf(mount(at.image), "/home/wal/a"), "kept", "the directory was made by whoever asked for it, durably");
+  t.equal(await textOf(mount(at.image), "/node/wal/a"), "kept", "the directory was made by whoever asked for it, durably");
 });
