@@ -51,4 +51,10 @@ t.test("a network that could not be safe is refused with the reason, and leaves 
   t.match(await refusalOf("--engine", "raft", "--validators", "2"), /validators: fewer than 3 stop when one does/);
   t.match(await refusalOf("--engine", "paxos"), /engine_unknown: --engine must be one of tendermint, raft, pbft, pow, pos/);
   t.match(await refusalOf("--validators", "0"), /validators_invalid/);
+  for (const count of ["nope", "0", "1.5"]) {
+    const failed = await run(process.execPath, [PROGRAM, "--transactions", count]).catch(
+      (error: unknown) => error as { readonly stderr: string },
+    );
+    t.match(failed.stderr, /transactions_invalid/, `${count} transactions would compare nothing`);
+  }
 });

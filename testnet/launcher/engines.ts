@@ -20,7 +20,7 @@ import { openLevelStore } from "../../chain/store/level.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
-import { codeOf } from "../../crypto/base/error.ts";
+import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { generateSeed } from "../../crypto/sign/key.ts";
 import { NODE_KEY_NAME, openKey, readKey } from "../../node/home/keys.ts";
 import { readManifest } from "../../node/home/manifest.ts";
@@ -35,6 +35,8 @@ import { percentile, Sender } from "./sender.ts";
 const MANIFEST_PATH = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const ACCOUNT_NAMES = ["alice", "bob", "carol", "dave"];
 const TRANSACTIONS_DEFAULT = 200;
+const TRANSACTIONS_MIN = 8;
+const TRANSACTIONS_MAX = 100_000;
 const START_TIMEOUT_MS = 120_000;
 const CATCH_UP_TIMEOUT_MS = 120_000;
 
@@ -173,6 +175,11 @@ async function main(): Promise<void> {
   }
   const names = values.engine?.map(readEngineName) ?? ENGINE_NAMES;
   const transactions = Number(values.transactions ?? TRANSACTIONS_DEFAULT);
+  // Each account creates its table, and does something in either half.
+  if (!Number.isInteger(transactions) || transactions < TRANSACTIONS_MIN || transactions > TRANSACTIONS_MAX)
+    throw new CodedError("transactions_invalid", {
+      message: `--transactions must be ${TRANSACTIONS_MIN} to ${TRANSACTIONS_MAX}`,
+    });
   const seeds = new Map([...ACCOUNT_NAMES, "authority"].map((name) => [name, generateSeed()]));
   const interrupted = new AbortController();
   process.once("SIGINT", () => interrupted.abort());

@@ -7,6 +7,7 @@ export const LAUNCHER_CODES = {
   engine_unknown: "--engine names no protocol",
   home_engine: "the directory holds a network of another protocol",
   validators_invalid: "--validators is out of range",
+  transactions_invalid: "--transactions is out of range",
   port_invalid: "--port is out of range",
   transaction_not_applied: "a transaction that should have worked did not; the message has its status",
   program_output: "the program printed something else than JSON",

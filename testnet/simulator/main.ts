@@ -42,8 +42,13 @@ async function main(): Promise<number> {
       replay: { type: "string" },
       trace: { type: "boolean", default: false },
       worker: { type: "boolean", default: false },
+      help: { type: "boolean", default: false },
     },
   });
+  if (values.help) {
+    process.stdout.write(`${USAGE}\nengines: ${Object.keys(ENGINES).join(", ")}\n`);
+    return 0;
+  }
   if (values.replay !== undefined) return await replay(values.replay, values.trace);
   const { engine } = values;
   const [seeds, from] = [Number(values.seeds), Number(values.from)];

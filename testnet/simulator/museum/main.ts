@@ -19,8 +19,13 @@ const { values: options } = parseArgs({
     seeds: { type: "string" },
     jobs: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
   },
 });
+if (options.help) {
+  process.stdout.write("npm run -s museum -- [--only NAME[,NAME...]] [--seeds N] [--jobs N] [--json]\n");
+  process.exit(0);
+}
 
 const chosen = options.only === undefined ? MUTANTS : options.only.split(",").map(mutantOf);
 const seedsMax = options.seeds === undefined ? undefined : countOf("seeds", options.seeds, Number.MAX_SAFE_INTEGER);
