@@ -53,7 +53,7 @@ async function main(): Promise<number> {
   const { engine } = values;
   const [seeds, from] = [Number(values.seeds), Number(values.from)];
   const jobs = Number(values.jobs ?? availableParallelism());
-  const isGood = [seeds, from, jobs].every((value) => Number.isInteger(value) && value >= 0) && jobs > 0;
+  const isGood = [seeds, from, jobs].every((value) => Number.isInteger(value) && value >= 0) && jobs > 0 && seeds > 0;
   if (!Object.hasOwn(ENGINES, engine) || !isGood) {
     process.stderr.write(`${USAGE}\nengines: ${Object.keys(ENGINES).join(", ")}\n`);
     return 2;
