@@ -1,9 +1,10 @@
 /** Signatures by `node:crypto`, with noble deciding the Ed25519 edge cases that it refuses. */
 
 import type { KeyObject } from "node:crypto";
+import { assert } from "../base/assert.ts";
 import { nobleSignatures } from "./noble-signatures.ts";
 import { type NodeCrypto, nodeCrypto } from "./node-crypto.ts";
-import { type SignatureAlgorithm, type SignatureBackend, type Signer, sizesFit } from "./signatures.ts";
+import { type SignatureAlgorithm, type SignatureBackend, type Signer, sizesFit, VERIFY_BATCH_COUNT_MAX } from "./signatures.ts";
 
 /**
  * How many imported public keys are kept. Importing costs a quarter of a verification; validators sign again and
@@ -21,7 +22,7 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
     signature: Uint8Array,
   ): boolean => algorithm === "ed25519" && nobleSignatures.verify(algorithm, publicKey, message, signature);
 
-  return {
+  const backend: SignatureBackend = {
     name: "node",
     signer: (algorithm, seed) => nodeSigner(node, algorithm, seed),
     verify: (algorithm, publicKey, message, signature) => {
@@ -40,7 +41,14 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
       if (await verifyOnPool(node, key, message, signature)) return true;
       return verifyPortable(algorithm, publicKey, copies.message, copies.signature);
     },
+    verifyBatch: async (algorithm, claims) => {
+      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
+      return await Promise.all(
+        claims.map(({ publicKey, message, signature }) => backend.verifyAsync(algorithm, publicKey, message, signature)),
+      );
+    },
   };
+  return backend;
 }
 
 function nodeSigner(node: NodeCrypto, algorithm: SignatureAlgorithm, seed: Uint8Array): Signer {

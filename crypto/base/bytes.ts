@@ -3,7 +3,18 @@
 import { assert } from "./assert.ts";
 import { fail, ok, type Result } from "./result.ts";
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+/** By value, the code of its digit; and by code of either case, its value. */
+const HEX_DIGIT_CODES: readonly number[] = Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
+const HEX_DIGIT_VALUES: readonly (number | undefined)[] = Array.from({ length: 128 }, (_, code) => {
+  const value = "0123456789abcdef".indexOf(String.fromCharCode(code).toLowerCase());
+  return value < 0 ? undefined : value;
+});
+/** Up to here digits are the arguments of one call. */
+const HEX_SHORT_SIZE_BYTES_MAX = 64;
+/** By the size of the bytes, where their digits are written; used again, since a call ends before the next begins. */
+const shortCodes: number[][] = [];
+/** Texts up to this length are tried as ASCII first. */
+const ASCII_LENGTH_MAX = 64;
 const TEXT_ENCODER = new TextEncoder();
 const TEXT_DECODER = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
@@ -45,18 +56,46 @@ export function startsWith(bytes: Uint8Array, prefix: Uint8Array): boolean {
   return bytes.length >= prefix.length && bytesEqual(bytes.subarray(0, prefix.length), prefix);
 }
 
-/** Lower-case hex, two digits a byte. */
+/**
+ * Lower-case hex, two digits a byte. In one piece: a string that is added up digit by digit costs as much again when a map
+ * first asks for its hash.
+ */
 export function toHex(bytes: Uint8Array): string {
-  let hex = "";
-  for (let index = 0; index < bytes.length; index += 1) hex += HEX[bytes[index] as number] as string;
-  return hex;
+  // The decoder takes longer to be called than a hash takes to be written.
+  return bytes.length > HEX_SHORT_SIZE_BYTES_MAX ? longHex(bytes) : shortHex(bytes);
+}
+
+/** The same loop twice: over two kinds of array the engine would compile neither well. */
+function shortHex(bytes: Uint8Array): string {
+  const codes = (shortCodes[bytes.length] ??= Array.from({ length: bytes.length * 2 }, () => 0));
+  for (let index = 0; index < bytes.length; index += 1) {
+    const byte = bytes[index] as number;
+    codes[index * 2] = HEX_DIGIT_CODES[byte >> 4] as number;
+    codes[index * 2 + 1] = HEX_DIGIT_CODES[byte & 15] as number;
+  }
+  return String.fromCharCode(...codes);
+}
+
+function longHex(bytes: Uint8Array): string {
+  const codes = new Uint8Array(bytes.length * 2);
+  for (let index = 0; index < bytes.length; index += 1) {
+    const byte = bytes[index] as number;
+    codes[index * 2] = HEX_DIGIT_CODES[byte >> 4] as number;
+    codes[index * 2 + 1] = HEX_DIGIT_CODES[byte & 15] as number;
+  }
+  return TEXT_DECODER.decode(codes);
 }
 
 /** Parses hex of either case; anything else is `hex_invalid`. */
 export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_invalid" }> {
-  if (hex.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(hex)) return fail({ code: "hex_invalid" });
+  if (hex.length % 2 !== 0) return fail({ code: "hex_invalid" });
   const bytes = new Uint8Array(hex.length / 2);
-  for (let index = 0; index < bytes.length; index += 1) bytes[index] = Number.parseInt(hex.slice(index * 2, index * 2 + 2), 16);
+  for (let index = 0; index < bytes.length; index += 1) {
+    const high = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2)];
+    const low = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2 + 1)];
+    if (high === undefined || low === undefined) return fail({ code: "hex_invalid" });
+    bytes[index] = high * 16 + low;
+  }
   return ok(bytes);
 }
 
@@ -69,7 +108,16 @@ export function fromHex(hex: string): Uint8Array {
 
 /** UTF-8 bytes of a string. */
 export function utf8(text: string): Uint8Array {
-  return TEXT_ENCODER.encode(text);
+  const { length } = text;
+  // The encoder takes longer to be called than a short name takes to be copied.
+  if (length > ASCII_LENGTH_MAX) return TEXT_ENCODER.encode(text);
+  const bytes = new Uint8Array(length);
+  for (let index = 0; index < length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (code >= 0x80) return TEXT_ENCODER.encode(text);
+    bytes[index] = code;
+  }
+  return bytes;
 }
 
 /** Parses UTF-8 strictly; malformed sequences are `utf8_invalid`. A byte order mark is kept. */

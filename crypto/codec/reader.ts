@@ -9,7 +9,7 @@
  * read straight down and callers still get a `Result`.
  */
 
-import { compareBytes, parseUtf8 } from "../base/bytes.ts";
+import { compareBytes, parseUtf8, readU32 } from "../base/bytes.ts";
 import { fail, ok, type Result } from "../base/result.ts";
 import { isBinaryCid } from "./link.ts";
 import { MAJOR } from "./writer.ts";
@@ -52,7 +52,8 @@ class Refusal extends Error {
 /** How deeply arrays and maps of free-form values may nest. */
 export const DEPTH_MAX = 32;
 
-const U53_MAX = BigInt(Number.MAX_SAFE_INTEGER);
+/** By the bytes of an argument, the least value that needs them. */
+const SHORTEST: readonly (number | undefined)[] = [undefined, 24, 0x100, undefined, 0x1_0000];
 
 /** Runs `read` over all of `bytes`; trailing bytes are refused. Never throws on hostile bytes. */
 export function readWith<T>(bytes: Uint8Array, read: (reader: Reader) => T): Result<T, DecodeError> {
@@ -70,13 +71,11 @@ export function readWith<T>(bytes: Uint8Array, read: (reader: Reader) => T): Res
 /** A cursor over one encoding. Every method reads one item or refuses. */
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   #offset = 0;
   #field: string | undefined;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
   /** Where the next item begins. */
@@ -98,7 +97,7 @@ export class Reader {
   /** The head of an array of exactly `length` items. */
   tuple(length: number): void {
     const offset = this.#offset;
-    if (this.#head(MAJOR.array) !== BigInt(length)) this.refuse("encoding_limit", offset);
+    if (this.#head(MAJOR.array) !== length) this.refuse("encoding_limit", offset);
   }
 
   /** The head of an array of at most `lengthMax` items. */
@@ -125,22 +124,22 @@ export class Reader {
 
   /** An unsigned integer below 2^64. */
   uint(): bigint {
-    return this.#head(MAJOR.uint);
+    return BigInt(this.#head(MAJOR.uint));
   }
 
   /** An unsigned integer of at most `max`, which a number holds exactly. */
   number(max: number = Number.MAX_SAFE_INTEGER): number {
     const offset = this.#offset;
     const value = this.#head(MAJOR.uint);
-    if (value > BigInt(max)) this.refuse("encoding_limit", offset);
-    return Number(value);
+    if (typeof value === "bigint" || value > max) return this.refuse("encoding_limit", offset);
+    return value;
   }
 
   /** A signed integer, `-2^64 <= value < 2^64`. */
   int(): bigint {
     const major = this.#peek() >> 5;
-    if (major === MAJOR.negative) return -1n - this.#head(MAJOR.negative);
-    return this.#head(MAJOR.uint);
+    if (major === MAJOR.negative) return -1n - BigInt(this.#head(MAJOR.negative));
+    return BigInt(this.#head(MAJOR.uint));
   }
 
   /** A byte string of at most `sizeBytesMax`, as a view on the input. */
@@ -181,8 +180,8 @@ export class Reader {
     const offset = this.#offset;
     if (this.#peek() !== 0xfb) this.refuse("encoding_type");
     this.#offset += 1;
-    this.#take(8);
-    const value = this.#view.getFloat64(offset + 1);
+    const bytes = this.#take(8);
+    const value = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getFloat64(0);
     if (!Number.isFinite(value)) this.refuse("encoding_not_canonical", offset);
     return value;
   }
@@ -190,7 +189,7 @@ export class Reader {
   /** A link: tag 42 (dag-cbor has no other) on a byte string of 0x00 and a CID, which is returned as a view. */
   link(): Uint8Array {
     const offset = this.#offset;
-    if (this.#head(MAJOR.tag) !== 42n) this.refuse("encoding_type", offset);
+    if (this.#head(MAJOR.tag) !== 42) this.refuse("encoding_type", offset);
     const bytes = this.bytes(this.#bytes.length);
     // Source: DAG-CBOR, "Links": the identity multibase prefix 0x00, then a binary CID.
     if (bytes[0] !== 0 || !isBinaryCid(bytes.subarray(1))) this.refuse("encoding_not_canonical", offset);
@@ -278,44 +277,34 @@ export class Reader {
   #length(major: number, max: number): number {
     const offset = this.#offset;
     const length = this.#head(major);
-    if (length > U53_MAX || Number(length) > max) this.refuse("encoding_limit", offset);
-    if (Number(length) > this.#bytes.length - this.#offset) this.refuse("encoding_truncated", offset);
-    return Number(length);
+    if (typeof length === "bigint" || length > max) return this.refuse("encoding_limit", offset);
+    if (length > this.#bytes.length - this.#offset) this.refuse("encoding_truncated", offset);
+    return length;
   }
 
-  #head(major: number): bigint {
+  /** The argument of a head: a bigint only where a number could not hold it. */
+  #head(major: number): number | bigint {
     const offset = this.#offset;
     const byte = this.#peek();
     if (byte >> 5 !== major) this.refuse("encoding_type");
     this.#offset += 1;
     const short = byte & 31;
-    if (short < 24) return BigInt(short);
+    if (short < 24) return short;
     if (short > 27) this.refuse("encoding_not_canonical", offset);
     const sizeBytes = 1 << (short - 24);
-    this.#take(sizeBytes);
-    const at = offset + 1;
-    switch (sizeBytes) {
-      case 1: {
-        const value = this.#view.getUint8(at);
-        if (value < 24) this.refuse("encoding_not_canonical", offset);
-        return BigInt(value);
-      }
-      case 2: {
-        const value = this.#view.getUint16(at);
-        if (value < 0x100) this.refuse("encoding_not_canonical", offset);
-        return BigInt(value);
-      }
-      case 4: {
-        const value = this.#view.getUint32(at);
-        if (value < 0x1_0000) this.refuse("encoding_not_canonical", offset);
-        return BigInt(value);
-      }
-      default: {
-        const value = this.#view.getBigUint64(at);
-        if (value < 0x1_0000_0000n) this.refuse("encoding_not_canonical", offset);
-        return value;
-      }
+    if (this.#offset + sizeBytes > this.#bytes.length) this.refuse("encoding_truncated");
+    this.#offset += sizeBytes;
+    if (sizeBytes <= 4) {
+      let value = 0;
+      for (let at = offset + 1; at < this.#offset; at += 1) value = value * 0x100 + (this.#bytes[at] as number);
+      if (value < (SHORTEST[sizeBytes] as number)) this.refuse("encoding_not_canonical", offset);
+      return value;
     }
+    const high = readU32(this.#bytes, offset + 1);
+    const low = readU32(this.#bytes, offset + 5);
+    if (high === 0) this.refuse("encoding_not_canonical", offset);
+    const value = high * 0x1_0000_0000 + low;
+    return Number.isSafeInteger(value) ? value : (BigInt(high) << 32n) | BigInt(low);
   }
 }
 

@@ -10,12 +10,26 @@ import { utf8 } from "../base/bytes.ts";
 /** The major types of RFC 8949, section 3.1. */
 export const MAJOR = { uint: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6, simple: 7 } as const;
 
-const SIZE_BYTES_INITIAL = 256;
+/** Where an encoding grows until it is finished. Making one costs as much as writing a small encoding, so they are used again. */
+type Scratch = { readonly bytes: Uint8Array; readonly view: DataView };
 
-/** Builds one encoding front to back. The caller writes exactly as many items as it announced. */
+/** Texts below this length are tried as ASCII first. */
+const ASCII_LENGTH_END = 256;
+const SCRATCH_SIZE_BYTES_INITIAL = 1024;
+/** Larger ones are left to the collector. */
+const SCRATCH_SIZE_BYTES_KEPT_MAX = 64 * 1024;
+/** As many as encodings are under way inside each other, and then some. */
+const SCRATCHES_KEPT_MAX = 16;
+const idle: Scratch[] = [];
+
+function scratchOf(sizeBytes: number): Scratch {
+  const bytes = new Uint8Array(sizeBytes);
+  return { bytes, view: new DataView(bytes.buffer) };
+}
+
+/** Builds one encoding front to back. The caller writes exactly as many items as it announced, and finishes once. */
 export class Writer {
-  #bytes = new Uint8Array(SIZE_BYTES_INITIAL);
-  #view = new DataView(this.#bytes.buffer);
+  #scratch: Scratch | undefined = idle.pop() ?? scratchOf(SCRATCH_SIZE_BYTES_INITIAL);
   #size = 0;
 
   /** Announces an array of `length` items, which the caller writes next. */
@@ -47,6 +61,24 @@ export class Writer {
 
   /** A text string; lone surrogates are our bug. */
   text(value: string): this {
+    const { length } = value;
+    const start = this.#size;
+    // Names are short and ASCII: written where they belong. The head of a length is as long for either count.
+    if (length < ASCII_LENGTH_END) {
+      this.#head(MAJOR.text, length);
+      const { bytes } = this.#reserve(length);
+      let index = 0;
+      for (; index < length; index += 1) {
+        const code = value.charCodeAt(index);
+        if (code >= 0x80) break;
+        bytes[this.#size + index] = code;
+      }
+      if (index === length) {
+        this.#size += length;
+        return this;
+      }
+      this.#size = start;
+    }
     assert(value.isWellFormed(), "text holds a lone surrogate");
     const encoded = utf8(value);
     this.#head(MAJOR.text, encoded.length);
@@ -65,8 +97,7 @@ export class Writer {
   float(value: number): this {
     assert(Number.isFinite(value), `not a finite float: ${value}`);
     this.#byte(0xfb);
-    this.#reserve(8);
-    this.#view.setFloat64(this.#size, value);
+    this.#reserve(8).view.setFloat64(this.#size, value);
     this.#size += 8;
     return this;
   }
@@ -78,59 +109,68 @@ export class Writer {
 
   /** Bytes that are an encoding already (or the body of a string whose head is written). */
   raw(encoded: Uint8Array): this {
-    this.#reserve(encoded.length);
-    this.#bytes.set(encoded, this.#size);
+    this.#reserve(encoded.length).bytes.set(encoded, this.#size);
     this.#size += encoded.length;
     return this;
   }
 
-  /** The encoding so far, as a copy. */
+  /** The encoding, as a copy. Nothing can be written any more. */
   finish(): Uint8Array {
-    return this.#bytes.slice(0, this.#size);
+    const scratch = this.#open();
+    const encoding = scratch.bytes.slice(0, this.#size);
+    this.#scratch = undefined;
+    if (scratch.bytes.length <= SCRATCH_SIZE_BYTES_KEPT_MAX && idle.length < SCRATCHES_KEPT_MAX) idle.push(scratch);
+    return encoding;
   }
 
   #byte(value: number): this {
-    this.#reserve(1);
-    this.#bytes[this.#size] = value;
+    this.#reserve(1).bytes[this.#size] = value;
     this.#size += 1;
     return this;
   }
 
   #head(major: number, argument: number | bigint): this {
-    this.#reserve(9);
+    const { bytes, view } = this.#reserve(9);
     const start = this.#size;
     const type = major << 5;
     if (argument < 24) {
-      this.#bytes[start] = type | Number(argument);
+      bytes[start] = type | Number(argument);
       this.#size += 1;
     } else if (argument < 0x100) {
-      this.#bytes[start] = type | 24;
-      this.#bytes[start + 1] = Number(argument);
+      bytes[start] = type | 24;
+      bytes[start + 1] = Number(argument);
       this.#size += 2;
     } else if (argument < 0x1_0000) {
-      this.#bytes[start] = type | 25;
-      this.#view.setUint16(start + 1, Number(argument));
+      bytes[start] = type | 25;
+      view.setUint16(start + 1, Number(argument));
       this.#size += 3;
     } else if (argument < 0x1_0000_0000) {
-      this.#bytes[start] = type | 26;
-      this.#view.setUint32(start + 1, Number(argument));
+      bytes[start] = type | 26;
+      view.setUint32(start + 1, Number(argument));
       this.#size += 5;
     } else {
       const wide = BigInt(argument);
       assert(wide < 1n << 64n, `integer needs more than 64 bits: ${wide}`);
-      this.#bytes[start] = type | 27;
-      this.#view.setBigUint64(start + 1, wide);
+      bytes[start] = type | 27;
+      view.setBigUint64(start + 1, wide);
       this.#size += 9;
     }
     return this;
   }
 
-  #reserve(sizeBytes: number): void {
+  #open(): Scratch {
+    assert(this.#scratch !== undefined, "this encoding is finished");
+    return this.#scratch;
+  }
+
+  /** The scratch, with room for so many more bytes. */
+  #reserve(sizeBytes: number): Scratch {
+    const scratch = this.#open();
     const needed = this.#size + sizeBytes;
-    if (needed <= this.#bytes.length) return;
-    const grown = new Uint8Array(Math.max(needed, this.#bytes.length * 2));
-    grown.set(this.#bytes.subarray(0, this.#size));
-    this.#bytes = grown;
-    this.#view = new DataView(grown.buffer);
+    if (needed <= scratch.bytes.length) return scratch;
+    const grown = scratchOf(Math.max(needed, scratch.bytes.length * 2));
+    grown.bytes.set(scratch.bytes.subarray(0, this.#size));
+    this.#scratch = grown;
+    return grown;
   }
 }

@@ -14,6 +14,12 @@ export const DOMAIN = {
   stateNode: 0x11,
   stateValue: 0x12,
   stateEmpty: 0x13,
+  /** The entry of a sealed segment, as the next one and the partition's head name it. */
+  segment: 0x14,
+  /** A record's key: for finding the newest record of it, and for routing. */
+  recordKey: 0x15,
+  /** A record of the state tree's own store, against what a disk may do to it. */
+  stateRecord: 0x16,
   /** A transaction body: its id, and what its senders sign. */
   transaction: 0x20,
   /** A block header: the hash that votes and later headers name. */
@@ -32,6 +38,10 @@ export const DOMAIN = {
   work: 0x28,
   /** What an engine signs beside votes and proposals: its name and the message's bytes. */
   statement: 0x29,
+  /** A document that is notarised: algorithm, digest and salt. */
+  notarisation: 0x2a,
+  /** The records of one append of a session, which a repetition must hold again. */
+  sessionAppend: 0x2b,
   /** An account or validator address: a key, or a multisig policy. */
   address: 0x30,
   /** What both halves of a hybrid key sign. */
@@ -40,6 +50,10 @@ export const DOMAIN = {
   seed: 0x32,
   /** A gossip message id. */
   gossip: 0x40,
+  /** A service's counter with a peer: the order in which peers are asked for it. */
+  placement: 0x41,
+  /** A row of a record log's tiles (node/recordlog), against what a disk may do to it. */
+  recordLogRow: 0x50,
 } as const satisfies Record<string, number>;
 
 /** The name of a domain. */

@@ -1,5 +1,7 @@
 /** Hashing: the public BLAKE3 and Poseidon vectors, and domains that cannot stand for one another. */
 
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import fc from "fast-check";
 import t from "tap";
 import { blake3, blake3Portable, blake3Wasm } from "../backend/blake3.ts";
@@ -28,6 +30,17 @@ t.test("the public BLAKE3 vectors come out on both back ends", async (t) => {
       t.equal(toHex(backend(input)), expected.slice(0, 64), `${name}: ${input_len} bytes`);
     }
   }
+});
+
+t.test("where WebAssembly may not be compiled the portable back end serves, and any other failure of it is told", async (t) => {
+  const script = (failure: string): string => `
+    WebAssembly.compile = async () => { throw ${failure}; };
+    const { blake3, blake3Wasm } = await import(${JSON.stringify(new URL("../backend/blake3.ts", import.meta.url).href)});
+    console.log(blake3Wasm === undefined, Buffer.from(blake3(new Uint8Array(3))).toString("hex"));`;
+  const run = async (failure: string): Promise<string> =>
+    (await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", script(failure)])).stdout.trim();
+  t.equal(await run("new WebAssembly.CompileError('refused by the content policy')"), `true ${toHex(blake3(new Uint8Array(3)))}`);
+  await t.rejects(run("new RangeError('out of memory')"), { message: /out of memory/ });
 });
 
 t.test("the back ends agree, and a digest stays as it was when the next one is made", async (t) => {
@@ -60,6 +73,9 @@ t.test("the tags that are on disks and wires stay what they are", async (t) => {
     stateNode: 0x11,
     stateValue: 0x12,
     stateEmpty: 0x13,
+    segment: 0x14,
+    recordKey: 0x15,
+    stateRecord: 0x16,
     transaction: 0x20,
     header: 0x21,
     validators: 0x22,
@@ -69,6 +85,8 @@ t.test("the tags that are on disks and wires stay what they are", async (t) => {
     network: 0x27,
     work: 0x28,
     statement: 0x29,
+    notarisation: 0x2a,
+    sessionAppend: 0x2b,
     address: 0x30,
     hybrid: 0x31,
     seed: 0x32,

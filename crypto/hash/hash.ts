@@ -8,7 +8,7 @@ import { assert } from "../base/assert.ts";
 import type { Brand } from "../base/brand.ts";
 import { concatBytes } from "../base/bytes.ts";
 import { fail, ok, type Result } from "../base/result.ts";
-import { blake3 } from "../backend/blake3.ts";
+import { blake3, blake3Async, blake3Many } from "../backend/blake3.ts";
 import { DOMAIN, type Domain } from "./domain.ts";
 
 /** A BLAKE3-256 digest of something tagged. */
@@ -37,6 +37,19 @@ export function hash(domain: Domain, body: Uint8Array): Hash {
   tagged[0] = DOMAIN[domain];
   tagged.set(body, 1);
   return blake3(tagged) as Hash;
+}
+
+/** As `hash`, away from the calling thread where the platform can and the body is long enough to be worth it. */
+export async function hashAsync(domain: Domain, body: Uint8Array): Promise<Hash> {
+  const tagged = new Uint8Array(body.length + 1);
+  tagged[0] = DOMAIN[domain];
+  tagged.set(body, 1);
+  return (await blake3Async(tagged)) as Hash;
+}
+
+/** H(tag ‖ body) of each body, in order; in one call where the platform can. */
+export function hashMany(domain: Domain, bodies: readonly Uint8Array[]): Hash[] {
+  return blake3Many(DOMAIN[domain], bodies) as Hash[];
 }
 
 /** H(tag ‖ parts...). Parts must be of fixed length or length-prefixed: nothing is put between them. */

@@ -12,6 +12,7 @@
 import { Field } from "@noble/curves/abstract/modular.js";
 import { grainGenConstants, poseidon } from "@noble/curves/abstract/poseidon.js";
 import { assert, present } from "../base/assert.ts";
+import { poseidonBackend } from "../backend/poseidon.ts";
 
 /** The order of the scalar field of BN254: inputs and digests are below it. EIP-197. */
 export const POSEIDON_FIELD_ORDER = 21888242871839275222246405745257275088548364400416034343698204186575808495617n;
@@ -28,8 +29,41 @@ const permutations = new Map<number, (state: bigint[]) => bigint[]>();
 
 /** The digest of 1 to 16 field elements. Which number it is depends on how many they are: `[1]` is not `[1, 0]`. */
 export function poseidonHash(inputs: readonly bigint[]): bigint {
+  assertInputs(inputs);
+  return poseidonBackend === undefined ? digestOf(inputs) : present(poseidonBackend.hash([inputs])[0], "digest");
+}
+
+/** The digests of groups of 1 to 16 field elements, in order; each group has as many. */
+export function poseidonHashMany(groups: readonly (readonly bigint[])[]): bigint[] {
+  assertGroups(groups);
+  return poseidonBackend === undefined ? groups.map(digestOf) : poseidonBackend.hash(groups);
+}
+
+/** As `poseidonHashMany`, away from the calling thread where the platform can. */
+export async function poseidonHashManyAsync(groups: readonly (readonly bigint[])[]): Promise<bigint[]> {
+  assertGroups(groups);
+  return poseidonBackend === undefined ? groups.map(digestOf) : await poseidonBackend.hashAsync(groups);
+}
+
+/** `poseidonHash` in plain JavaScript. */
+export function poseidonHashPortable(inputs: readonly bigint[]): bigint {
+  assertInputs(inputs);
+  return digestOf(inputs);
+}
+
+function assertInputs(inputs: readonly bigint[]): void {
   assert(inputs.length >= 1 && inputs.length <= POSEIDON_INPUTS_MAX, `${inputs.length} inputs`);
   for (const input of inputs) assert(input >= 0n && input < POSEIDON_FIELD_ORDER, `not a field element: ${input}`);
+}
+
+function assertGroups(groups: readonly (readonly bigint[])[]): void {
+  for (const group of groups) {
+    assertInputs(group);
+    assert(group.length === groups[0]?.length, `a group of ${group.length} inputs among groups of ${groups[0]?.length}`);
+  }
+}
+
+function digestOf(inputs: readonly bigint[]): bigint {
   return present(permutationOf(inputs.length)([0n, ...inputs])[0], "digest");
 }
 

@@ -10,7 +10,7 @@ import { hashParts } from "../hash/hash.ts";
 import { SEED_SIZE_BYTES } from "../backend/random.ts";
 import type { KeyType } from "./type.ts";
 
-const PURPOSE = { hybridEd25519: 0x01, hybridMlDsa: 0x02, networkOfMlDsa: 0x03 } as const;
+const PURPOSE = { hybridEd25519: 0x01, hybridMlDsa: 0x02, networkOfMlDsa: 0x03, notes: 0x04 } as const;
 
 /** The seeds of the two halves of a hybrid key. */
 export function hybridSeeds(seed: Uint8Array): { readonly ed25519: Uint8Array; readonly mlDsa: Uint8Array } {
@@ -28,6 +28,11 @@ export function ed25519SeedOf(type: KeyType, seed: Uint8Array): Uint8Array {
   assert(seed.length === SEED_SIZE_BYTES, `seed is ${seed.length} bytes`);
   if (type === "ed25519") return seed.slice();
   return type === "hybrid" ? hybridSeeds(seed).ed25519 : derive(PURPOSE.networkOfMlDsa, seed);
+}
+
+/** The Ed25519 seed of the key that signs notes and receipts for foreign tools; what its identity signs has no such form. */
+export function noteSeedOf(seed: Uint8Array): Uint8Array {
+  return derive(PURPOSE.notes, seed);
 }
 
 function derive(purpose: number, seed: Uint8Array): Uint8Array {

@@ -19,6 +19,21 @@ export async function checkProperty<T>(t: Reporter, name: string, property: fc.I
   t.pass(name);
 }
 
+/**
+ * As `checkProperty`, after as many runs under a seed that is always the same: what the property has to have seen is
+ * asked of those (`seen`), so that no seed which happens to see less fails.
+ */
+export async function checkSeeing<T>(
+  t: Reporter,
+  name: string,
+  property: fc.IRawProperty<T>,
+  { runs = 200, seen }: { readonly runs?: number; readonly seen: () => void },
+): Promise<void> {
+  await fc.assert(property, { seed: 1, numRuns: runs });
+  seen();
+  await checkProperty(t, name, property, runs);
+}
+
 /** One way of damaging an encoding. Positions are fractions, so that they fit any length. */
 type Mutation = {
   readonly kind: "flip" | "set" | "insert" | "remove" | "cut" | "append" | "repeat";

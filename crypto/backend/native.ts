@@ -1,0 +1,78 @@
+/**
+ * The Rust addon (`native/`), once it has answered questions whose answers we know: one that was compiled wrong must not
+ * serve. Where it is absent the other back ends do everything, and `backends.ts` says why.
+ */
+
+import { loadNative, type NativeAddon, type NativeLoad } from "../../native/addon.ts";
+import { assert } from "../base/assert.ts";
+import { bytesEqual, EMPTY, fromHex } from "../base/bytes.ts";
+
+/** No call hands over more than this at once: lengths fit 32 bits, and copies stay bearable. */
+const PACKED_SIZE_BYTES_MAX = 1 << 30;
+
+/** What was found, and why not. */
+export const nativeLoad: NativeLoad = checked(loadNative());
+
+/** The addon, or `undefined` where there is none. */
+export const native: NativeAddon | undefined = nativeLoad.kind === "loaded" ? nativeLoad.addon : undefined;
+
+/** A list as the addon takes it. */
+export type PackedList = { readonly bytes: Uint8Array; readonly lengths: Uint32Array };
+
+/** The items end to end, and their lengths. */
+export function pack(items: readonly Uint8Array[]): PackedList {
+  const lengths = new Uint32Array(items.length);
+  let sizeBytes = 0;
+  for (const [index, item] of items.entries()) {
+    lengths[index] = item.length;
+    sizeBytes += item.length;
+  }
+  assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, `a list of ${sizeBytes} bytes`);
+  const bytes = new Uint8Array(sizeBytes);
+  let offset = 0;
+  for (const item of items) {
+    bytes.set(item, offset);
+    offset += item.length;
+  }
+  return { bytes, lengths };
+}
+
+/** The items of `sizeBytes` bytes each, copied, so that one of them does not keep all of them in memory. */
+export function unpackFixed(bytes: Uint8Array, sizeBytes: number): Uint8Array[] {
+  assert(bytes.length % sizeBytes === 0, `${bytes.length} bytes of items of ${sizeBytes}`);
+  return Array.from({ length: bytes.length / sizeBytes }, (_, index) => bytes.slice(index * sizeBytes, (index + 1) * sizeBytes));
+}
+
+/** The addon if it answers rightly. */
+function checked(load: NativeLoad): NativeLoad {
+  if (load.kind === "absent") return load;
+  const wrong = firstWrongAnswer(load.addon);
+  if (wrong === undefined) return load;
+  return { kind: "absent", code: "broken", reason: `${wrong} gives a wrong answer` };
+}
+
+/** The first function that fails a known question, or `undefined`. Cost: a third of a millisecond. */
+function firstWrongAnswer(addon: NativeAddon): string | undefined {
+  // The BLAKE3 paper's own vector of no bytes.
+  const empty = fromHex("af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262");
+  if (!bytesEqual(addon.blake3(EMPTY), empty)) return "blake3";
+  // Nine bodies: eight go through the lanes, and one alone.
+  const bodies = Array.from({ length: 9 }, (_, index) => new Uint8Array(64).fill(index));
+  const { bytes, lengths } = pack(bodies);
+  const many = unpackFixed(addon.blake3Many(7, bytes, lengths), 32);
+  const isEqual = (body: Uint8Array, index: number): boolean =>
+    bytesEqual(addon.blake3(Uint8Array.of(7, ...body)), many[index] ?? EMPTY);
+  if (!bodies.every(isEqual)) return "blake3Many";
+  // RFC 8032, 7.1, test 2.
+  const key = fromHex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c");
+  const signature = fromHex(
+    "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+  );
+  const isVerified = addon.ed25519Verify(key, Uint8Array.of(0x72), signature);
+  if (!isVerified || addon.ed25519Verify(key, Uint8Array.of(0x73), signature)) return "ed25519Verify";
+  const pair = addon.mlDsaKeyPair(new Uint8Array(32));
+  const signed = addon.mlDsaSign(pair.subarray(0, 4032), Uint8Array.of(1), new Uint8Array(32));
+  const isSigned = addon.mlDsaVerify(pair.subarray(4032), Uint8Array.of(1), signed);
+  if (!isSigned || addon.mlDsaVerify(pair.subarray(4032), Uint8Array.of(2), signed)) return "mlDsaVerify";
+  return undefined;
+}
