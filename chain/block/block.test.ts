@@ -33,7 +33,7 @@ import {
   TRANSACTION_SIZE_BYTES_MAX,
   VALIDATORS_MAX,
 } from "./limits.ts";
-import { encodeRecord, parseRecord, RECORD_ENCODING_SIZE_BYTES_MAX } from "./record.ts";
+import { encodeRecord, parseRecord, RECORD_ENCODING_SIZE_BYTES_MAX, recordSizeBytes } from "./record.ts";
 import {
   blockArbitrary,
   certificateArbitrary,
@@ -170,7 +170,10 @@ t.test("every decoder refuses damaged bytes or gives back what they encode", asy
       index: fc.bigInt(0n, 1n << 60n),
       height: heightArbitrary,
       timeMs: fc.bigInt(0n, 1n << 45n),
+      key: fc.option(fc.uint8Array({ maxLength: 256 }), { nil: undefined }),
+      isTombstone: fc.boolean(),
       data: fc.uint8Array(),
+      headers: fc.array(fc.record({ name: nameArbitrary, value: fc.uint8Array({ maxLength: 40 }) }), { maxLength: 16 }),
     })
     .map(encodeRecord);
   await checkDecoder(t, "record", { valid: record, decode: parseRecord, encode: encodeRecord });
@@ -450,14 +453,20 @@ t.test("a record's encoding names its place, and the largest fits the bound", (t
   const record = { stream: "s", partition: 1, index: 2n, height: heightOf(3n), timeMs: 4n, data: utf8("same") };
   t.not(toHex(encodeRecord(record)), toHex(encodeRecord({ ...record, index: 3n })));
   t.not(toHex(encodeRecord(record)), toHex(encodeRecord({ ...record, partition: 2 })));
+  const empty = { ...record, data: new Uint8Array(0) };
+  t.not(toHex(encodeRecord(empty)), toHex(encodeRecord({ ...empty, isTombstone: true })), "an empty value is a value");
+  t.not(toHex(encodeRecord(empty)), toHex(encodeRecord({ ...empty, key: new Uint8Array(0) })), "and an empty key a key");
   const large = {
     stream: "s".repeat(64),
     partition: 65_535,
     index: (1n << 64n) - 1n,
     height: heightOf((1n << 63n) - 1n),
     timeMs: 8_640_000_000_000_000n,
-    data: new Uint8Array(65_536),
+    key: new Uint8Array(256),
+    headers: Array.from({ length: 16 }, () => ({ name: "n".repeat(64), value: new Uint8Array(1024) })),
+    data: new Uint8Array(65_536 - 256 - 16 * (64 + 1024)),
   };
+  t.equal(recordSizeBytes({ key: large.key, value: large.data, headers: large.headers }), 65_536);
   t.ok(encodeRecord(large).length <= RECORD_ENCODING_SIZE_BYTES_MAX);
   t.ok(parseRecord(encodeRecord(large)).ok);
   t.end();

@@ -50,8 +50,25 @@ export const REFUSALS = {
   row_value_encoding: { meaning: "a row value is not one canonical dag-cbor item", action: "encode it with encodeValue" },
   partition_range: { meaning: "a partition number is not between 0 and 65535", action: "choose another partition" },
   records_count: { meaning: "an append has no record, or more than 1024", action: "split it over calls" },
+  record_key_size: {
+    meaning: "a record's key is empty or over 256 bytes, or a record has neither key nor value",
+    action: "choose a key",
+  },
+  record_headers: {
+    meaning: "a record has more than 16 headers, or one whose name or size is not allowed",
+    action: "leave some out",
+  },
+  stream_rules: {
+    meaning: "a stream's partitions, segments or spans are outside what the format allows",
+    action: "stay within chain/block/limits.ts",
+  },
   record_size: { meaning: "a record is larger than 64 KiB", action: "split it, or keep it outside and append its CID" },
   commission_range: { meaning: "a commission is not between 0 and 10000 basis points", action: "name a share of the whole" },
+  number_range: {
+    meaning: "a node number is over 1023, or its holder, epoch or time is out of range",
+    action: "take a number from 0 to 1023, and the epoch from the lease's row",
+  },
+  session_range: { meaning: "a session or a sequence is not a number below 2^64", action: "use an id, and count from 0" },
   power_range: { meaning: "a validator's power is negative or over 2^56", action: "use a smaller unit of power" },
 
   // Transactions, in the state of now.
@@ -77,6 +94,14 @@ export const REFUSALS = {
     meaning: "the partition belongs to whoever wrote to it first",
     action: "append to a partition of your own",
   },
+  stream_exists: { meaning: "a stream of this name is declared already", action: "use it, or choose another name" },
+  stream_not_owner: { meaning: "only the stream's owner may append to it", action: "send as its owner, or make your own stream" },
+  record_absent: { meaning: "the partition has no record at that index", action: "erase one that is there" },
+  record_erased: { meaning: "the record was erased before", action: "nothing: it is gone" },
+  stream_partition: {
+    meaning: "the stream was declared with fewer partitions",
+    action: "route over the partitions that it has",
+  },
   authority_required: {
     meaning: "only the network's authority may change validators",
     action: "send as the authority named in the network file",
@@ -87,11 +112,14 @@ export const REFUSALS = {
     action: "add the operator under a new key",
   },
   validator_repeated: { meaning: "one change names a key twice", action: "name it once" },
-  validator_power: { meaning: "a validator's power is negative or over 2^56", action: "use a smaller unit of power" },
+  validator_power: {
+    meaning: "a validator's power is negative, over 2^56, or other than 1 where heads are counted (Raft)",
+    action: "use a smaller unit of power; under Raft, 1 or 0",
+  },
   validators_power_total: { meaning: "the total power would pass 2^56", action: "use a smaller unit of power" },
   validators_none: { meaning: "no validator would be left", action: "add another one first" },
   validators_few: {
-    meaning: "fewer than four validators would be left, which no fault may hit",
+    meaning: "fewer than four validators (under Raft, three) would be left, which no fault may hit",
     action: "add another one first",
   },
   validators_many: { meaning: "there would be more than 128 validators", action: "remove one first" },
@@ -126,6 +154,46 @@ export const REFUSALS = {
   },
   jail_none: { meaning: "the validator is not jailed", action: "nothing" },
   jail_early: { meaning: "the validator's time in jail is not over", action: "wait until the time in its pool" },
+  session_many: {
+    meaning: "the partition has as many sessions open as one may",
+    action: "use one of them, or wait until some have ended",
+  },
+  session_spent: {
+    meaning: "the session's id is not above those of all sessions that have ended here",
+    action: "open a session with a newer id",
+  },
+  session_unknown: {
+    meaning: "no such session is open on the partition: it was never, or it has ended",
+    action: "open a session; what was sent in the old one may have been appended: look before sending it again",
+  },
+  session_gap: { meaning: "appends of the session before this one are missing", action: "send those first" },
+  session_old: {
+    meaning: "it was appended, so long ago in the session that nobody remembers where",
+    action: "nothing: it is there",
+  },
+  session_conflict: {
+    meaning: "this sequence was used for other records",
+    action: "count on; a sequence is for one append and its repetitions",
+  },
+  number_taken: { meaning: "somebody has leased this node number", action: "claim another one, or wait until the lease ends" },
+  number_held: {
+    meaning: "the sender has leased a number already, and an address has one",
+    action: "use that one, or give it back first",
+  },
+  number_validators: {
+    meaning: "numbers below 512 are for validators of the current set where voters decide",
+    action: "claim a number from 512 to 1023",
+  },
+  number_unleased: { meaning: "the sender has no lease of this number", action: "claim a number" },
+  number_epoch: {
+    meaning: "the lease of this number has another epoch: it was claimed anew since",
+    action: "make no more ids under it; claim a number",
+  },
+  number_ended: { meaning: "the lease has ended", action: "make no more ids under it; claim a number" },
+  number_window: {
+    meaning: "the time at which the number is given back is outside its lease",
+    action: "name a time from its start to its end, after that of the last id made",
+  },
   self_bond_low: {
     meaning: "the operator has less staked with the validator than the network asks for",
     action: "stake more as its operator first",

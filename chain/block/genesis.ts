@@ -12,10 +12,11 @@ import { assert, unreachable } from "../../crypto/base/assert.ts";
 import { bytesEqual, compareBytes, parseHex, toHex } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
-import { type Hash, hash } from "../../crypto/hash/hash.ts";
+import { type Hash, hash, parseHash } from "../../crypto/hash/hash.ts";
 import { type Address, addressOfKey, formatAddress, parseAddress } from "../../crypto/identity/address.ts";
 import { encodePublicKey, parsePublicKey, type PublicKey, writePublicKey } from "../../crypto/sign/key.ts";
 import { isName } from "./fields.ts";
+import { type Height, heightOf, isHeight } from "./height.ts";
 import {
   AMOUNT_MAX,
   BLOCK_FRAME_SIZE_BYTES_MAX,
@@ -26,6 +27,7 @@ import {
   GENESIS_ACCOUNTS_MAX,
   NETWORK_FILE_SIZE_BYTES_MAX,
   POWER_TOTAL_MAX,
+  RAFT_VALIDATORS_MIN,
   TIME_MS_MAX,
   TRANSACTION_SIZE_BYTES_MAX,
   TRANSACTIONS_MAX,
@@ -34,9 +36,6 @@ import {
 } from "./limits.ts";
 import { encodeProtocol, type Protocol, PROTOCOL_SCHEMA, protocolFault, type ProtocolOf, protocolToJson } from "./protocol.ts";
 import { type ValidatorSet, validatorSetOf } from "./validators.ts";
-
-/** Two of three decide when one is down; of two, both must be up. */
-const RAFT_VALIDATORS_MIN = 3;
 
 /** A change made at height h decides from height h + 2: the set of h + 1 is already in the header of h. */
 export const VALIDATOR_DELAY = 2;
@@ -84,6 +83,15 @@ export type NetworkFile = {
   readonly validators: readonly { readonly key: PublicKey; readonly power: bigint }[];
   /** Multiaddresses of peers to begin with. Not part of the hash. */
   readonly bootstrap: readonly string[];
+  /** A block that whoever gave out this file vouches for, and for how long. Not part of the hash: a newer one is the same network. */
+  readonly checkpoint?: {
+    /** At least 1. */
+    readonly height: Height;
+    readonly hash: Hash;
+    readonly timeMs: bigint;
+    /** How long after `timeMs` a client may start from it. At least 1. */
+    readonly trustingPeriodMs: bigint;
+  };
 };
 
 /**
@@ -171,12 +179,13 @@ export function encodeParameters(parameters: Parameters): Uint8Array {
 /** The one text of a network file, with its hash. Sorts accounts and validators; everything else must be valid. */
 export function encodeNetworkFile(network: NetworkFile): string {
   const { accounts, validators } = ordered(network);
-  const { parameters } = network;
+  const { parameters, checkpoint } = network;
   const document = {
     accounts: accounts.map(({ address, amount }) => ({ address: formatAddress(address), amount: `${amount}` })),
     ...(network.authority === undefined ? {} : { authority: formatAddress(network.authority) }),
     bootstrap: network.bootstrap,
     chainId: network.chainId,
+    ...(checkpoint === undefined ? {} : { checkpoint: checkpointToJson(checkpoint) }),
     engine: protocolToJson(network.engine),
     genesisTimeMs: `${network.genesisTimeMs}`,
     hash: toHex(networkHash(network)),
@@ -194,8 +203,12 @@ export function parseNetworkFile(text: string): Result<NetworkFile, NetworkError
   if (!json.ok) return fail({ code: "network_json", field: "" });
   const shaped = documentSchema.safeParse(json.value);
   if (!shaped.success) return fail({ code: "network_invalid", field: (shaped.error.issues[0]?.path ?? []).join(".") });
-  const { hash: claimed, authority, ...rest } = shaped.data;
-  const network: NetworkFile = { ...rest, ...(authority === undefined ? {} : { authority }) };
+  const { hash: claimed, authority, checkpoint, ...rest } = shaped.data;
+  const network: NetworkFile = {
+    ...rest,
+    ...(authority === undefined ? {} : { authority }),
+    ...(checkpoint === undefined ? {} : { checkpoint }),
+  };
   const fault = contradiction(network);
   if (fault !== undefined) return fail({ code: "network_invalid", ...fault });
   if (!bytesEqual(claimed, networkHash(network))) return fail({ code: "network_hash", field: "hash" });
@@ -304,11 +317,19 @@ const parametersSchema = z.strictObject({
   dev: z.boolean(),
 });
 
+const checkpointSchema = z.strictObject({
+  height: decimal.refine((height) => height >= 1n && isHeight(height)).transform(heightOf),
+  hash: hashText.transform((bytes, context) => valueOrIssue(parseHash(bytes), context)),
+  timeMs: decimal.refine((timeMs) => timeMs <= TIME_MS_MAX),
+  trustingPeriodMs: decimal.refine((periodMs) => periodMs >= 1n && periodMs <= TIME_MS_MAX),
+});
+
 const documentSchema = z.strictObject({
   accounts: z.array(z.strictObject({ address: addressText, amount: decimal })).max(GENESIS_ACCOUNTS_MAX),
   authority: addressText.optional(),
   bootstrap: z.array(z.string().max(BOOTSTRAP_SIZE_BYTES_MAX)).max(BOOTSTRAP_MAX),
   chainId: z.string(),
+  checkpoint: checkpointSchema.optional(),
   engine: PROTOCOL_SCHEMA,
   genesisTimeMs: decimal,
   hash: hashText,
@@ -316,6 +337,10 @@ const documentSchema = z.strictObject({
   validators: z.array(z.strictObject({ key: keyText, power: decimal })).max(VALIDATORS_MAX),
   version: z.literal(FORMAT_VERSION),
 });
+
+function checkpointToJson({ height, hash: hashed, timeMs, trustingPeriodMs }: NonNullable<NetworkFile["checkpoint"]>): object {
+  return { height: `${height}`, hash: toHex(hashed), timeMs: `${timeMs}`, trustingPeriodMs: `${trustingPeriodMs}` };
+}
 
 function valueOrIssue<T>(parsed: Result<T, Coded>, context: { addIssue(message: string): void }): T | typeof z.NEVER {
   if (parsed.ok) return parsed.value;

@@ -29,15 +29,39 @@ export const ROW_VALUE_SIZE_BYTES_MAX = 64 * 1024;
 export const BLOCK_OPERATIONS_MAX = 65_536;
 /** Records of one append; each costs a tree leaf. */
 export const RECORDS_MAX = 1024;
-/** A record stands whole in its proof. */
+/** A record stands whole in its proof: its value, key and headers together. */
 export const RECORD_SIZE_BYTES_MAX = 64 * 1024;
+/** A record's key; as short as a row's, because keys are looked up by. */
+export const RECORD_KEY_SIZE_BYTES_MAX = 256;
+/** Headers of one record: what happened beside, not the thing itself. */
+export const RECORD_HEADERS_MAX = 16;
+/** A header's value; its name is a name. */
+export const RECORD_HEADER_SIZE_BYTES_MAX = 1024;
 /** Partitions of one stream are numbered from 0 to this. */
 export const PARTITION_MAX = 65_535;
+/** Partitions of a declared stream: declaring looks at each once, and a reader of a whole stream asks for each. */
+export const STREAM_PARTITIONS_MAX = 1024;
+/** A segment is a file: below this there would be more entries than records are worth. */
+export const SEGMENT_SIZE_BYTES_MIN = 4 * 1024;
+/** A segment is fetched whole. */
+export const SEGMENT_SIZE_BYTES_MAX = 1024 * 1024 * 1024;
+export const SEGMENT_SIZE_BYTES_DEFAULT = 16 * 1024 * 1024;
+/** Segments of one record each would cost the state a row a record. */
+export const SEGMENT_AGE_MS_MIN = 1_000;
+/** A day. */
+export const SEGMENT_AGE_MS_DEFAULT = 86_400_000;
+/** A hundred years: what is to be kept longer is kept for ever. */
+export const STREAM_SPAN_MS_MAX = 100 * 365 * 86_400_000;
+
+/** What names the data directory that uses a node number: drawn at random, once for each. */
+export const NUMBER_HOLDER_SIZE_BYTES = 16;
 
 /** Validators of one set. A certificate of so many hybrid signatures is about 300 KiB, a tolerable part of a block. */
 export const VALIDATORS_MAX = 128;
 /** Voters that survive one Byzantine fault: 3f + 1 with f = 1. A development network may have fewer. */
 export const VALIDATORS_MIN = 4;
+/** Voters of Raft that survive one that stops: two of three decide, of two both must be up. A development network may have fewer. */
+export const RAFT_VALIDATORS_MIN = 3;
 /**
  * Total power of a set. Priorities stay within four times the total (see `validators.ts`), so every number of the
  * algorithm fits 64 bits with room, here and in implementations that have no bigints.

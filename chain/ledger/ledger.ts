@@ -43,10 +43,20 @@ import { quorumRuleOf } from "../block/protocol.ts";
 import { expectedBits, firstTarget } from "../block/retarget.ts";
 import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
 import { bitsOf, meetsTarget, targetOf, workOf } from "../block/work.ts";
-import { appendLeaf, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
-import { appendOperations, partitionConsistency, readRecords, recordProof, undoOperations } from "../segment/partition.ts";
-import type { BlockContext, Execution, Executor, Selection, StateView } from "../state/executor.ts";
+import { appendEntries, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
+import {
+  appendOperations,
+  dropOperations,
+  eraseOperations,
+  latestRecord,
+  partitionConsistency,
+  readRecords,
+  recordProof,
+  undoOperations,
+} from "../segment/partition.ts";
+import type { BlockContext, Execution, Executor, RecordErasure, Selection, StateView } from "../state/executor.ts";
 import { type Staged, StateTree } from "../state/tree.ts";
+import { kindRange } from "../store/keyspace.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { HistoryLog } from "./history.ts";
 import { inspectAll } from "./inspect.ts";
@@ -98,13 +108,20 @@ type LedgerParts = {
   readonly history: HistoryLog;
   readonly changes: readonly Height[];
   readonly head: Head;
+  readonly mayBeDue: boolean;
+  readonly oldestBlock: Height;
   readonly verify: SignatureVerifier;
 };
 
 type Outcome = { readonly block: Block; readonly execution: Execution; readonly staged: Staged };
 
+/** How many blocks one step of `pruneBlocks` takes. */
+const PRUNE_BLOCKS_MAX = 16n;
+
 /** How many executed candidates of one height are kept. A candidate beyond is executed again when it is decided. */
 const OUTCOMES_MAX = 4;
+/** Records that are dropped with one block. What is due beyond waits for the next. */
+const DROPPED_PER_BLOCK_MAX = 1024;
 
 /** See the file's head. */
 export class Ledger implements AsyncDisposable {
@@ -122,6 +139,9 @@ export class Ledger implements AsyncDisposable {
   /** Heights at which the validator set changed, ascending. Rare: the whole list stays in memory. */
   readonly #changes: Height[];
   #head: Head;
+  /** Whether any record may ever be due; a network without such streams never looks. */
+  #mayBeDue: boolean;
+  #oldestBlock: Height;
   /** The set that decides the height after `head`. */
   #deciding: { readonly head: Head; readonly set: ValidatorSet } | undefined;
 
@@ -135,6 +155,8 @@ export class Ledger implements AsyncDisposable {
     this.#history = parts.history;
     this.#changes = [...parts.changes];
     this.#head = parts.head;
+    this.#mayBeDue = parts.mayBeDue;
+    this.#oldestBlock = parts.oldestBlock;
     this.#verify = parts.verify;
   }
 
@@ -159,6 +181,8 @@ export class Ledger implements AsyncDisposable {
       options.cacheSizeBytes === undefined ? {} : { cacheSizeBytes: options.cacheSizeBytes },
     );
     const known = rows.networkHash();
+    if (known === undefined && tree.latest() !== undefined)
+      throw new CodedError("ledger_corrupt", { message: "there is a state, and no word of which network's" });
     if (known === undefined) await writeGenesis({ store, network, executor, tree, rows, hash });
     else if (!bytesEqual(known, hash)) {
       throw new CodedError("ledger_network", {
@@ -168,11 +192,16 @@ export class Ledger implements AsyncDisposable {
       });
     }
     const height = rows.headHeight();
+    // A block and the head that it brings are one batch, and so is taking both away.
+    if (rows.header(nextHeight(height)) !== undefined)
+      throw new CodedError("ledger_corrupt", { message: "the head is below a block that is there", height });
     // A rollback that was cut short has moved the head and not yet the state.
     if ((tree.latest() ?? height) > height) await tree.rollback(height);
     const history = HistoryLog.open(rows, height);
     const changes = await rows.validatorChanges();
+    const oldestBlock = (await rows.oldestBlock()) ?? nextHeight(height);
     return new Ledger({
+      oldestBlock,
       store,
       network,
       executor,
@@ -181,6 +210,7 @@ export class Ledger implements AsyncDisposable {
       history,
       changes,
       head: headAt({ rows, tree, network, hash, height }),
+      mayBeDue: await holdsAny(store, "recordDue"),
       verify: options.verify ?? verifySignatureAsync,
     });
   }
@@ -312,12 +342,17 @@ export class Ledger implements AsyncDisposable {
     return first < 0 ? [] : this.#changes.slice(first, first + limit).map((height) => ({ height }));
   }
 
+  /** The oldest height whose block is kept, with all after it; head + 1 when there is none. Headers are kept of all. */
+  oldestBlock(): Height {
+    return this.#oldestBlock;
+  }
+
   /** The oldest height whose state is readable. */
   oldestState(): Height {
     return present(this.#tree.oldest(), "oldest state");
   }
 
-  /** Encoded records of a partition from index `from` on, at most `count`. */
+  /** Encoded records of a partition from index `from` on, at most `count`; commitments of those that were dropped. */
   records(
     stream: string,
     partition: number,
@@ -327,11 +362,21 @@ export class Ledger implements AsyncDisposable {
     return readRecords(this.#store, { stream, partition }, from, count);
   }
 
+  /** The index of the newest record of a key, in a stream that is compacted by key; this node's word. */
+  latestRecord(stream: string, partition: number, key: Uint8Array): bigint | undefined {
+    return latestRecord(this.#store, { stream, partition }, key);
+  }
+
   /** Siblings of record `index` under the partition's root after `height`; `undefined` when it is not in it. */
   proveRecord(height: Height, stream: string, partition: number, index: bigint): readonly Hash[] | undefined {
     const view = this.state(height);
     const size = view === undefined ? undefined : this.#executor.partitionSize(view, stream, partition);
     if (size === undefined || index >= size) return undefined;
+    return recordProof(this.#store, { stream, partition }, index, size);
+  }
+
+  /** Siblings of record `index` in a partition as it was at `size`, at most its size now, whatever states are kept. */
+  proveRecordIn(size: bigint, stream: string, partition: number, index: bigint): readonly Hash[] {
     return recordProof(this.#store, { stream, partition }, index, size);
   }
 
@@ -477,7 +522,9 @@ export class Ledger implements AsyncDisposable {
     assert(block.header.height === this.#head.height + 1n, `commit of ${block.header.height} on ${this.#head.height}`);
     assert(bytesEqual(certificate.blockHash, block.hash), "certificate of another block");
     const outcome = present(this.#outcomes.get(toHex(block.hash)), `outcome of block ${toHex(block.hash)}`);
-    await this.#store.write(this.#operations(outcome, certificate), { sync: true });
+    const dropped = this.#mayBeDue ? await dropOperations(this.#store, block.header.timeMs, DROPPED_PER_BLOCK_MAX) : [];
+    await this.#store.write([...dropped, ...this.#operations(outcome, certificate)], { sync: true });
+    this.#mayBeDue ||= outcome.execution.appends.some(({ keep }) => keep !== undefined);
     this.#tree.adopt(outcome.staged);
     this.#history.adopt(block.hash);
     this.#outcomes.clear();
@@ -531,6 +578,33 @@ export class Ledger implements AsyncDisposable {
       for (const listener of this.#rollbackListeners) listener(block);
     }
     await this.#tree.rollback(to);
+  }
+
+  /**
+   * Forgets the blocks below a height: bodies, results, where transactions are, and certificates but those of set changes.
+   * Headers stay, with their history. Goes in steps, each of them one batch, and may be interrupted anywhere: what is left
+   * has no holes. Not under proof of work, where certificates hold the work of the chain.
+   */
+  async pruneBlocks(keepFrom: Height, signal?: AbortSignal): Promise<void> {
+    assert(this.network.engine.name !== "pow", "blocks of a chain of work are kept");
+    assert(keepFrom <= this.#head.height, `blocks below ${keepFrom}, the head is ${this.#head.height}`);
+    const changes = new Set(this.#changes);
+    while (this.#oldestBlock < keepFrom) {
+      signal?.throwIfAborted();
+      const from = this.#oldestBlock;
+      const to = keepFrom - from > PRUNE_BLOCKS_MAX ? heightOf(from + PRUNE_BLOCKS_MAX) : keepFrom;
+      const operations: StoreOperation[] = [];
+      for (let at = from; at < to; at = nextHeight(at)) {
+        operations.push(...this.#rows.pruneOperations(present(this.block(at), `block ${at}`)));
+        // A block is put together with the certificate of the height before it, so that of the last one stays a while.
+        const below = heightOf(at - 1n);
+        if (below > GENESIS_HEIGHT && !changes.has(below)) operations.push(this.#rows.certificateDeletion(below));
+      }
+      // First nobody reads them any more.
+      this.#oldestBlock = to;
+      // Each durable before the next: of several that are not, a power cut may take an earlier one alone, and leave a hole.
+      await this.#store.write(operations, { sync: true });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -636,13 +710,17 @@ export class Ledger implements AsyncDisposable {
   /** Deletes the records that a block appended: all that a partition has beyond its size before. */
   #undoAppends(block: Block): StoreOperation[] {
     const before = present(this.state(heightOf(block.header.height - 1n)), "state before the block");
+    const after = present(this.state(block.header.height), "state after the block");
     const partitions = new Map<string, { readonly stream: string; readonly partition: number }>();
     for (const call of block.transactions.flatMap(({ body }) => body.calls)) {
-      if (call.kind === "logAppend")
+      if (call.kind === "logAppend" || call.kind === "streamAppend")
         partitions.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
     }
     return [...partitions.values()].flatMap((id) =>
-      undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n),
+      undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n, {
+        keep: this.#executor.keepRules(after, id.stream),
+        timeMs: block.header.timeMs,
+      }),
     );
   }
 
@@ -655,6 +733,7 @@ export class Ledger implements AsyncDisposable {
       ...this.#rows.validatorChangeOperations(block.header),
       ...this.#history.operations(block.hash),
       ...execution.appends.flatMap((append) => appendOperations(this.#store, append)),
+      ...execution.erasures.flatMap((erasure) => eraseOperations(this.#store, erasure, addedRecord(execution, erasure))),
       ...staged.operations,
       this.#rows.headOperation(height),
     ];
@@ -698,16 +777,29 @@ function headAt(options: {
   if (!bytesEqual(block.header.stateRoot, stateRoot)) {
     throw new CodedError("ledger_corrupt", { message: "the state is not the one that the head commits to", height });
   }
+  const certificate = rows.certificate(height);
+  if (certificate === undefined || !bytesEqual(ours(parseCertificate(certificate), "certificate").blockHash, block.hash))
+    throw new CodedError("ledger_corrupt", { message: "the certificate of the head is for another block", height });
   return { height, hash: block.hash, timeMs: block.header.timeMs, stateRoot };
+}
+
+/** Whether the store has a row of a kind. */
+async function holdsAny(store: Store, kind: "recordDue"): Promise<boolean> {
+  for await (const _ of store.entries({ ...kindRange(kind), limit: 1 })) return true;
+  return false;
+}
+
+/** The record that is erased, if the same block appended it. */
+function addedRecord({ appends }: Execution, erasure: RecordErasure): Uint8Array | undefined {
+  const { stream, partition, index } = erasure;
+  const append = appends.find((each) => each.stream === stream && each.partition === partition);
+  return append === undefined || index < append.firstIndex ? undefined : append.records[Number(index - append.firstIndex)];
 }
 
 /** The siblings of one entry in the log tree over all of them. */
 function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Hash[] {
   const nodes = new Map<string, Hash>();
-  let frontier = EMPTY_FRONTIER;
-  for (const entry of entries) {
-    frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry), (level, at, hash) => nodes.set(`${level}/${at}`, hash));
-  }
+  appendEntries(EMPTY_FRONTIER, entries, (level, at, hash) => nodes.set(`${level}/${at}`, hash));
   return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) =>
     present(nodes.get(`${level}/${at}`), "log node"),
   );

@@ -7,7 +7,7 @@
  * the block that was decided, byte for byte.
  */
 
-import { assert, present } from "../../crypto/base/assert.ts";
+import { assert } from "../../crypto/base/assert.ts";
 import { bytesEqual, concatBytes, EMPTY, readU32, readU64, toHex, u32, u64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Coded, Result } from "../../crypto/base/result.ts";
@@ -84,8 +84,9 @@ export class LedgerRows {
     const body = this.#reader.get(heightKey("block", height));
     if (header === undefined || body === undefined) return undefined;
     const { transactions, evidence } = ours(readWith(body, readBody), "block");
-    const previous =
-      height === 1n ? undefined : present(this.certificate(heightOf(height - 1n)), `certificate of ${height - 1n}`);
+    const previous = height === 1n ? undefined : this.certificate(heightOf(height - 1n));
+    if (previous === undefined && height !== 1n)
+      throw new CodedError("ledger_corrupt", { message: "the certificate before a block is missing", height });
     const writer = new Writer().array(4).bytes(header).raw(transactions);
     return (previous === undefined ? writer.null() : writer.raw(previous)).raw(evidence).finish();
   }
@@ -134,6 +135,12 @@ export class LedgerRows {
     return heights;
   }
 
+  /** The lowest height of which a block is kept. */
+  async oldestBlock(): Promise<Height | undefined> {
+    for await (const { key } of this.#reader.entries({ ...kindRange("block"), limit: 1 })) return heightOf(heightOfKey(key));
+    return undefined;
+  }
+
   // Operations.
 
   networkOperation(hash: Hash): StoreOperation {
@@ -165,6 +172,20 @@ export class LedgerRows {
       ...block.transactions.map(({ id }): StoreOperation => ({ kind: "delete", key: transactionKey(id) })),
       this.headOperation(heightOf(height - 1n)),
     ];
+  }
+
+  /** Takes out what is not needed once a block is forgotten; its header stays. */
+  pruneOperations(block: Block): StoreOperation[] {
+    const { height } = block.header;
+    return [
+      { kind: "delete", key: heightKey("block", height) },
+      { kind: "delete", key: heightKey("results", height) },
+      ...block.transactions.map(({ id }): StoreOperation => ({ kind: "delete", key: transactionKey(id) })),
+    ];
+  }
+
+  certificateDeletion(height: Height): StoreOperation {
+    return { kind: "delete", key: heightKey("certificate", height) };
   }
 
   historyNodeDeletion(level: number, index: bigint): StoreOperation {

@@ -142,7 +142,7 @@ export class Lane {
 
   /** The entries whose nonces have passed, or that the balance no longer covers, least useful first. */
   stale(): { readonly used: readonly Entry[]; readonly unpaid: readonly Entry[] } {
-    const used = this.#entries.filter(({ transaction }) => transaction.body.nonce < this.#nonce);
+    const used = this.#entries.slice(0, this.#placeOf(this.#nonce));
     let fees = this.#feesTotal - used.reduce((total, { transaction }) => total + transaction.body.fee, 0n);
     const unpaid: Entry[] = [];
     for (let index = this.#entries.length - 1; index >= used.length && fees > this.#balance; index -= 1) {

@@ -107,6 +107,38 @@ t.test("what is behind a gap waits, and says for how many", (t) => {
   t.end();
 });
 
+t.test("whoever sends all that it may, except the first, can still send the first", (t) => {
+  const mempool = new Mempool({ perSenderMax: 4, nonceGapMax: 100 });
+  for (const nonce of [1, 2, 3]) t.equal(add(mempool, transactionOf(1, nonce, 1000)), "ok");
+  t.equal(add(mempool, transactionOf(1, 4, 1000)), "mempool_nonce_gap", "it would take the place of the first");
+  t.equal(add(mempool, transactionOf(1, 0, 1000)), "ok");
+  t.equal(mempool.reap(ALL).length, 4);
+  t.equal(add(mempool, transactionOf(1, 4, 1000)), "mempool_sender_full");
+  t.end();
+});
+
+t.test("what a sender has behind a gap gives way to what it waits for, in bytes and in fees", (t) => {
+  const [first, second, third] = [transactionOf(1, 0, 1000), transactionOf(1, 1, 1000), transactionOf(1, 2, 1000)];
+  const size = first.bytes.length;
+  const narrow = new Mempool({ perSenderSizeBytesMax: 2 * size });
+  for (const transaction of [second, third]) t.equal(add(narrow, transaction), "ok");
+  const added = narrow.add(first, RICH);
+  assert(added.ok, "the first is taken in");
+  t.same(added.value.evicted, [third], "and no more goes than must");
+  t.equal(codeOf(narrow, third), "mempool_evicted");
+  t.same(narrow.reap(ALL), [first, second]);
+  t.equal(add(narrow, third), "mempool_sender_full", "what could be included gives way to nothing of the same sender");
+  const poor = new Mempool();
+  const account = { nonce: 0n, balance: 2000n };
+  for (const transaction of [second, third]) t.equal(add(poor, transaction, account), "ok");
+  t.equal(add(poor, transactionOf(1, 0, 2001), account), "balance_insufficient", "not for one that nothing can pay");
+  t.equal(poor.count, 2);
+  t.equal(add(poor, first, account), "ok");
+  t.same(poor.reap(ALL), [first, second]);
+  t.equal(codeOf(poor, third), "mempool_evicted");
+  t.end();
+});
+
 t.test("a transaction is replaced only by one that pays a tenth more, in fee and a byte", (t) => {
   const mempool = new Mempool();
   const first = transactionOf(1, 0, 1000);

@@ -167,7 +167,8 @@ export class Mempool {
       senders.set(toHex(body.sender), body.sender);
       this.#refused.delete(key);
       const entry = this.#entries.get(key);
-      if (entry !== undefined) this.#remove(entry);
+      // The lane's new tail is noted below, once for all that it loses.
+      if (entry !== undefined) this.#takeOut(entry);
     }
     for (const [key, sender] of senders) {
       const lane = this.#lanes.get(key);
@@ -200,23 +201,47 @@ export class Mempool {
   ): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
-    if (nonce - lane.nonce >= BigInt(this.#limits.nonceGapMax)) return fail({ code: "mempool_nonce_gap", field: "nonce" });
+    // Never further ahead than a sender has places: the nonce that all others wait for always has one left.
+    const { nonceGapMax, perSenderMax } = this.#limits;
+    if (nonce - lane.nonce >= BigInt(Math.min(nonceGapMax, perSenderMax))) {
+      const isFull = lane.entries.length >= perSenderMax;
+      return isFull
+        ? fail({ code: "mempool_sender_full", field: "sender" })
+        : fail({ code: "mempool_nonce_gap", field: "nonce" });
+    }
     const replaced = lane.at(nonce);
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
-    if (replaced === undefined && lane.entries.length >= this.#limits.perSenderMax)
+    if (replaced === undefined && lane.entries.length >= perSenderMax)
       return fail({ code: "mempool_sender_full", field: "sender" });
-    const laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
-    if (laneSizeBytes > this.#limits.perSenderSizeBytesMax) return fail({ code: "mempool_sender_full", field: "sender" });
-    if (!lane.canPay(fee, replaced?.transaction.body.fee ?? 0n)) return fail({ code: "balance_insufficient", field: "fee" });
-    const evicted = this.#makeRoom(lane, transaction, replaced);
-    return evicted === undefined ? fail({ code: "mempool_full", field: "fee" }) : ok({ replaced, evicted });
+    // What waits behind a gap gives way to the one that it waits for, in bytes and in fees.
+    const behind = nonce === lane.nextNonce ? lane.entries.slice(lane.readyCount()) : [];
+    const given: Entry[] = [];
+    let laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
+    let feesGiven = replaced?.transaction.body.fee ?? 0n;
+    const isTooLarge = (): boolean => laneSizeBytes > this.#limits.perSenderSizeBytesMax;
+    for (let last = behind.pop(); last !== undefined && (isTooLarge() || !lane.canPay(fee, feesGiven)); last = behind.pop()) {
+      given.push(last);
+      laneSizeBytes -= last.transaction.bytes.length;
+      feesGiven += last.transaction.body.fee;
+    }
+    if (isTooLarge()) return fail({ code: "mempool_sender_full", field: "sender" });
+    if (!lane.canPay(fee, feesGiven)) return fail({ code: "balance_insufficient", field: "fee" });
+    const evicted = this.#makeRoom(lane, transaction, replaced === undefined ? given : [replaced]);
+    return evicted === undefined
+      ? fail({ code: "mempool_full", field: "fee" })
+      : ok({ replaced, evicted: [...given, ...evicted] });
   }
 
-  /** Who must go so that this one fits: tails worth strictly less than it; `undefined` when they do not suffice. */
-  #makeRoom(lane: Lane, transaction: Transaction, replaced: Entry | undefined): readonly Entry[] | undefined {
-    let count = this.#entries.size + (replaced === undefined ? 1 : 0) - this.#limits.countMax;
-    let sizeBytes =
-      this.#sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0) - this.#limits.sizeBytesMax;
+  /**
+   * Who of other lanes must go so that this one fits: tails worth strictly less than it; `undefined` when they do not
+   * suffice.
+   *
+   * @param given - of its own lane, what goes anyway
+   */
+  #makeRoom(lane: Lane, transaction: Transaction, given: readonly Entry[]): readonly Entry[] | undefined {
+    let count = this.#entries.size + 1 - given.length - this.#limits.countMax;
+    let sizeBytes = this.#sizeBytes + transaction.bytes.length - this.#limits.sizeBytesMax;
+    for (const entry of given) sizeBytes -= entry.transaction.bytes.length;
     if (count <= 0 && sizeBytes <= 0) return [];
     const worth = lane.worthAt(transaction.body.nonce, priceOf(transaction));
     const victims: Entry[] = [];
@@ -293,11 +318,15 @@ export class Mempool {
   }
 
   #remove(entry: Entry): void {
+    this.#takeOut(entry);
+    if (entry.lane.entries.length > 0) this.#noteTail(entry.lane);
+  }
+
+  #takeOut(entry: Entry): void {
     entry.lane.remove(entry);
     this.#entries.delete(entry.id);
     this.#sizeBytes -= entry.transaction.bytes.length;
     if (entry.lane.entries.length === 0) this.#lanes.delete(entry.lane.sender);
-    else this.#noteTail(entry.lane);
   }
 
   /** Tells the eviction heap about a lane's tail of now. */

@@ -5,9 +5,11 @@ import fc from "fast-check";
 import t from "tap";
 import { bytesEqual, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { readWith } from "../../crypto/codec/reader.ts";
+import { MERKLE_BATCH_COUNT_MIN } from "../../crypto/backend/merkle.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hashOf, parseHash } from "../../crypto/hash/hash.ts";
 import {
+  appendEntries,
   appendLeaf,
   consistencyProof,
   EMPTY_FRONTIER,
@@ -26,6 +28,7 @@ import {
   writeFrontier,
   writeHashes,
 } from "./log.ts";
+import { emptySpan, frontierOf, joinSpans, spanLength, spanOf } from "./span.ts";
 import { MemoryLog, SparseLog } from "./testing/nodes.ts";
 import { referencePath, referenceProof, referenceRoot, SHA256_HASHER } from "./testing/reference.ts";
 
@@ -308,6 +311,38 @@ t.test("appending hands out each complete node once, lower levels first", async 
   t.same(EMPTY_FRONTIER, { size: 0n, hashes: [] }, "the frontier appended to is left as it was");
 });
 
+t.test("many entries at once are one entry after the other: frontier, nodes and root, from every size", async (t) => {
+  const record = (frontier: Frontier, entries: readonly Uint8Array[], isWhole: boolean): unknown => {
+    const nodes: string[] = [];
+    const note = (level: number, index: bigint, hash: Hash): void => void nodes.push(`${level}/${index} ${toHex(hash)}`);
+    if (isWhole) return { after: appendEntries(frontier, entries, note), nodes };
+    let after = frontier;
+    for (const entry of entries) after = appendLeaf(LOG_HASHER, after, LOG_HASHER.leaf(entry), note);
+    return { after, nodes };
+  };
+  // Lengths on both sides of a block of the hash, and of its chunk.
+  const entry = fc.oneof(fc.uint8Array({ maxLength: 140 }), fc.uint8Array({ minLength: 1000, maxLength: 1100 }));
+  const shape = fc.record({ before: fc.nat(80), entries: fc.array(entry, { maxLength: 70, size: "max" }) });
+  let batches = 0;
+  fc.assert(
+    fc.property(shape, ({ before, entries }) => {
+      const frontier = appendEntries(EMPTY_FRONTIER, ENTRIES.slice(0, before));
+      if (entries.length >= MERKLE_BATCH_COUNT_MIN) batches += 1;
+      t.same(record(frontier, entries, true), record(frontier, entries, false));
+      t.same(appendEntries(frontier, entries), (record(frontier, entries, false) as { after: Frontier }).after);
+      return bytesEqual(logRoot(entries), referenceRoot(LOG_HASHER, entries));
+    }),
+    { seed: SEED, numRuns: 60 },
+  );
+  t.ok(batches > 10, `${batches} batches, seed ${SEED}`);
+  const many = Array.from({ length: 5000 }, (_, index) => utf8(`entry ${index}`));
+  t.same(record(EMPTY_FRONTIER, many, true), record(EMPTY_FRONTIER, many, false), "on every core");
+  const last: Frontier = frontierAt((1n << 64n) - 6n, () => LOG_HASHER.emptyRoot());
+  t.equal(appendEntries(last, many.slice(0, 5)).size, (1n << 64n) - 1n);
+  t.throws(() => appendEntries(last, many.slice(0, 6)), { message: /log is full/ });
+  t.throws(() => appendEntries({ size: 3n, hashes: [] }, many.slice(0, 5)), "a frontier without its hashes");
+});
+
 t.test("a frontier read from hostile bytes is refused or encodes to the same bytes", async (t) => {
   const encode = (frontier: Frontier) => {
     const writer = new Writer();
@@ -370,3 +405,37 @@ function flip(one: Hash, bit: number): Hash {
   bytes[bit >> 3] = (bytes[bit >> 3] as number) ^ (1 << (bit & 7));
   return hashOf(bytes);
 }
+
+t.test("spans of any stretches join to the frontier, and tell one changed leaf", (t) => {
+  const leaves = ENTRIES.map((entry) => LOG_HASHER.leaf(entry));
+  const stretch = fc.uniqueArray(fc.integer({ min: 0, max: SIZE_MAX }), { maxLength: 8 });
+  fc.assert(
+    fc.property(stretch, fc.integer({ min: 0, max: SIZE_MAX }), fc.nat(), (cuts, size, changed) => {
+      const ends = [...cuts.filter((cut) => cut < size), size].toSorted((a, b) => a - b);
+      const spans = ends.map((to, index) => {
+        const from = index === 0 ? 0 : (ends[index - 1] as number);
+        return spanOf(LOG_HASHER, BigInt(from), leaves.slice(from, to));
+      });
+      for (const span of spans) if (span.hashes.length !== spanLength(span.from, span.to)) return false;
+      const joined = spans.reduce((whole, span) => joinSpans(LOG_HASHER, whole, span), emptySpan(0n));
+      if (toHex(frontierRoot(LOG_HASHER, frontierOf(joined))) !== toHex(logRoot(ENTRIES.slice(0, size)))) return false;
+      if (size === 0) return true;
+      const other = leaves.slice(0, size);
+      other[changed % size] = LOG_HASHER.leaf(utf8("another"));
+      const whole = spanOf(LOG_HASHER, 0n, other);
+      return whole.hashes.some((hash, index) => !bytesEqual(hash, joined.hashes[index] as Hash));
+    }),
+    { seed: SEED, numRuns: 500 },
+  );
+  // Joined the other way round, and from a start that is not 0: the same hashes as over the leaves themselves.
+  for (let from = 0; from < 20; from += 1) {
+    for (let middle = from; middle < 40; middle += 1) {
+      const [left, right] = [
+        spanOf(LOG_HASHER, BigInt(from), leaves.slice(from, middle)),
+        spanOf(LOG_HASHER, BigInt(middle), leaves.slice(middle, 60)),
+      ];
+      t.strictSame(joinSpans(LOG_HASHER, left, right), spanOf(LOG_HASHER, BigInt(from), leaves.slice(from, 60)));
+    }
+  }
+  t.end();
+});

@@ -18,6 +18,7 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual, EMPTY } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { blake3 } from "../../crypto/backend/blake3.ts";
+import { MERKLE_BATCH_COUNT_MIN, merkleBackend } from "../../crypto/backend/merkle.ts";
 import type { Reader } from "../../crypto/codec/reader.ts";
 import type { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hash, hashOf, hashPair } from "../../crypto/hash/hash.ts";
@@ -99,11 +100,36 @@ export function rootAt(hasher: TreeHasher, size: bigint, readNode: ReadNode): Ha
   return frontierRoot(hasher, frontierAt(size, readNode));
 }
 
-/** The root of a list of entries, under `LOG_HASHER`. */
+/** The root of a list of entries, under `LOG_HASHER`. In one call of the native back end where it is there. */
 export function logRoot(entries: readonly Uint8Array[]): Hash {
-  let frontier = EMPTY_FRONTIER;
-  for (const entry of entries) frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(entry));
-  return frontierRoot(LOG_HASHER, frontier);
+  if (merkleBackend !== undefined && entries.length >= MERKLE_BATCH_COUNT_MIN) return hashOf(merkleBackend.root(entries));
+  return frontierRoot(LOG_HASHER, appendOneByOne(EMPTY_FRONTIER, entries, ignoreNode));
+}
+
+/** The frontier after these entries, under `LOG_HASHER`: as `appendLeaf` of one after the other, `onNode` included. */
+export function appendEntries(frontier: Frontier, entries: readonly Uint8Array[], onNode: OnNode = ignoreNode): Frontier {
+  const count = BigInt(entries.length);
+  assert(frontier.size + count < LOG_SIZE_END, `log is full at ${frontier.size}`);
+  if (merkleBackend === undefined || entries.length < MERKLE_BATCH_COUNT_MIN) return appendOneByOne(frontier, entries, onNode);
+  const appended = merkleBackend.append(frontier.size, frontier.hashes, entries);
+  if (onNode !== ignoreNode) {
+    let next = 0;
+    for (let leaf = frontier.size; leaf < frontier.size + count; leaf += 1n) {
+      // A leaf completes its own node, and one more for each trailing 1 of its index.
+      for (let level = 0, index = leaf, isComplete = true; isComplete; level += 1, index >>= 1n) {
+        onNode(level, index, hashOf(present(appended.nodes[next], "node")));
+        next += 1;
+        isComplete = (index & 1n) === 1n;
+      }
+    }
+  }
+  return { size: frontier.size + count, hashes: appended.frontier.map(hashOf) };
+}
+
+function appendOneByOne(frontier: Frontier, entries: readonly Uint8Array[], onNode: OnNode): Frontier {
+  let longer = frontier;
+  for (const entry of entries) longer = appendLeaf(LOG_HASHER, longer, LOG_HASHER.leaf(entry), onNode);
+  return longer;
 }
 
 /** Writes `[size, [hash...]]`. */
@@ -237,6 +263,27 @@ export function verifyInclusion(hasher: TreeHasher, claim: InclusionClaim): Resu
   if (siblings.length !== inner + border) return fail({ code: "proof_length", want: inner + border, got: siblings.length });
   const below = climb(hasher, claim.leafHash, siblings.slice(0, inner), index);
   return checkRoot("second", climbEdge(hasher, below, siblings.slice(inner)), claim.root);
+}
+
+/**
+ * For each sibling of an inclusion proof, from the leaf up, whether it stands left.
+ *
+ * @param of - `0 <= index < size`
+ */
+export function pathTurns({ index, size }: { readonly index: bigint; readonly size: bigint }): boolean[] {
+  assert(index >= 0n && index < size && size < LOG_SIZE_END, `leaf ${index} of ${size}`);
+  const { inner, border } = pathLengths(index, size);
+  const turns = Array.from({ length: inner }, (_, level) => ((index >> BigInt(level)) & 1n) === 1n);
+  return [...turns, ...Array.from({ length: border }, () => true)];
+}
+
+/** The root that a leaf leads to by these turns; as many siblings as turns. */
+export function climbTurns(hasher: TreeHasher, leafHash: Hash, turns: readonly boolean[], siblings: readonly Hash[]): Hash {
+  assert(siblings.length === turns.length, `${siblings.length} siblings for ${turns.length} turns`);
+  return siblings.reduce(
+    (below, sibling, level) => (turns[level] === true ? hasher.node(sibling, below) : hasher.node(below, sibling)),
+    leafHash,
+  );
 }
 
 /** What a consistency proof claims: the log of size `second` begins with the log of size `first`. */

@@ -5,17 +5,22 @@ import fc from "fast-check";
 import t from "tap";
 import { bytesEqual, utf8 } from "../../crypto/base/bytes.ts";
 import { EMPTY_FRONTIER, frontierRoot, LOG_HASHER, logRoot, verifyConsistency, verifyInclusion } from "../merkle/log.ts";
+import { isDropped, encodeRecord, storedLeaf } from "../block/record.ts";
+import { heightOf } from "../block/height.ts";
 import { partitionRange, recordKey, recordNodeKey } from "../store/keyspace.ts";
 import { openLevelStore } from "../store/level.ts";
 import { openMemoryStore } from "../store/memory.ts";
 import type { Store } from "../store/store.ts";
 import {
   appendOperations,
+  dropOperations,
+  latestRecord,
   partitionConsistency,
   partitionFrontier,
   readRecords,
   recordProof,
   RECORDS_READ_MAX,
+  undoOperations,
 } from "./partition.ts";
 
 const SEED = 1105;
@@ -173,4 +178,77 @@ t.test("a record costs one row, and every second one a row of nodes", async (t) 
   }
   t.equal(rows, 32);
   t.equal(sizeBytes, 63 * 32, "63 inner nodes for 64 leaves");
+});
+
+/** A record of a key (or none) at a time; no value makes it a tombstone. */
+function keyed(index: number, timeMs: number, key: string | undefined, value: string | undefined): Uint8Array {
+  const place = { ...ORDERS, stream: "kept", index: BigInt(index), height: heightOf(1n), timeMs: BigInt(timeMs) };
+  const about = key === undefined ? undefined : utf8(key);
+  return encodeRecord({ ...place, key: about, data: utf8(value ?? ""), isTombstone: value === undefined, headers: [] });
+}
+
+const KEPT = { stream: "kept", partition: 0 };
+
+async function appendKept(
+  store: Store,
+  firstIndex: number,
+  records: readonly Uint8Array[],
+  keep: { readonly retentionMs: bigint | undefined; readonly compactionMs: bigint | undefined },
+): Promise<void> {
+  await store.write(appendOperations(store, { ...KEPT, firstIndex: BigInt(firstIndex), records, keep }), { sync: false });
+}
+
+async function dropAt(store: Store, timeMs: bigint, countMax = 100): Promise<number[]> {
+  await store.write(await dropOperations(store, timeMs, countMax), { sync: false });
+  return readRecords(store, KEPT, 0n, 100).flatMap(({ index, bytes }) => (isDropped(bytes) ? [Number(index)] : []));
+}
+
+t.test("what is due at a block time is dropped then and not a millisecond before, and every proof still holds", async (t) => {
+  await using store = openMemoryStore();
+  const all = [keyed(0, 100, "a", "1"), keyed(1, 100, "b", "1"), keyed(2, 200, "a", "2"), keyed(3, 300, "b", undefined)];
+  all.push(keyed(4, 300, undefined, "no key"), keyed(5, 400, "a", "3"));
+  const keep = { retentionMs: undefined, compactionMs: 50n };
+  await appendKept(store, 0, all.slice(0, 2), keep);
+  await appendKept(store, 2, all.slice(2), keep);
+  t.equal(latestRecord(store, KEPT, utf8("a")), 5n);
+  t.same(await dropAt(store, 249n), []);
+  t.same(await dropAt(store, 250n), [0], "replaced at 200");
+  t.same(await dropAt(store, 350n), [0, 1, 3], "replaced by a tombstone, and the tombstone");
+  t.same(await dropAt(store, 10_000n), [0, 1, 2, 3], "never the newest of a key, nor what has none");
+  const root = logRoot(all);
+  t.same(frontierRoot(LOG_HASHER, partitionFrontier(store, KEPT, 6n)), root, "the tree is what it was");
+  for (const [index, record] of all.entries()) {
+    const stored = readRecords(store, KEPT, BigInt(index), 1)[0]?.bytes ?? new Uint8Array(0);
+    t.same(storedLeaf(stored), LOG_HASHER.leaf(record), "the commitment of what was there");
+    const siblings = recordProof(store, KEPT, BigInt(index), 6n);
+    t.ok(verifyInclusion(LOG_HASHER, { leafHash: storedLeaf(stored), index: BigInt(index), size: 6n, siblings, root }).ok);
+  }
+});
+
+t.test("retention drops by the time of a record's block, in bounded steps, the longest due first", async (t) => {
+  await using store = openMemoryStore();
+  const all = [0, 1, 2, 3].map((index) => keyed(index, 100 * index, undefined, `${index}`));
+  await appendKept(store, 0, all, { retentionMs: 1_000n, compactionMs: undefined });
+  t.same(await dropAt(store, 1_099n), [0]);
+  t.same(await dropAt(store, 5_000n, 2), [0, 1, 2], "two at most");
+  t.same(await dropAt(store, 5_000n, 2), [0, 1, 2, 3]);
+  t.same(await dropOperations(store, 1n << 50n, 10), [], "and nothing is left to do");
+});
+
+t.test("what is undone leaves no trace, and what came in its place is not dropped for it", async (t) => {
+  const keep = { retentionMs: 10_000n, compactionMs: 50n };
+  await using store = openMemoryStore();
+  const contents = async (): Promise<string[]> => {
+    const rows: string[] = [];
+    for await (const { key, value } of store.entries({})) rows.push(`${key.join()}=${value.join()}`);
+    return rows;
+  };
+  await appendKept(store, 0, [keyed(0, 100, "a", "1"), keyed(1, 100, "b", "1")], keep);
+  const before = await contents();
+  await appendKept(store, 2, [keyed(2, 200, "a", "2"), keyed(3, 200, "a", undefined), keyed(4, 200, "c", "1")], keep);
+  await store.write(undoOperations(store, KEPT, 2n, { keep, timeMs: 200n }), { sync: false });
+  t.same(await contents(), before);
+  t.equal(latestRecord(store, KEPT, utf8("a")), 0n);
+  await appendKept(store, 2, [keyed(2, 900, "c", "another")], keep);
+  t.same(await dropAt(store, 5_000n), [], "nothing of a and b was ever replaced");
 });

@@ -17,6 +17,7 @@ import type { Transaction } from "../block/transaction.ts";
 import type { ValidatorSet } from "../block/validators.ts";
 import type { Certificate } from "../block/vote.ts";
 import type { Which } from "./keys.ts";
+import type { KeepRules } from "./partition.ts";
 import type { StateUpdate } from "./update.ts";
 
 /** One state, by its keys (`keys.ts`). */
@@ -45,7 +46,12 @@ export type RecordAppend = {
   readonly firstIndex: bigint;
   /** Whole encoded records (`chain/block/record.ts`): what is stored, and what the partition's leaves are made of. */
   readonly records: readonly Uint8Array[];
+  /** By which rules what is stored of the records may go; absent: it stays. */
+  readonly keep?: KeepRules | undefined;
 };
+
+/** A record whose content goes with the block. */
+export type RecordErasure = { readonly stream: string; readonly partition: number; readonly index: bigint };
 
 /** What a block did. */
 export type Execution = {
@@ -55,6 +61,8 @@ export type Execution = {
   readonly updates: readonly StateUpdate[];
   /** At most one a partition, sorted by stream, then partition. */
   readonly appends: readonly RecordAppend[];
+  /** Each once, in the order of the calls. */
+  readonly erasures: readonly RecordErasure[];
   /** The set that decides the height after this block's. */
   readonly validators: ValidatorSet;
 };
@@ -112,4 +120,6 @@ export interface Executor {
   validatorsAt(view: StateView, which: Which): ValidatorSet;
   /** How many records a partition has; `undefined` when nobody has made it. */
   partitionSize(view: StateView, stream: string, partition: number): bigint | undefined;
+  /** How long records of a stream are kept; `undefined`: for ever. */
+  keepRules(view: StateView, stream: string): KeepRules | undefined;
 }

@@ -7,7 +7,7 @@
  * 01 address(32)                         account       [balance, nonce]
  * 02 namespace 00 table                  table         [owner]
  * 03 namespace 00 table 00 key           row           the value, canonical dag-cbor as the client put it
- * 04 stream 00 partition(4)              partition     [owner, frontier]
+ * 04 stream 00 partition(4)              partition     its owner, its tree and its segments (`partition.ts`)
  * 05 which(1)                            validators    [[key, power]...]      which: 00 current, 01 next
  * 06 which(1)                            priorities    [priority...]          in the order of that set
  * 07                                     authority     address
@@ -27,6 +27,13 @@
  * 15 height(8)                           blockTime     [time]
  * 16 address(32)                         offence       [at, height, slashBps, reporter]
  * 17                                     offences      [[time, shareBps]...]  of late
+ * 18 number(4)                           nodeNumber    [owner, holder, epoch, startMs, endMs]  who may make ids under it, and when
+ * 19 address(32)                         numberOf      [number]               the number that an address leased last
+ * 1a stream 00 partition(4)              sessions      [floor, [[session, end]...]]  open on a partition
+ * 1b stream 00 partition(4) session(8)   session       [next, [[sequence, firstIndex, count, digest]...]]  of late
+ * 20 stream 00                           stream        as it was declared (`partition.ts`)
+ * 22 stream 00 partition(4) index(8)     erased        [height, address]      who asked, and when
+ * 21 stream 00 partition(4) number(8)    segment       the entry of a sealed segment (`chain/block/segment.ts`)
  * ```
  *
  * First bytes are part of the format: never renumber, never reuse.
@@ -34,6 +41,7 @@
 
 import { assert } from "../../crypto/base/assert.ts";
 import { concatBytes, parseUtf8, readU32, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
+import { isNodeNumber, type NodeNumber, nodeNumberOf } from "../../crypto/id/scarab.ts";
 import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { isName } from "../block/fields.ts";
 import { type Height, heightOf, isHeight } from "../block/height.ts";
@@ -63,6 +71,13 @@ const PREFIX = {
   blockTime: 0x15,
   offence: 0x16,
   offences: 0x17,
+  nodeNumber: 0x18,
+  numberOf: 0x19,
+  sessions: 0x1a,
+  session: 0x1b,
+  stream: 0x20,
+  segment: 0x21,
+  erased: 0x22,
 } as const;
 
 /** No state key is longer: a row's, with the longest names. */
@@ -82,6 +97,9 @@ export type StateKey =
   | { readonly kind: "table"; readonly namespace: string; readonly table: string }
   | { readonly kind: "row"; readonly namespace: string; readonly table: string; readonly key: Uint8Array }
   | { readonly kind: "partition"; readonly stream: string; readonly partition: number }
+  | { readonly kind: "stream"; readonly stream: string }
+  | { readonly kind: "segment"; readonly stream: string; readonly partition: number; readonly number: bigint }
+  | { readonly kind: "erased"; readonly stream: string; readonly partition: number; readonly index: bigint }
   | { readonly kind: "validators"; readonly which: Which }
   | { readonly kind: "priorities"; readonly which: Which }
   | { readonly kind: "authority" }
@@ -90,9 +108,12 @@ export type StateKey =
   | { readonly kind: "tombstone"; readonly address: Address }
   | { readonly kind: "rewards"; readonly address: Address }
   | { readonly kind: "supply" | "stakeTotals" | "candidates" | "voters" | "offences" }
-  | { readonly kind: "pool" | "stakeKey" | "attendance" | "offence"; readonly address: Address }
+  | { readonly kind: "pool" | "stakeKey" | "attendance" | "offence" | "numberOf"; readonly address: Address }
   | { readonly kind: "delegation"; readonly validator: Address; readonly delegator: Address }
   | { readonly kind: "unbonding"; readonly index: bigint }
+  | { readonly kind: "nodeNumber"; readonly number: NodeNumber }
+  | { readonly kind: "sessions"; readonly stream: string; readonly partition: number }
+  | { readonly kind: "session"; readonly stream: string; readonly partition: number; readonly session: bigint }
   | { readonly kind: "blockTime"; readonly height: Height };
 
 /** The key of an account's row. */
@@ -135,6 +156,29 @@ export function rowRange(namespace: string, table: string, from?: Uint8Array, to
 export function partitionKey(stream: string, partition: number): Uint8Array {
   assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
   return concatBytes(named(PREFIX.partition, stream, 0), u32(partition));
+}
+
+/** The key of a declared stream's row. */
+export function streamKey(stream: string): Uint8Array {
+  return named(PREFIX.stream, stream, 0);
+}
+
+/** The key of the entry of a sealed segment. */
+export function segmentKey(stream: string, partition: number, number: bigint): Uint8Array {
+  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  return concatBytes(named(PREFIX.segment, stream, 0), u32(partition), u64(number));
+}
+
+/** The key of the row that says that a record was erased. */
+export function erasedKey(stream: string, partition: number, index: bigint): Uint8Array {
+  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  return concatBytes(named(PREFIX.erased, stream, 0), u32(partition), u64(index));
+}
+
+/** The entries of a partition's sealed segments, in order. */
+export function segmentRange(stream: string, partition: number): KeyRange {
+  const prefix = concatBytes(named(PREFIX.segment, stream, 0), u32(partition));
+  return { from: prefix, to: concatBytes(prefix, u64((1n << 64n) - 1n), Uint8Array.of(0)) };
 }
 
 /** Every partition, or every partition of one stream. */
@@ -254,6 +298,33 @@ export function offencesKey(): Uint8Array {
   return Uint8Array.of(PREFIX.offences);
 }
 
+/** Who has leased a node number, or had it last. */
+export function nodeNumberKey(number: NodeNumber): Uint8Array {
+  return concatBytes(Uint8Array.of(PREFIX.nodeNumber), u32(number));
+}
+
+/** Every node number that was ever leased. */
+export function nodeNumberRange(): KeyRange {
+  return kindRange(PREFIX.nodeNumber);
+}
+
+/** Which node number an address has leased, or had last. */
+export function numberOfKey(owner: Address): Uint8Array {
+  return prefixed(PREFIX.numberOf, owner);
+}
+
+/** Which sessions are open on a partition. */
+export function sessionsKey(stream: string, partition: number): Uint8Array {
+  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  return concatBytes(named(PREFIX.sessions, stream, 0), u32(partition));
+}
+
+/** What a session has appended of late. */
+export function sessionKey(stream: string, partition: number, session: bigint): Uint8Array {
+  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  return concatBytes(named(PREFIX.session, stream, 0), u32(partition), u64(session));
+}
+
 /** What a key from a proof names; `undefined` for bytes that no function above makes. */
 export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
   const rest = bytes.subarray(1);
@@ -266,6 +337,18 @@ export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
       return parseRowKey(rest);
     case PREFIX.partition:
       return parsePartitionKey(rest);
+    case PREFIX.segment:
+    case PREFIX.erased: {
+      const place = parsePartitionKey(rest.subarray(0, Math.max(0, rest.length - 8)));
+      if (place?.kind !== "partition") return undefined;
+      if (bytes[0] === PREFIX.erased)
+        return { kind: "erased", stream: place.stream, partition: place.partition, index: readU64(rest, rest.length - 8) };
+      return { kind: "segment", stream: place.stream, partition: place.partition, number: readU64(rest, rest.length - 8) };
+    }
+    case PREFIX.stream: {
+      const stream = takeName(rest);
+      return stream === undefined || rest.length !== stream.length + 1 ? undefined : { kind: "stream", stream };
+    }
     case PREFIX.validators:
     case PREFIX.priorities: {
       const which = rest[0] === WHICH_BYTE.current ? "current" : rest[0] === WHICH_BYTE.next ? "next" : undefined;
@@ -300,6 +383,18 @@ export function parseStateKey(bytes: Uint8Array): StateKey | undefined {
       return rest.length === ADDRESS_SIZE_BYTES ? { kind: "attendance", address: addressOf(rest) } : undefined;
     case PREFIX.offence:
       return rest.length === ADDRESS_SIZE_BYTES ? { kind: "offence", address: addressOf(rest) } : undefined;
+    case PREFIX.numberOf:
+      return rest.length === ADDRESS_SIZE_BYTES ? { kind: "numberOf", address: addressOf(rest) } : undefined;
+    case PREFIX.nodeNumber:
+      return parseNodeNumberKey(rest);
+    case PREFIX.sessions: {
+      const named = parsePartitionKey(rest);
+      return named && { ...named, kind: "sessions" };
+    }
+    case PREFIX.session: {
+      const named = rest.length < 8 ? undefined : parsePartitionKey(rest.subarray(0, -8));
+      return named && { ...named, kind: "session", session: readU64(rest, rest.length - 8) };
+    }
     case PREFIX.delegation:
       return parseDelegationKey(rest);
     case PREFIX.unbonding:
@@ -328,7 +423,7 @@ function parseRowKey(rest: Uint8Array): StateKey | undefined {
   return key.length >= 1 && key.length <= ROW_KEY_SIZE_BYTES_MAX ? { kind: "row", namespace, table, key } : undefined;
 }
 
-function parsePartitionKey(rest: Uint8Array): StateKey | undefined {
+function parsePartitionKey(rest: Uint8Array): Extract<StateKey, { kind: "partition" }> | undefined {
   const stream = takeName(rest);
   if (stream === undefined || rest.length !== stream.length + 5) return undefined;
   const partition = readU32(rest, stream.length + 1);
@@ -347,6 +442,12 @@ function parseDelegationKey(rest: Uint8Array): StateKey | undefined {
   if (rest.length !== 2 * ADDRESS_SIZE_BYTES) return undefined;
   const validator = addressOf(rest.subarray(0, ADDRESS_SIZE_BYTES));
   return { kind: "delegation", validator, delegator: addressOf(rest.subarray(ADDRESS_SIZE_BYTES)) };
+}
+
+function parseNodeNumberKey(rest: Uint8Array): StateKey | undefined {
+  if (rest.length !== 4) return undefined;
+  const number = readU32(rest);
+  return isNodeNumber(number) ? { kind: "nodeNumber", number: nodeNumberOf(number) } : undefined;
 }
 
 function parseBlockTimeKey(rest: Uint8Array): StateKey | undefined {

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import t from "tap";
 import { assert } from "../../crypto/base/assert.ts";
 import { bytesEqual, compareBytes, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { nodeNumberOf } from "../../crypto/id/scarab.ts";
 import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import { keyPairAt } from "../block/testing/fixtures.ts";
@@ -20,6 +21,8 @@ import {
   type KeyRange,
   misbehaviourKey,
   offenceKey,
+  nodeNumberKey,
+  numberOfKey,
   offencesKey,
   parametersKey,
   parseStateKey,
@@ -27,8 +30,13 @@ import {
   partitionRange,
   poolKey,
   poolRange,
+  erasedKey,
   prioritiesKey,
+  segmentKey,
+  streamKey,
   rewardsKey,
+  sessionKey,
+  sessionsKey,
   rowKey,
   rowRange,
   STATE_KEY_SIZE_BYTES_MAX,
@@ -70,10 +78,16 @@ import {
 import {
   appendRecords,
   emptyPartition,
+  encodePartitionHead,
+  encodeStream,
+  parsePartitionHead,
+  parseStream,
+  SEGMENT_RULES_DEFAULT,
+} from "./partition.ts";
+import {
   encodeAccount,
   encodeActedAt,
   encodeAuthority,
-  encodePartitionHead,
   encodeRewards,
   encodeSupply,
   encodeTable,
@@ -81,7 +95,6 @@ import {
   parseAccount,
   parseActedAt,
   parseAuthority,
-  parsePartitionHead,
   parseRewards,
   parseSupply,
   parseTable,
@@ -100,6 +113,9 @@ const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
     key: fc.uint8Array({ minLength: 1, maxLength: 256 }),
   }),
   fc.record({ kind: fc.constant("partition" as const), stream: anyName, partition: fc.nat(65_535) }),
+  fc.record({ kind: fc.constant("stream" as const), stream: anyName }),
+  fc.record({ kind: fc.constant("segment" as const), stream: anyName, partition: fc.nat(65_535), number: amountArbitrary }),
+  fc.record({ kind: fc.constant("erased" as const), stream: anyName, partition: fc.nat(65_535), index: amountArbitrary }),
   fc.record({ kind: fc.constant("validators" as const), which }),
   fc.record({ kind: fc.constant("priorities" as const), which }),
   fc.constant({ kind: "authority" as const }),
@@ -112,6 +128,10 @@ const keyArbitrary: fc.Arbitrary<StateKey> = fc.oneof(
   fc.record({ kind: fc.constant("delegation" as const), validator: addressArbitrary, delegator: addressArbitrary }),
   fc.record({ kind: fc.constant("unbonding" as const), index: amountArbitrary }),
   fc.record({ kind: fc.constant("blockTime" as const), height: heightArbitrary }),
+  fc.record({ kind: fc.constant("nodeNumber" as const), number: fc.nat(1023).map(nodeNumberOf) }),
+  fc.record({ kind: fc.constant("sessions" as const), stream: anyName, partition: fc.nat(65_535) }),
+  fc.record({ kind: fc.constant("session" as const), stream: anyName, partition: fc.nat(65_535), session: amountArbitrary }),
+  fc.record({ kind: fc.constant("numberOf" as const), address: addressArbitrary }),
 );
 
 const FIRST = addressOfKey(keyPairAt(0).publicKey);
@@ -126,6 +146,12 @@ function bytesOf(key: StateKey): Uint8Array {
       return rowKey(key.namespace, key.table, key.key);
     case "partition":
       return partitionKey(key.stream, key.partition);
+    case "stream":
+      return streamKey(key.stream);
+    case "segment":
+      return segmentKey(key.stream, key.partition, key.number);
+    case "erased":
+      return erasedKey(key.stream, key.partition, key.index);
     case "validators":
       return validatorsKey(key.which);
     case "priorities":
@@ -164,6 +190,14 @@ function bytesOf(key: StateKey): Uint8Array {
       return unbondingKey(key.index);
     case "blockTime":
       return blockTimeKey(key.height);
+    case "nodeNumber":
+      return nodeNumberKey(key.number);
+    case "sessions":
+      return sessionsKey(key.stream, key.partition);
+    case "session":
+      return sessionKey(key.stream, key.partition, key.session);
+    case "numberOf":
+      return numberOfKey(key.address);
   }
 }
 
@@ -217,10 +251,24 @@ t.test("every row value refuses damaged bytes or gives back what they encode", a
   await checkDecoder(t, "account", { valid: account, decode: parseAccount, encode: encodeAccount });
   const table = addressArbitrary.map((owner) => encodeTable({ owner }));
   await checkDecoder(t, "table", { valid: table, decode: parseTable, encode: encodeTable });
-  const head = fc
-    .tuple(addressArbitrary, fc.array(fc.uint8Array({ maxLength: 4 }), { maxLength: 9 }))
-    .map(([owner, records]) => encodePartitionHead(appendRecords(emptyPartition(owner), records)));
+  const head = fc.tuple(addressArbitrary, fc.array(fc.uint8Array({ maxLength: 4 }), { maxLength: 9 })).map(([owner, records]) => {
+    const rules = { ...SEGMENT_RULES_DEFAULT, segmentSizeBytes: 8 };
+    const append = { stream: "s", partition: 0, records, timeMs: 5n, ...rules };
+    return encodePartitionHead(appendRecords(emptyPartition(owner), append).head);
+  });
   await checkDecoder(t, "partition head", { valid: head, decode: parsePartitionHead, encode: encodePartitionHead });
+  const stream = fc
+    .record({
+      owner: addressArbitrary,
+      partitions: fc.nat(65_536),
+      isOpen: fc.boolean(),
+      segmentSizeBytes: fc.nat(),
+      segmentAgeMs: amountArbitrary,
+      retentionMs: fc.option(amountArbitrary, { nil: undefined }),
+      compactionMs: fc.option(amountArbitrary, { nil: undefined }),
+    })
+    .map(encodeStream);
+  await checkDecoder(t, "stream", { valid: stream, decode: parseStream, encode: encodeStream });
   await checkDecoder(t, "authority", {
     valid: addressArbitrary.map(encodeAuthority),
     decode: parseAuthority,

@@ -10,16 +10,14 @@ import { Writer } from "../../crypto/codec/writer.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { readAddress, readHeight } from "../block/fields.ts";
 import type { Height } from "../block/height.ts";
-import { appendLeaf, EMPTY_FRONTIER, type Frontier, LOG_HASHER, readFrontier, writeFrontier } from "../merkle/log.ts";
+
+export { parsePartitionHead } from "./partition.ts";
 
 /** An account; one that has no row is `ACCOUNT_EMPTY`. */
 export type Account = { readonly balance: bigint; readonly nonce: bigint };
 
 /** A table. Rows may be written by its owner alone. */
 export type Table = { readonly owner: Address };
-
-/** The head of a partition: who may append, and the frontier of its record tree. */
-export type PartitionHead = { readonly owner: Address; readonly frontier: Frontier };
 
 /** All tokens there are, `total = genesis + minted - burned`. Below 2^64. */
 export type Supply = { readonly total: bigint; readonly minted: bigint; readonly burned: bigint };
@@ -50,33 +48,6 @@ export function parseTable(bytes: Uint8Array): Result<Table, DecodeError> {
   return readWith(bytes, (reader) => {
     reader.field("table").tuple(1);
     return { owner: readAddress(reader, "owner") };
-  });
-}
-
-/** A partition that `owner` is about to make. */
-export function emptyPartition(owner: Address): PartitionHead {
-  return { owner, frontier: EMPTY_FRONTIER };
-}
-
-/** The head after these encoded records. Cost: about two hashes a record. */
-export function appendRecords(head: PartitionHead, records: readonly Uint8Array[]): PartitionHead {
-  let { frontier } = head;
-  for (const record of records) frontier = appendLeaf(LOG_HASHER, frontier, LOG_HASHER.leaf(record));
-  return { owner: head.owner, frontier };
-}
-
-/** The one encoding of a partition head. */
-export function encodePartitionHead(head: PartitionHead): Uint8Array {
-  const writer = new Writer().array(2).bytes(head.owner);
-  writeFrontier(writer, head.frontier);
-  return writer.finish();
-}
-
-/** Parses what `encodePartitionHead` made. */
-export function parsePartitionHead(bytes: Uint8Array): Result<PartitionHead, DecodeError> {
-  return readWith(bytes, (reader) => {
-    reader.field("partition").tuple(2);
-    return { owner: readAddress(reader, "owner"), frontier: readFrontier(reader.field("frontier")) };
   });
 }
 

@@ -16,7 +16,7 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
-import { bytesEqual, compareBytes } from "../../crypto/base/bytes.ts";
+import { bytesEqual, compareBytes, readU32 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Height } from "../block/height.ts";
@@ -70,6 +70,12 @@ export type Staged = {
   readonly fresh: readonly { readonly location: Location; readonly page: Page }[];
   readonly stale: readonly Location[];
 };
+
+/** What of a version does not hold: something at or below a key. */
+export type StateFault = { readonly code: "state_hash_mismatch"; readonly key: Uint8Array };
+
+/** Pages that were audited: where, and in 32 bits what was claimed of them. */
+export type SeenPages = Map<number, number>;
 
 /**
  * Default of `cacheSizeBytes`. A page read from LevelDB costs as much as the update that needs it, and memory that is
@@ -220,7 +226,8 @@ export class StateTree {
     let stale: Location[] = [];
     const flush = async (): Promise<void> => {
       signal?.throwIfAborted();
-      await this.#store.write([...records, ...wearOut(this.#store, stale)], { sync: false });
+      // Durable before the next, which counts on it: a power cut may take any that is not, and leave a later one.
+      await this.#store.write([...records, ...wearOut(this.#store, stale)], { sync: true });
       this.#chunk = undefined;
       records = [];
       stale = [];
@@ -270,7 +277,21 @@ export class StateTree {
    *
    * @returns the first thing that does not hold, or `undefined`
    */
-  audit(version: Height, signal?: AbortSignal): { readonly code: "state_hash_mismatch"; readonly key: Uint8Array } | undefined {
+  audit(version: Height, signal?: AbortSignal): StateFault | undefined {
+    const steps = this.auditSteps(version);
+    for (;;) {
+      signal?.throwIfAborted();
+      const { done, value } = steps.next();
+      if (done === true) return value;
+    }
+  }
+
+  /**
+   * As `audit`, a page at a time: yields how many bytes it read, and ends with the first thing that does not hold.
+   *
+   * @param seen - pages that hold already, so that versions which share them cost what is theirs alone; grows
+   */
+  *auditSteps(version: Height, seen?: SeenPages): Generator<number, StateFault | undefined, undefined> {
     const { location, hash } = this.#existing(version);
     if (location === undefined)
       return bytesEqual(hash, EMPTY_ROOT) ? undefined : { code: "state_hash_mismatch", key: new Uint8Array(0) };
@@ -278,18 +299,27 @@ export class StateTree {
       { location, hash, link: undefined },
     ];
     for (let next = left.pop(); next !== undefined; next = left.pop()) {
-      signal?.throwIfAborted();
+      // The same place under another hash is another claim.
+      const claim = claimOf(next);
+      if (seen?.get(next.location) === claim) continue;
       const page = this.#loadPage(next.location);
+      let sizeBytes = page.bytes.length;
       if (!bytesEqual(page.rootHash(), next.hash)) return { code: "state_hash_mismatch", key: page.key(0) };
       // No hash covers the stem of a link, by which reads find their way: compare it with the page that it leads to.
       if (next.link?.kind === "link" && !bytesEqual(page.stem(next.link.bit), next.link.key))
         return { code: "state_hash_mismatch", key: page.key(0) };
       for (let index = page.count - 1; index >= 0; index -= 1) {
-        if (!page.isEntry(index)) left.push({ location: page.location(index), hash: page.hash(index), link: page.item(index) });
-        else if (!bytesEqual(leafHash(page.key(index), valueHash(this.#readValue(page.location(index)))), page.hash(index))) {
-          return { code: "state_hash_mismatch", key: page.key(index) };
+        if (!page.isEntry(index)) {
+          left.push({ location: page.location(index), hash: page.hash(index), link: page.item(index) });
+          continue;
         }
+        const value = this.#readValue(page.location(index));
+        sizeBytes += value.length;
+        if (!bytesEqual(leafHash(page.key(index), valueHash(value)), page.hash(index)))
+          return { code: "state_hash_mismatch", key: page.key(index) };
       }
+      seen?.set(next.location, claim);
+      yield sizeBytes;
     }
     return undefined;
   }
@@ -421,6 +451,17 @@ export class StateTree {
       this.#latestRecord = readRoot(this.#latest, value);
     }
   }
+}
+
+/** A page's hash and the stem by which it was reached, in 32 bits: a disk that changes either by chance changes this. */
+function claimOf({ hash, link }: { readonly hash: Uint8Array; readonly link: Item | undefined }): number {
+  let claim = readU32(hash);
+  if (link?.kind === "link") {
+    claim = Math.imul(claim ^ link.bit, 0x0100_0193);
+    // FNV-1a, 32 bits.
+    for (const byte of link.key) claim = Math.imul(claim ^ byte, 0x0100_0193);
+  }
+  return claim >>> 0;
 }
 
 /** A place on a page of an iteration. */

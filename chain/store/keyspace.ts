@@ -6,7 +6,7 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
-import { concatBytes, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
+import { concatBytes, readU32, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { StoreRange } from "./store.ts";
 
@@ -42,6 +42,12 @@ export const KEYSPACE = {
   record: 0x20,
   /** stream, partition, index of the last leaf below -> inner nodes that this leaf completed */
   recordNode: 0x21,
+  /** time, stream, partition, index, why -> by which rule: the record may be dropped once a block is as late */
+  recordDue: 0x23,
+  /** stream, partition, hash of a record's key -> index of the newest record of that key; compacted streams alone */
+  recordLatest: 0x24,
+  /** stream, partition, index -> hash of its key, and index of the record of that key before it if any; as recordLatest */
+  recordBefore: 0x25,
 } as const satisfies Record<string, number>;
 
 /** A kind of row. */
@@ -102,7 +108,36 @@ export function recordNodeKey(id: PartitionId, index: bigint): Uint8Array {
   return concatBytes(partitionPrefix("recordNode", id), u64(index));
 }
 
-/** All records, or all node rows, of one partition. */
+/** The key that says from which block time on a record may be dropped. */
+export function recordDueKey(dueMs: bigint, id: PartitionId, index: bigint, why: number): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE.recordDue), u64(dueMs), partitionName(id), u64(index), Uint8Array.of(why));
+}
+
+/** Everything that is due at a block time. */
+export function recordDueRange(timeMs: bigint): Required<Pick<StoreRange, "from" | "to">> {
+  return { from: Uint8Array.of(KEYSPACE.recordDue), to: concatBytes(Uint8Array.of(KEYSPACE.recordDue), u64(timeMs + 1n)) };
+}
+
+/** What a key that `recordDueKey` made names. */
+export function parseRecordDueKey(key: Uint8Array): PartitionId & { readonly index: bigint; readonly why: number } {
+  const nameSize = key[9] ?? 0;
+  assert(key.length === 10 + nameSize + 13, `due key of ${key.length} bytes`);
+  const at = 10 + nameSize;
+  const stream = new TextDecoder().decode(key.subarray(10, at));
+  return { stream, partition: readU32(key, at), index: readU64(key, at + 4), why: key[at + 12] ?? 0 };
+}
+
+/** The key of where the newest record of a record key is. */
+export function recordLatestKey(id: PartitionId, keyHash: Hash): Uint8Array {
+  return concatBytes(partitionPrefix("recordLatest", id), keyHash);
+}
+
+/** The key of which record of its key came before a record. */
+export function recordBeforeKey(id: PartitionId, index: bigint): Uint8Array {
+  return concatBytes(partitionPrefix("recordBefore", id), u64(index));
+}
+
+/** All records, all node rows, or all segment entries, of one partition. */
 export function partitionRange(kind: "record" | "recordNode", id: PartitionId): Required<Pick<StoreRange, "from" | "to">> {
   const prefix = partitionPrefix(kind, id);
   // Longer than any key of the partition, and below every key of the next one.
@@ -110,8 +145,12 @@ export function partitionRange(kind: "record" | "recordNode", id: PartitionId): 
 }
 
 /** The length of the name comes first, so that no stream's keys can begin with another's. */
-function partitionPrefix(kind: "record" | "recordNode", { stream, partition }: PartitionId): Uint8Array {
+function partitionPrefix(kind: "record" | "recordNode" | "recordLatest" | "recordBefore", id: PartitionId): Uint8Array {
+  return concatBytes(Uint8Array.of(KEYSPACE[kind]), partitionName(id));
+}
+
+function partitionName({ stream, partition }: PartitionId): Uint8Array {
   const name = utf8(stream);
   assert(name.length <= 255, `stream name of ${name.length} bytes`);
-  return concatBytes(Uint8Array.of(KEYSPACE[kind], name.length), name, u32(partition));
+  return concatBytes(Uint8Array.of(name.length), name, u32(partition));
 }

@@ -124,6 +124,14 @@ class LevelStore implements Store {
     await this.#enqueue(() => this.#level.clear(levelRange(range)));
   }
 
+  async compact({ from, to }: Required<Pick<StoreRange, "from" | "to">>): Promise<void> {
+    this.#checkOpen();
+    // Not in the queue: writes go on meanwhile. Closing waits for it.
+    const compaction = this.#level.compactRange(from, to).finally(() => this.#releases.delete(compaction));
+    this.#releases.add(compaction);
+    await compaction;
+  }
+
   /** The bytes of the files: LevelDB's own estimate leaves out its log, which is all there is in a young store. */
   async sizeBytes(): Promise<number> {
     this.#checkOpen();

@@ -58,6 +58,36 @@ export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
     records: fc.array(fc.uint8Array({ maxLength: 20 }), { minLength: 1, maxLength: 4 }),
   }),
   fc.record({
+    kind: fc.constant("streamAppend" as const),
+    stream: nameArbitrary,
+    partition: fc.nat(65_535),
+    records: fc.array(
+      fc.record({
+        key: fc.uint8Array({ minLength: 1, maxLength: 20 }),
+        value: fc.option(fc.uint8Array({ maxLength: 20 }), { nil: undefined }),
+        headers: fc.array(fc.record({ name: nameArbitrary, value: fc.uint8Array({ maxLength: 9 }) }), { maxLength: 2 }),
+      }),
+      { minLength: 1, maxLength: 4 },
+    ),
+  }),
+  fc.record({
+    kind: fc.constant("recordErase" as const),
+    stream: nameArbitrary,
+    partition: fc.nat(65_535),
+    index: amountArbitrary,
+  }),
+  fc
+    .record({
+      kind: fc.constant("streamCreate" as const),
+      stream: nameArbitrary,
+      partitions: fc.integer({ min: 1, max: 1024 }),
+      isOpen: fc.boolean(),
+      segmentSizeBytes: fc.integer({ min: 4096, max: 1 << 30 }),
+      segmentAgeMs: fc.integer({ min: 1000, max: 1_000_000 }),
+      spans: fc.record({ retentionMs: fc.integer({ min: 1 }), compactionMs: fc.integer({ min: 1 }) }, { requiredKeys: [] }),
+    })
+    .map(({ spans, ...call }) => ({ ...call, ...spans })),
+  fc.record({
     kind: fc.constant("validatorSet" as const),
     key: fc.nat(SIGNERS - 1).map((index) => keyPairAt(index).publicKey),
     power: fc.bigInt(0n, 1n << 56n),
@@ -82,6 +112,32 @@ export const callArbitrary: fc.Arbitrary<Call> = fc.oneof(
     commissionBps: fc.nat(10_000),
   }),
   fc.record({ kind: fc.constant("validatorUnjail" as const), validator: addressArbitrary }),
+  fc.record({
+    kind: fc.constant("numberClaim" as const),
+    number: fc.nat(1023),
+    holder: fc.uint8Array({ minLength: 16, maxLength: 16 }),
+  }),
+  fc.record({
+    kind: fc.constant("sessionOpen" as const),
+    stream: nameArbitrary,
+    partition: fc.nat(65_535),
+    session: amountArbitrary,
+  }),
+  fc.record({
+    kind: fc.constant("sessionAppend" as const),
+    stream: nameArbitrary,
+    partition: fc.nat(65_535),
+    session: amountArbitrary,
+    sequence: amountArbitrary,
+    records: fc.array(fc.uint8Array({ maxLength: 20 }), { minLength: 1, maxLength: 4 }),
+  }),
+  fc.record({ kind: fc.constant("numberRenew" as const), number: fc.nat(1023), epoch: amountArbitrary }),
+  fc.record({
+    kind: fc.constant("numberRelease" as const),
+    number: fc.nat(1023),
+    epoch: amountArbitrary,
+    endMs: fc.bigInt(0n, 8_640_000_000_000_000n),
+  }),
 );
 
 /** A signed transaction with any valid body. */
