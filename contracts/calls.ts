@@ -3,11 +3,14 @@
 import { unreachable } from "../crypto/base/assert.ts";
 import type { Call } from "../chain/block/transaction.ts";
 import { transfer } from "./accounts.ts";
-import { appendToPartition } from "./partitions.ts";
+import { claimNumber, releaseNumber, renewNumber } from "./numbers.ts";
+import { appendToPartition, eraseRecord } from "./partitions.ts";
 import { claimRewards } from "./rewards.ts";
 import type { CallFault, CallScope } from "./scope.ts";
 import { changeCommission, declareValidator, unjail } from "./staking/declarations.ts";
 import { bond, collect, unbond } from "./staking/delegations.ts";
+import { appendInSession, openSession } from "./sessions.ts";
+import { createStream } from "./streams.ts";
 import { createTable, deleteRow, putRow } from "./tables.ts";
 import { changeValidator } from "./validators.ts";
 
@@ -23,7 +26,16 @@ export function runCall(scope: CallScope, call: Call): CallFault | undefined {
     case "tableDelete":
       return deleteRow(scope, call);
     case "logAppend":
+      return appendToPartition(scope, {
+        ...call,
+        records: call.records.map((value) => ({ key: undefined, value, headers: [] })),
+      });
+    case "streamCreate":
+      return createStream(scope, call);
+    case "streamAppend":
       return appendToPartition(scope, call);
+    case "recordErase":
+      return eraseRecord(scope, call);
     case "validatorSet":
       return changeValidator(scope, call);
     case "rewardsClaim":
@@ -38,6 +50,16 @@ export function runCall(scope: CallScope, call: Call): CallFault | undefined {
       return changeCommission(scope, call);
     case "validatorUnjail":
       return unjail(scope, call);
+    case "numberClaim":
+      return claimNumber(scope, call);
+    case "numberRenew":
+      return renewNumber(scope, call);
+    case "numberRelease":
+      return releaseNumber(scope, call);
+    case "sessionOpen":
+      return openSession(scope, call);
+    case "sessionAppend":
+      return appendInSession(scope, call);
     default:
       return unreachable(call);
   }

@@ -5,6 +5,7 @@ import t from "tap";
 import { assert, present } from "../crypto/base/assert.ts";
 import { bytesEqual, toHex, utf8 } from "../crypto/base/bytes.ts";
 import { encodeValue } from "../crypto/codec/value.ts";
+import { ZERO_HASH } from "../crypto/hash/hash.ts";
 import { addressOfPolicy } from "../crypto/identity/address.ts";
 import { gatherAuthorisation, multisigPolicy } from "../crypto/identity/authorisation.ts";
 import { checkProperty } from "../crypto/testing/property.ts";
@@ -13,6 +14,7 @@ import { feeOf } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
 import { ENGINE_NAMES, PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import { parseRecord } from "../chain/block/record.ts";
+import { parseSegment, segmentHash } from "../chain/block/segment.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
 import {
   assembleTransaction,
@@ -21,8 +23,8 @@ import {
   type Transaction,
   transactionId,
 } from "../chain/block/transaction.ts";
-import { partitionKey, parseStateKey, rowKey, tableKey } from "../chain/state/keys.ts";
-import { parsePartitionHead } from "../chain/state/rows.ts";
+import { erasedKey, partitionKey, parseStateKey, rowKey, segmentKey, tableKey } from "../chain/state/keys.ts";
+import { parseErased, parsePartitionHead } from "../chain/state/partition.ts";
 import { logRoot, frontierRoot, LOG_HASHER } from "../chain/merkle/log.ts";
 import { EXECUTOR } from "./executor.ts";
 import { supplyAt } from "./supply.ts";
@@ -222,6 +224,132 @@ t.test("a partition's head commits to every record that was appended, in order",
   t.same(
     [third.stream, third.partition, third.index, third.height, third.timeMs, third.data],
     ["events", 7, 2n, heightOf(2n), chain.network.genesisTimeMs + 2n, utf8("c")],
+  );
+  t.end();
+});
+
+t.test("segments are sealed by size and by age, and their chain holds every record once", async (t) => {
+  const blocks = fc.array(
+    fc.record({
+      afterMs: fc.constantFrom(1n, 400n, 999n, 1_000n, 5_000n),
+      sizes: fc.array(fc.nat(1_500), { minLength: 1, maxLength: 6 }),
+    }),
+    { minLength: 1, maxLength: 12 },
+  );
+  await checkProperty(
+    t,
+    "segments",
+    fc.property(blocks, (made) => {
+      const chain = chainOf([1_000_000_000n]);
+      const rules = { segmentSizeBytes: 4_096, segmentAgeMs: 1_000 };
+      chain.block([chain.sign(ALICE, [{ kind: "streamCreate", stream: "s", partitions: 1, isOpen: false, ...rules }])]);
+      const records: { readonly bytes: Uint8Array; readonly timeMs: bigint }[] = [];
+      let timeMs = chain.context().timeMs;
+      for (const { afterMs, sizes } of made) {
+        timeMs += afterMs;
+        chain.next = { timeMs };
+        const bodies = sizes.map((size) => ({ key: undefined, value: new Uint8Array(size), headers: [] }));
+        const execution = chain.block([
+          chain.sign(ALICE, [{ kind: "streamAppend", stream: "s", partition: 0, records: bodies }], { fee: 20_000n }),
+        ]);
+        for (const bytes of present(execution.appends[0], "append").records) records.push({ bytes, timeMs });
+      }
+      const head = ok(parsePartitionHead(present(chain.state.get(partitionKey("s", 0)), "head")));
+      // Cut anew, the plain way.
+      const cut: (typeof records)[] = [];
+      for (const record of records) {
+        const last = cut.at(-1);
+        const size = (last ?? []).reduce((total, { bytes }) => total + bytes.length, 0);
+        const isFull = size + record.bytes.length > 4_096 || record.timeMs - (last?.[0]?.timeMs ?? 0n) >= 1_000n;
+        if (last === undefined || isFull) cut.push([record]);
+        else last.push(record);
+      }
+      const sealed = cut.slice(0, -1);
+      let [previous, firstIndex] = [ZERO_HASH, 0n];
+      for (const [number, segment] of sealed.entries()) {
+        const entry = present(chain.state.get(segmentKey("s", 0, BigInt(number))), `segment ${number}`);
+        const expected = {
+          stream: "s",
+          partition: 0,
+          number: BigInt(number),
+          firstIndex,
+          count: BigInt(segment.length),
+          sizeBytes: BigInt(segment.reduce((total, { bytes }) => total + bytes.length, 0)),
+          firstTimeMs: segment[0]?.timeMs,
+          lastTimeMs: segment.at(-1)?.timeMs,
+          root: logRoot(segment.map(({ bytes }) => bytes)),
+          previous,
+        };
+        const same = (a: unknown): string => JSON.stringify(a, (_, v) => (typeof v === "bigint" ? `${v}` : v));
+        if (same(ok(parseSegment(entry))) !== same(expected)) return false;
+        previous = segmentHash(entry);
+        firstIndex += BigInt(segment.length);
+      }
+      const isEnd = chain.state.get(segmentKey("s", 0, BigInt(sealed.length))) === undefined;
+      const open = (cut.at(-1) ?? []).map(({ bytes }) => bytes);
+      return (
+        isEnd &&
+        head.sealed.count === BigInt(sealed.length) &&
+        toHex(head.sealed.hash) === toHex(previous) &&
+        toHex(frontierRoot(LOG_HASHER, head.open.frontier)) === toHex(logRoot(open)) &&
+        toHex(frontierRoot(LOG_HASHER, head.frontier)) === toHex(logRoot(records.map(({ bytes }) => bytes)))
+      );
+    }),
+    60,
+  );
+});
+
+t.test("a declared stream has its partitions and no more, and is its owner's unless it is open", (t) => {
+  const chain = chainOf([1_000_000n, 1_000_000n]);
+  const create = (stream: string, isOpen: boolean, partitions = 2): Call => ({
+    kind: "streamCreate",
+    stream,
+    partitions,
+    isOpen,
+    segmentSizeBytes: 4_096,
+    segmentAgeMs: 1_000,
+  });
+  const add = (stream: string, partition: number): Call => ({
+    kind: "streamAppend",
+    stream,
+    partition,
+    records: [{ key: utf8("k"), value: undefined, headers: [{ name: "h", value: utf8("v") }] }],
+  });
+  t.equal(chain.run(ALICE, create("own", false)), "applied");
+  t.equal(chain.run(ALICE, create("own", false)), "stream_exists calls[0].stream");
+  t.equal(chain.run(ALICE, add("own", 1)), "applied");
+  t.equal(chain.run(ALICE, add("own", 2)), "stream_partition calls[0].partition");
+  t.equal(chain.run(BOB, add("own", 0)), "stream_not_owner calls[0].stream");
+  t.equal(chain.run(BOB, { ...append(0, "plain"), stream: "own" } as Call), "stream_not_owner calls[0].stream");
+  t.equal(chain.run(ALICE, create("open", true)), "applied");
+  t.equal(chain.run(BOB, add("open", 0)), "applied");
+  t.equal(chain.run(ALICE, add("open", 0)), "applied", "to a partition that another wrote to first");
+  t.equal(chain.run(BOB, append(1, "mine")), "applied", "a name that nobody declared");
+  t.equal(chain.run(ALICE, create("events", false)), "partition_not_owner calls[0].stream", "cannot be taken");
+  t.equal(chain.run(BOB, create("events", false)), "applied", "but by whom it belongs to");
+  t.equal(chain.run(BOB, append(1, "more")), "applied");
+  t.end();
+});
+
+t.test("a record is erased once, by the owner alone, and only one that is there", (t) => {
+  const chain = chainOf([1_000_000n, 1_000_000n]);
+  const erase = (index: bigint, partition = 0): Call => ({ kind: "recordErase", stream: "events", partition, index });
+  t.equal(chain.run(ALICE, erase(0n)), "record_absent calls[0].index", "no such partition");
+  t.equal(chain.run(ALICE, append(0, "a", "b")), "applied");
+  t.equal(chain.run(BOB, erase(1n)), "partition_not_owner calls[0].partition");
+  t.equal(chain.run(ALICE, erase(2n)), "record_absent calls[0].index", "one past the end");
+  const execution = chain.block([chain.sign(ALICE, [erase(1n)])]);
+  t.same(execution.erasures, [{ stream: "events", partition: 0, index: 1n }]);
+  t.same(ok(parseErased(present(chain.state.get(erasedKey("events", 0, 1n)), "row"))), {
+    height: chain.height,
+    by: addressAt(ALICE),
+  });
+  t.equal(chain.run(ALICE, erase(1n)), "record_erased calls[0].index");
+  const failed = chain.block([chain.sign(ALICE, [erase(0n), erase(0n)])]);
+  t.same(
+    [failed.erasures, failed.results],
+    [[], [{ kind: "failed", code: "record_erased", field: "calls[1].index" }]],
+    "or none",
   );
   t.end();
 });

@@ -40,7 +40,7 @@ import type { StateUpdate } from "../chain/state/update.ts";
 import { accountAt, charge, credit } from "./accounts.ts";
 import { Appends } from "./appends.ts";
 import { runCall } from "./calls.ts";
-import { partitionSize } from "./partitions.ts";
+import { keepRules, partitionSize } from "./partitions.ts";
 import { reward } from "./rewards.ts";
 import type { CallScope } from "./scope.ts";
 import { noteOffence } from "./staking/slashing.ts";
@@ -49,7 +49,7 @@ import { mint, putGenesisSupply } from "./supply.ts";
 import { admitEvidence, noteMisbehaviour, punish, putValidators, shiftValidators, validatorsAt } from "./validators.ts";
 
 /** The executor of the built-in calls. */
-export const EXECUTOR: Executor = { genesis, admit, execute, select, admitEvidence, validatorsAt, partitionSize };
+export const EXECUTOR: Executor = { genesis, admit, execute, select, admitEvidence, validatorsAt, partitionSize, keepRules };
 
 const NO_STATE: StateView = { get: () => undefined };
 const APPLIED: TransactionResult = { kind: "applied" };
@@ -179,7 +179,13 @@ function finish({ state, appends, context, results, staking, fees }: Run): Execu
     const minted = context.engine.name === "pow" ? mint(state, context.engine.blockReward) : 0n;
     reward(state, context.proposer, fees + minted);
   }
-  return { results, updates: state.changes(), appends: appends.merged(), validators: validatorsAt(state, "current") };
+  return {
+    results,
+    updates: state.changes(),
+    appends: appends.merged(),
+    erasures: [...appends.erasures],
+    validators: validatorsAt(state, "current"),
+  };
 }
 
 /** Runs the calls of one transaction: all of them, or, after a fault, none. */

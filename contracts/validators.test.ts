@@ -6,6 +6,7 @@ import { doubleVoteOf, type Evidence } from "../chain/block/evidence.ts";
 import type { Parameters } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
+import { PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import type { Call } from "../chain/block/transaction.ts";
 import { advancePriorities, proposerAt, type ValidatorSet, validatorsHash } from "../chain/block/validators.ts";
 import { misbehaviourKey, tombstoneKey } from "../chain/state/keys.ts";
@@ -90,6 +91,19 @@ t.test("only the authority changes validators, within bounds, and never below fo
   const dev = chainOf([1n, 1n], { dev: true });
   t.equal(dev.run(AUTHORITY, setPower(0, 0n)), "applied", "a development network may shrink");
   t.equal(dev.run(AUTHORITY, setPower(1, 0n)), "validators_none calls[0].key");
+  t.end();
+});
+
+t.test("under Raft, which counts heads, the authority gives no power but one, and leaves three", (t) => {
+  const network = networkOf({ powers: [1n, 1n, 1n, 1n], amounts: [1_000_000_000n, 1_000_000n] });
+  const chain = new Chain({ ...network, engine: PROTOCOL_DEFAULTS.raft });
+  // A certificate is a majority of power: with five of eight, one validator would decide without the others.
+  t.equal(chain.run(AUTHORITY, setPower(0, 5n)), "validator_power calls[0].power");
+  t.equal(chain.run(AUTHORITY, setPower(9, 2n)), "validator_power calls[0].power");
+  t.equal(chain.run(AUTHORITY, setPower(9, 1n)), "applied");
+  t.equal(chain.run(AUTHORITY, setPower(9, 0n), setPower(0, 0n)), "applied");
+  t.equal(chain.run(AUTHORITY, setPower(1, 0n)), "validators_few calls[0].power");
+  t.equal(chainOf([1n, 1n, 1n, 1n]).run(AUTHORITY, setPower(0, 5n)), "applied", "where power is counted, any is good");
   t.end();
 });
 

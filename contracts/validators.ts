@@ -13,7 +13,7 @@ import { fail, ok, type Result } from "../crypto/base/result.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { Height } from "../chain/block/height.ts";
-import { VALIDATORS_MIN } from "../chain/block/limits.ts";
+import { RAFT_VALIDATORS_MIN, VALIDATORS_MIN } from "../chain/block/limits.ts";
 import type { Call } from "../chain/block/transaction.ts";
 import {
   advancePriorities,
@@ -66,12 +66,15 @@ export function changeValidator(
     return { code: "authority_required", field: "key" };
   if (call.power > 0n && state.get(tombstoneKey(addressOfKey(call.key))) !== undefined)
     return { code: "validator_tombstoned", field: "key" };
+  // Its certificates count power and its configuration heads; with other powers, some that are no majority of one would be of the other.
+  if (context.engine.name === "raft" && call.power > 1n) return { code: "validator_power", field: "power" };
   const set = validatorsAt(state, "next");
   const updated = updateValidators(set, [{ key: call.key, power: call.power }]);
   if (!updated.ok) return { code: updated.error.code, field: updated.error.code === "validators_power_total" ? "power" : "key" };
   const count = updated.value.validators.length;
   // A set that misbehaviour has made small may still grow: only getting smaller is refused.
-  if (!context.parameters.dev && count < VALIDATORS_MIN && count < set.validators.length)
+  const countMin = context.engine.name === "raft" ? RAFT_VALIDATORS_MIN : VALIDATORS_MIN;
+  if (!context.parameters.dev && count < countMin && count < set.validators.length)
     return { code: "validators_few", field: "power" };
   putValidators(state, "next", updated.value);
   return undefined;
