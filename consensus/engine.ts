@@ -35,6 +35,7 @@ import type { Hash } from "../crypto/hash/hash.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import type { Coded, Result } from "../crypto/base/result.ts";
 import type { Block, Header } from "../chain/block/block.ts";
+import type { Transaction } from "../chain/block/transaction.ts";
 import type { Certificate, Proposal, Vote } from "../chain/block/vote.ts";
 import type { ValidatorSet } from "../chain/block/validators.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
@@ -80,8 +81,17 @@ export type Input<M> =
 
 /** What an engine asks its driver to do, in this order. */
 export type Effect<M> =
-  /** `replaces`: once this record is durable, none before it is needed any more. Only continuous engines say so. */
-  | { readonly kind: "persist"; readonly sequence: number; readonly record: Uint8Array; readonly replaces?: true }
+  /**
+   * `replaces`: once this record is durable, none before it is needed any more. Only continuous engines say so. `term`: once it is
+   * durable we may speak in this term, which is to be remembered apart from the log: by a node that has lost its log.
+   */
+  | {
+      readonly kind: "persist";
+      readonly sequence: number;
+      readonly record: Uint8Array;
+      readonly replaces?: true;
+      readonly term?: bigint;
+    }
   /** To everybody, or to one peer; not before record `after` is durable (`undefined`: at once). */
   | {
       readonly kind: "send";
@@ -89,8 +99,11 @@ export type Effect<M> =
       readonly message: M;
       readonly after: number | undefined;
     }
-  /** Sign with the validator's own key: votes and proposals through the double-sign guard, statements without. */
-  | { readonly kind: "sign"; readonly id: number; readonly what: Unsigned }
+  /**
+   * Sign with the validator's own key, through the guard of what it has signed before. A statement that `recalls` its signer's
+   * past is signed by nobody who may have forgotten a part of that.
+   */
+  | { readonly kind: "sign"; readonly id: number; readonly what: Unsigned; readonly recalls?: Recall }
   /** Check every signature in this message (`Codec.signedParts`) against the keys that `validators` gives. */
   | { readonly kind: "verify"; readonly id: number; readonly message: M }
   /** Check and execute this block; it extends the last final one. */
@@ -119,6 +132,9 @@ export type Unsigned =
   | { readonly kind: "proposal"; readonly proposal: Omit<Proposal, "signature"> }
   /** Anything else that an engine says; `bytes` is its hash under the domain `statement`. Signing two binds to nothing. */
   | { readonly kind: "statement"; readonly validator: Address; readonly bytes: Uint8Array };
+
+/** The claim that its signer precommitted nothing at `height` in a later round than `round` (-1: nothing at all). */
+export type Recall = { readonly height: Height; readonly round: number };
 
 /** Where an engine stands in the height it decides, for operators. */
 export type EngineStatus = {
@@ -160,8 +176,13 @@ export type MessageFacts = {
 /** What a driver must know of the messages of an engine, without knowing the protocol. */
 export interface Codec<M> {
   encode(message: M): Uint8Array;
-  /** Strict; never throws. */
-  parse(bytes: Uint8Array): Result<M, Coded>;
+  /**
+   * Strict; never throws. `known`: transactions of the message's block, by their places, that need not be parsed when these
+   * are their bytes.
+   */
+  parse(bytes: Uint8Array, known?: readonly (Transaction | undefined)[]): Result<M, Coded>;
+  /** The block in a message that goes to everybody. */
+  blockOf(message: M): Block | undefined;
   /**
    * What a driver bounds by before any signature is checked.
    */

@@ -2,7 +2,7 @@
  * The view-changes of one height: of each validator the latest, and the proofs of what they claim.
  *
  * They come in with all signatures checked, those of the proof too. A proof is as good as any other of the same claim,
- * so one of each claim is kept, and its block with the other blocks (`candidates.ts`).
+ * so one of each claim is kept, and its block with the other blocks (`../proposals/candidates.ts`).
  */
 
 import { toHex } from "../../crypto/base/bytes.ts";

@@ -32,6 +32,7 @@ const ANY_CHAIN = "";
 export const PBFT_CODEC: Codec<PbftMessage> = {
   encode: encodeMessage,
   parse: parseMessage,
+  blockOf: blockOfMessage,
   describe: (message) => {
     const { validator, bytes } = wordPart(ANY_CHAIN, message);
     return {

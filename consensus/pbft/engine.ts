@@ -3,7 +3,7 @@
  *
  * Layers, each checked alone: `quorum/` counts power, `rules.ts` says who may say what and recomputes new-views,
  * `views.ts` is the protocol as a pure function, and this file feeds it. Whatever comes in only adds to what is known
- * (`votes.ts`, `changes.ts`, `candidates.ts`); then `#applyRules` asks which rule has its condition met and applies it,
+ * (`votes.ts`, `changes.ts`, `../proposals/candidates.ts`); then `#applyRules` asks which rule has its condition met and applies it,
  * until none has. So no order of arrival can make a rule be missed.
  *
  * A message counts once every signature in it is checked (`verify`), and a block may be prepared once the chain has
@@ -25,10 +25,11 @@ import type { PbftProtocol } from "../../chain/block/protocol.ts";
 import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
 import type { Certificate, CertificateSignature, Proposal, Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Engine, Input, Unsigned } from "../engine.ts";
-import { type Candidate, CandidateKeeper } from "./candidates.ts";
+import { CandidateKeeper } from "../proposals/candidates.ts";
 import { ViewChangeKeeper } from "./changes.ts";
 import {
   blockOfMessage,
+  type Candidate,
   heightOfMessage,
   type PbftMessage,
   type PreparedProof,
@@ -118,7 +119,7 @@ type Instance = {
   readonly voter: Address | undefined;
   readonly votes: VoteKeeper;
   readonly changes: ViewChangeKeeper;
-  readonly candidates: CandidateKeeper;
+  readonly candidates: CandidateKeeper<Candidate>;
   readonly pending: PendingMessages;
   state: ViewState;
   /** When the timer of this view ends. */
@@ -203,7 +204,7 @@ export class PbftEngine implements Engine<PbftMessage> {
     if (instance === undefined) return [];
     const { changes, candidates, votes } = instance;
     const said: PbftMessage[] = changes.all().map((change) => this.#withProof(instance, change));
-    for (const view of candidates.views()) said.push(...candidates.of(view));
+    for (const view of candidates.rounds()) said.push(...candidates.of(view));
     for (const view of votes.views()) {
       for (const vote of votes.votesOf(view))
         if (view >= instance.state.view || vote.step === "precommit") said.push({ kind: "vote", vote });
@@ -724,7 +725,13 @@ export class PbftEngine implements Engine<PbftMessage> {
     if (speech === undefined || instance.asked !== undefined || Math.max(speech.after, instance.spoken) > this.#durable) return;
     this.#id += 1;
     instance.asked = { id: this.#id, speech };
-    this.#effects.push({ kind: "sign", id: this.#id, what: this.#unsigned(speech) });
+    const sign = { kind: "sign", id: this.#id, what: this.#unsigned(speech) } as const;
+    if (speech.kind !== "change") this.#effects.push(sign);
+    else {
+      // Whoever commits has prepared: a view-change that claims less lets the others decide something else.
+      const { height, prepared } = speech.change;
+      this.#effects.push({ ...sign, recalls: { height, round: prepared?.view ?? -1 } });
+    }
   }
 
   #unsigned(speech: Speech): Unsigned {

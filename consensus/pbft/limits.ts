@@ -17,9 +17,6 @@ export const VIEWS_AHEAD_MAX = 8;
 /** Earlier views of which commits are kept: late ones can still decide. */
 export const PAST_VIEWS_MAX = 16;
 
-/** Different pre-prepares kept of one view: the second is evidence. One whose block has a commit quorum is kept beyond this. */
-export const PROPOSALS_PER_VIEW_MAX = 2;
-
 /** Messages of one peer whose signatures are being checked. One view of a hundred validators is two hundred votes. */
 export const PENDING_PER_PEER_MAX = 256;
 

@@ -28,6 +28,7 @@ import { type Block, encodeBlock, hasOwnBody, parseBlock } from "../../chain/blo
 import { readAddress, readHashOrNull, readHeight, readRound, readSignature, writeHashOrNull } from "../../chain/block/fields.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX, ROUND_MAX, VALIDATORS_MAX } from "../../chain/block/limits.ts";
+import type { Transaction } from "../../chain/block/transaction.ts";
 import {
   type CertificateSignature,
   type Proposal,
@@ -77,6 +78,9 @@ export type NewViewMessage = {
 
 /** A prepare or a commit. */
 export type VoteMessage = { readonly kind: "vote"; readonly vote: Vote };
+
+/** A pre-prepare in either of its forms. */
+export type Candidate = PrePrepareMessage | NewViewMessage;
 
 /** A signed message. */
 export type PbftMessage = VoteMessage | PrePrepareMessage | ViewChangeMessage | NewViewMessage;
@@ -179,7 +183,7 @@ export function encodeMessage(message: PbftMessage): Uint8Array {
  *
  * @returns an `encoding_*` code, a code of `parseBlock`, `message_block` or `message_body`
  */
-export function parseMessage(bytes: Uint8Array): Result<PbftMessage, Coded> {
+export function parseMessage(bytes: Uint8Array, known?: readonly (Transaction | undefined)[]): Result<PbftMessage, Coded> {
   const parts = readWith(bytes, readParts);
   if (!parts.ok) return parts;
   const { value } = parts;
@@ -187,19 +191,19 @@ export function parseMessage(bytes: Uint8Array): Result<PbftMessage, Coded> {
     case "vote":
       return ok(value);
     case "prePrepare": {
-      const block = parseNamedBlock(value.blockBytes, value.proposal.blockHash);
+      const block = parseNamedBlock(value.blockBytes, value.proposal.blockHash, known);
       return block.ok ? ok({ kind: "prePrepare", proposal: value.proposal, block: block.value }) : block;
     }
     case "newView": {
       const { proposal, viewChanges, prepares, blockBytes } = value;
-      const block = parseNamedBlock(blockBytes, proposal.blockHash);
+      const block = parseNamedBlock(blockBytes, proposal.blockHash, known);
       return block.ok ? ok({ kind: "newView", proposal, viewChanges, prepares, block: block.value }) : block;
     }
     case "viewChange": {
       const { viewChange, prepares, blockBytes } = value;
       if (blockBytes === undefined || viewChange.prepared === undefined)
         return ok({ kind: "viewChange", viewChange, proof: undefined });
-      const block = parseNamedBlock(blockBytes, viewChange.prepared.blockHash);
+      const block = parseNamedBlock(blockBytes, viewChange.prepared.blockHash, known);
       return block.ok ? ok({ kind: "viewChange", viewChange, proof: { prepares, block: block.value } }) : block;
     }
     default:
@@ -208,8 +212,12 @@ export function parseMessage(bytes: Uint8Array): Result<PbftMessage, Coded> {
 }
 
 /** Parses a block that must have this hash, and the body that its header commits to. */
-export function parseNamedBlock(bytes: Uint8Array, blockHash: Hash): Result<Block, Coded> {
-  const block = parseBlock(bytes);
+export function parseNamedBlock(
+  bytes: Uint8Array,
+  blockHash: Hash,
+  known?: readonly (Transaction | undefined)[],
+): Result<Block, Coded> {
+  const block = parseBlock(bytes, known);
   if (!block.ok) return block;
   if (!bytesEqual(block.value.hash, blockHash)) return fail({ code: "message_block" });
   return hasOwnBody(block.value) ? block : fail({ code: "message_body" });

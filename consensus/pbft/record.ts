@@ -27,9 +27,8 @@ import { readHash, readHeight, readRound } from "../../chain/block/fields.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
 import { type CertificateSignature, readVote, type Vote, writeVote } from "../../chain/block/vote.ts";
-import type { Candidate } from "./candidates.ts";
 import { MESSAGE_SIZE_BYTES_MAX } from "./limits.ts";
-import { encodeMessage, heightOfMessage, parseMessage, readSignatures, writeSignatures } from "./message.ts";
+import { type Candidate, encodeMessage, heightOfMessage, parseMessage, readSignatures, writeSignatures } from "./message.ts";
 
 /** One record. */
 export type WalRecord =

@@ -34,11 +34,14 @@ import type { Effect, Engine, EngineStatus, Input } from "../engine.ts";
 import { Bodies } from "./bodies.ts";
 import {
   ANNOUNCED_BLOCK_SIZE_BYTES_MAX,
+  ANSWER_TIMEOUT_MS,
+  ASKS_MAX,
   BLOCKS_PER_MESSAGE_MAX,
   CANDIDATE_AGE_MS,
   HEADERS_AHEAD_MAX,
   HEADERS_PER_MESSAGE_MAX,
   REPEAT_MS,
+  WAYS_MAX,
 } from "./limits.ts";
 import { parsePowRecord, type PowMessage, type SealedHeader } from "./message.ts";
 import { Requests } from "./requests.ts";
@@ -57,6 +60,8 @@ export type PowOptions = {
 
 /** How long a miner rests for blocks that it has the headers of, after the last one that came. */
 const HOPE_MS_MAX = 2_000;
+/** How long a block waits that would cut a heavier branch off for good, after the last block of that branch that came. */
+const HOLD_MS_MAX = ASKS_MAX * ANSWER_TIMEOUT_MS;
 
 /** What is being searched under. */
 type Candidate = {
@@ -95,6 +100,8 @@ export class PowEngine implements Engine<PowMessage> {
   #saidAtMs = 0;
   /** While we are blocks behind: when that began, or when the last block came that brings us nearer. */
   #hopedAtMs: number | undefined;
+  /** While the next block would cut the best branch off: when that began, or when the last block came that brings us nearer. */
+  #heldAtMs: number | undefined;
   #timerAtMs = Number.POSITIVE_INFINITY;
   /** Who has more headers than we may keep now. */
   #later: string | undefined;
@@ -224,6 +231,7 @@ export class PowEngine implements Engine<PowMessage> {
           if (node === undefined || !this.#isWanted(node)) continue;
           this.#requests.received(node);
           if (this.#hopedAtMs !== undefined) this.#hopedAtMs = this.#atMs;
+          if (this.#heldAtMs !== undefined) this.#heldAtMs = this.#atMs;
           this.#bodies.put(node, block);
           this.#tree.unshun(node);
         }
@@ -245,6 +253,8 @@ export class PowEngine implements Engine<PowMessage> {
       const added = this.#tree.add(sealed, from);
       if (added.ok) continue;
       isAhead = added.error.code === "header_ahead";
+      // It is of a chain that may not be followed, or of none: every new block of it would have us ask again.
+      if (!isAhead) this.#requests.ledNowhere(from, this.#atMs);
       isGood = false;
       break;
     }
@@ -257,6 +267,7 @@ export class PowEngine implements Engine<PowMessage> {
     const node = this.#pending;
     if (node === undefined || !bytesEqual(node.hash, blockHash)) return;
     this.#pending = undefined;
+    this.#heldAtMs = undefined;
     // Whatever stood on its parent is undone, also when it was refused.
     const settled = this.#tree.setHead(valid ? node : present(node.parent, "parent of a judged block"));
     if (!valid) this.#tree.condemn(node);
@@ -293,21 +304,57 @@ export class PowEngine implements Engine<PowMessage> {
       const { head, best } = this.#tree;
       const goal = best.block === undefined || best.parent !== head ? this.#tree.reachable() : best;
       const [first] = this.#tree.pathTo(goal).path;
-      if (first !== undefined) {
+      if (first !== undefined && !this.#isHeld(first.height, first)) {
         this.#rest();
         this.#pending = first;
         const block = present(first.block, "body of a block on the way");
         this.#emit({ kind: "head", block, height: first.height, certificate: sealOf(first) });
         return;
       }
-      const wanted = windowOf(this.#tree.pathTo(best).path, head);
-      const shunned = this.#requests.ask(wanted, this.#atMs, (effect) => this.#emit(effect));
+      const shunned = this.#requests.ask(this.#ways(), this.#atMs, (effect) => this.#emit(effect));
       if (shunned === undefined) {
-        this.#wakeAt(this.#requests.nextMs());
+        this.#wakeAt(this.#requests.nextMs(this.#atMs));
         return;
       }
       this.#tree.shun(shunned);
     }
+  }
+
+  /**
+   * Where bodies are fetched: on the way to the most work, and while one of them is late also on the way to the most that
+   * needs none of those, and so on. So whoever keeps a block back, and goes on to announce what stands on it, has nobody
+   * wait with the branches of others. The last such way comes first: what is late is likely not to come.
+   */
+  #ways(): readonly (readonly TreeNode[])[] {
+    this.#requests.markLate(this.#atMs);
+    const { head, best } = this.#tree;
+    const ways: (readonly TreeNode[])[] = [];
+    const missing = new Set<TreeNode>();
+    for (let tip = best; tip !== head && ways.length < WAYS_MAX; tip = this.#tree.bestWithout(missing)) {
+      const way = windowOf(this.#tree.pathTo(tip).path, head);
+      ways.unshift(way);
+      const lacking = way.filter(({ block }) => block === undefined);
+      if (lacking.every(({ isLate }) => !isLate)) break;
+      for (const node of lacking) missing.add(node);
+    }
+    return ways;
+  }
+
+  /**
+   * Whether a block of this height has to wait: it would settle what the best branch forks from, and that branch, which
+   * has more work and whose blocks are being fetched, could never be followed any more.
+   */
+  #isHeld(height: Height, block?: TreeNode): boolean {
+    const { head, best } = this.#tree;
+    if (best === head) this.#heldAtMs = undefined;
+    const { fork, path } = this.#tree.pathTo(best);
+    const isCut = fork.height < height - BigInt(this.#options.protocol.reorgDepthMax);
+    if (best === head || !isCut || (block !== undefined && path.includes(block))) return false;
+    this.#heldAtMs ??= this.#atMs;
+    const holdEndMs = this.#heldAtMs + HOLD_MS_MAX;
+    if (this.#atMs >= holdEndMs) return false;
+    this.#wakeAt(holdEndMs);
+    return true;
   }
 
   /**
@@ -341,9 +388,9 @@ export class PowEngine implements Engine<PowMessage> {
   #mine(): void {
     if (!this.#options.isMiner) return;
     const { head, best } = this.#tree;
-    // Further behind than a block, what we could find is worth nothing; unless blocks are being withheld, and whoever
-    // rests for their headers lets the withholder alone mine.
-    if (best.height > head.height + 1n) {
+    // Further behind than the work of a block, what we could find is worth nothing; unless blocks are being withheld, and
+    // whoever rests for their headers lets the withholder alone mine.
+    if (best !== head && best.chainWork > this.#tree.workAfter(head, this.#tree.bitsAfter(head))) {
       this.#hopedAtMs ??= this.#atMs;
       const hopeEndMs = this.#hopedAtMs + Math.min(HOPE_MS_MAX, this.#options.protocol.targetIntervalMs);
       if (this.#atMs < hopeEndMs) {
@@ -352,6 +399,10 @@ export class PowEngine implements Engine<PowMessage> {
         return;
       }
     } else this.#hopedAtMs = undefined;
+    if (this.#isHeld(nextHeight(head.height))) {
+      this.#rest();
+      return;
+    }
     const candidate = this.#candidate;
     if (candidate !== undefined && !bytesEqual(candidate.block.header.previous, head.hash)) this.#rest();
     const ageMs = Math.min(CANDIDATE_AGE_MS, this.#options.protocol.targetIntervalMs);

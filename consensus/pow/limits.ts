@@ -6,6 +6,12 @@ export const HEADERS_PER_MESSAGE_MAX = 256;
 /** Blocks asked for at once; a slow peer holds up no more than this. */
 export const BLOCKS_PER_MESSAGE_MAX = 16;
 
+/**
+ * Messages asking one peer for blocks that it has not answered yet. With the question for headers fewer than a driver has
+ * under way to one peer: what it drops beyond would be waited for until it is overdue.
+ */
+export const ASKS_PER_PEER_MAX = 2;
+
 /** Of the blocks of one answer together; one block alone may be larger. */
 export const BLOCKS_SIZE_BYTES_MAX = 4 * 1024 * 1024;
 
@@ -44,5 +50,8 @@ export const ASKS_MAX = 3;
 /** A candidate block takes up what has arrived meanwhile once in so long. */
 export const CANDIDATE_AGE_MS = 2_000;
 
-/** Our tip is said again after so long without a new one: a message may have been lost. */
+/** Branches whose blocks are fetched at once, because those of better ones do not come. */
+export const WAYS_MAX = 3;
+
+/** Our tip is said again after so long without a new one, and a question that led nowhere asked again. */
 export const REPEAT_MS = 10_000;

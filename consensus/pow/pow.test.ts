@@ -10,10 +10,13 @@ import { firstTarget, medianTimePast } from "../../chain/block/retarget.ts";
 import { searchSeal, targetOf } from "../../chain/block/work.ts";
 import type { Effect } from "../engine.ts";
 import { checkReplay, checkSilentBeforeStart, checkTimers } from "../testing/recording.ts";
+import { Bodies } from "./bodies.ts";
 import { PowEngine, restoreFrom } from "./engine.ts";
 import {
   ANSWER_TIMEOUT_MS,
   ASKS_MAX,
+  ASKS_PER_PEER_MAX,
+  BLOCKS_PER_MESSAGE_MAX,
   HEADERS_AHEAD_MAX,
   HEADERS_PER_MESSAGE_MAX,
   REPEAT_MS,
@@ -28,6 +31,7 @@ import {
   type PowMessage,
   withinTime,
 } from "./message.ts";
+import { Requests } from "./requests.ts";
 import { answerFrom } from "./serve.ts";
 import { TestNode } from "./testing/chain.ts";
 import {
@@ -42,9 +46,11 @@ import {
   optionsOf,
   testBlock,
 } from "./testing/forge.ts";
-import { HeaderTree } from "./tree.ts";
+import { HeaderTree, type TreeNode } from "./tree.ts";
 
 const forge = new Forge();
+/** How long a block waits that would cut off a heavier branch. */
+const HOLD_MS = ASKS_MAX * ANSWER_TIMEOUT_MS;
 
 function follower(protocol = EASY): TestNode {
   return new TestNode(optionsOf(protocol)).start();
@@ -358,10 +364,10 @@ t.test("whoever announces work and keeps the blocks moves nobody, and is left al
   t.same(asksOf(node.sent()), [], "less work than what was announced");
   for (let ask = 1; ask < ASKS_MAX; ask += 1) {
     node.tick(ANSWER_TIMEOUT_MS);
-    t.same(asksOf(node.sent()), ["keeper: 4 5"], `asked again, ${ask}`);
+    t.same(asksOf(node.sent()), ["honest: 3 4", "keeper: 4 5"], `asked again, ${ask}, and the next best branch`);
   }
   node.tick(ANSWER_TIMEOUT_MS);
-  t.same(asksOf(node.sent()), ["honest: 3 4"], "then the next best branch");
+  t.same(asksOf(node.sent()), ["honest: 3 4"], "then that alone");
   node.hear({ kind: "blocks", blocks: honest.map(({ block }) => block) }, "honest");
   t.ok(isHead(node, last(honest)));
   // Somebody else has them after all.
@@ -385,6 +391,30 @@ t.test("a heavier branch that is withheld keeps nobody from the one that is anno
   }
   node.hear({ kind: "blocks", blocks: withheld.map(({ block }) => block) }, "keeper");
   t.ok(isHead(node, last(withheld)), "and once the blocks are there the most work wins");
+  t.end();
+});
+
+t.test("whoever keeps a block back and goes on to announce has nobody wait with the blocks of another branch", (t) => {
+  const shared = forge.chain(undefined, 2);
+  const node = follower();
+  for (const forged of shared) node.hear(announce(forged));
+  const withheld = forge.chain(last(shared), 12, "withheld");
+  const honest = forge.chain(last(shared), 3, "honest");
+  node.sent();
+  node.hear({ kind: "headers", entries: withheld.slice(0, 4).map(({ sealed }) => sealed) }, "keeper");
+  node.hear({ kind: "headers", entries: honest.map(({ sealed }) => sealed) }, "honest");
+  t.same(asksOf(node.sent()), ["keeper: 3 4 5 6"]);
+  const asked: string[] = [];
+  for (const forged of withheld.slice(4)) {
+    node.tick(1_000);
+    node.hear(announce(forged, false), "keeper");
+    asked.push(...asksOf(node.sent()));
+  }
+  t.ok(asked.includes("honest: 3 4 5"), asked.join("; "));
+  node.hear({ kind: "blocks", blocks: honest.map(({ block }) => block) }, "honest");
+  t.ok(isHead(node, last(honest)));
+  node.hear({ kind: "blocks", blocks: withheld.map(({ block }) => block) }, "keeper");
+  t.ok(isHead(node, last(withheld)), "and the most work wins, should it come");
   t.end();
 });
 
@@ -413,6 +443,115 @@ t.test("whoever announces a block has those before it, and is asked for one that
   t.end();
 });
 
+t.test("a peer that answers slowly is asked for little at once, another that has the blocks for the rest", (t) => {
+  const chain = forge.chain(undefined, 60);
+  const node = follower();
+  const unanswered: { readonly peer: string; readonly heights: Set<bigint> }[] = [];
+  const note = (): void => {
+    for (const { to, message } of node.sent()) {
+      if (message.kind !== "getBlocks" || to === "all") continue;
+      unanswered.push({ peer: to.peer, heights: new Set(message.places.map(({ height }) => height)) });
+    }
+  };
+  const countOf = (name: string): number => unanswered.filter(({ peer, heights }) => peer === name && heights.size > 0).length;
+  for (const peer of ["one", "other"]) node.hear({ kind: "headers", entries: chain.map(({ sealed }) => sealed) }, peer);
+  note();
+  t.equal(unanswered[0]?.heights.size, BLOCKS_PER_MESSAGE_MAX);
+  // Block by block: each makes room for one more, which must not be one message more.
+  let most = 0;
+  for (const forged of chain) {
+    t.ok(
+      unanswered.some(({ heights }) => heights.has(forged.block.header.height)),
+      `asked for ${forged.block.header.height}`,
+    );
+    for (const { heights } of unanswered) heights.delete(forged.block.header.height);
+    node.hear({ kind: "blocks", blocks: [forged.block] }, "one");
+    note();
+    most = Math.max(most, countOf("one"), countOf("other"));
+  }
+  t.equal(most, ASKS_PER_PEER_MAX);
+  t.ok(isHead(node, last(chain)));
+  t.end();
+});
+
+t.test("a block that can be asked of nobody now waits until one of the answers is overdue", (t) => {
+  const tree = treeOf();
+  const requests = new Requests();
+  const asked: string[] = [];
+  const nodeOf = (label: string, from: string): TreeNode => {
+    const added = tree.add(forge.block(undefined, { label }).sealed, from);
+    return present(added.ok ? added.value : undefined, label);
+  };
+  const ask = (wanted: readonly TreeNode[], atMs: number): void => {
+    const emit = (effect: Effect<PowMessage>): void => {
+      if (effect.kind === "send" && effect.to !== "all") asked.push(effect.to.peer);
+    };
+    t.equal(requests.ask([wanted], atMs, emit), undefined);
+  };
+  const [a, b, c] = [nodeOf("a", "one"), nodeOf("b", "other"), nodeOf("c", "other")];
+  ask([a], 0);
+  ask([a, b], 4_000);
+  ask([a, b, c], 4_001);
+  t.same(asked, ["one", "other", "other"]);
+  a.sources.splice(0, 1, "other"); // Whoever had it is not heard of any more.
+  ask([a, b, c], ANSWER_TIMEOUT_MS);
+  t.equal(asked.length, ASKS_PER_PEER_MAX + 1, "the other has enough to answer");
+  t.equal(requests.nextMs(ANSWER_TIMEOUT_MS), 4_000 + ANSWER_TIMEOUT_MS);
+  ask([a, b, c], 4_000 + ANSWER_TIMEOUT_MS);
+  t.same(asked.slice(3), ["other"]);
+  t.end();
+});
+
+t.test("while two branches take turns at being the best, what was asked for of both is asked for once", (t) => {
+  const node = follower();
+  const one = forge.chain(undefined, 6, "one");
+  const other = forge.chain(undefined, 7, "other");
+  node.hear({ kind: "headers", entries: one.slice(0, 5).map(({ sealed }) => sealed) }, "peer");
+  t.same(asksOf(node.sent()), ["peer: 1 2 3 4 5"]);
+  node.hear({ kind: "headers", entries: other.slice(0, 6).map(({ sealed }) => sealed) }, "peer");
+  t.same(asksOf(node.sent()), ["peer: 1 2 3 4 5 6"]);
+  node.hear({ kind: "announce", sealed: at(one, 5).sealed, block: undefined }, "peer");
+  node.hear({ kind: "announce", sealed: at(other, 6).sealed, block: undefined }, "peer");
+  t.same(asksOf(node.sent()), [], "it has enough to answer");
+  node.hear({ kind: "blocks", blocks: one.slice(0, 5).map(({ block }) => block) }, "peer");
+  t.ok(isHead(node, at(one, 4)), "what comes of the branch that is not the best any more is of use too");
+  t.same(asksOf(node.sent()), ["peer: 7"]);
+  node.hear({ kind: "blocks", blocks: other.map(({ block }) => block) }, "peer");
+  t.ok(isHead(node, last(other)));
+  t.end();
+});
+
+t.test("a heavier branch that is being fetched is not cut off by what lengthens our own", (t) => {
+  const shared = forge.chain(undefined, 4);
+  const ours = forge.chain(last(shared), 7, "ours");
+  const theirs = forge.chain(last(shared), 9, "theirs");
+  const miner = (): TestNode => {
+    const node = new TestNode(optionsOf(EASY, true)).start();
+    for (const forged of [...shared, ...ours.slice(0, 6)]) node.hear(announce(forged), "near");
+    t.equal(node.takeBuild()?.height, 11n);
+    node.hear({ kind: "headers", entries: theirs.map(({ sealed }) => sealed) }, "far");
+    // Six blocks may be undone. With the seventh nobody could ever go over.
+    node.hear(announce(last(ours)), "near");
+    t.ok(isHead(node, at(ours, 5)), "it waits");
+    node.tick(HOLD_MS - 1);
+    t.equal(node.takeBuild(), undefined, "and nothing is mined that would do the same");
+    return node;
+  };
+  const node = miner();
+  node.hear({ kind: "blocks", blocks: theirs.slice(0, 8).map(({ block }) => block) }, "far");
+  t.ok(isHead(node, at(theirs, 7)));
+  const other = miner();
+  other.hear({ kind: "blocks", blocks: theirs.slice(0, 3).map(({ block }) => block) }, "far");
+  other.tick(HOLD_MS - 1);
+  t.ok(isHead(other, at(ours, 5)), "while blocks of it come");
+  other.tick(1);
+  t.ok(isHead(other, last(ours)), "and once they do not, our own branch goes on");
+  t.equal(other.takeBuild()?.height, 12n);
+  other.hear({ kind: "blocks", blocks: theirs.slice(3).map(({ block }) => block) }, "far");
+  t.ok(isHead(other, last(ours)), "for good");
+  t.end();
+});
+
 // Floods.
 
 t.test("a flood of cheap headers is bounded, and the best branch outlives it", (t) => {
@@ -427,13 +566,18 @@ t.test("a flood of cheap headers is bounded, and the best branch outlives it", (
   for (const forged of honest) node.add(forged.sealed, "honest");
   const bound = SIDE_HEADERS_MAX + HEADERS_AHEAD_MAX + protocol.reorgDepthMax;
   let most = 0;
+  let trims = 0;
   // Each stands on the deepest block that a branch may begin from.
-  for (let index = 0; index < bound + 500; index += 1) {
+  for (let index = 0; index < bound + 1200; index += 1) {
     node.add(forge.block(at(chain, 1), { label: `flood ${index}` }).sealed, "flood");
+    const before = node.sideCount;
     node.trim();
+    if (node.sideCount < before) trims += 1;
     most = Math.max(most, node.sideCount);
   }
   t.equal(most, bound);
+  // A trim looks at the whole tree: were there one for each header, a full tree would cost seconds for each thousand.
+  t.equal(trims, 3, "it is not gone through for each header");
   t.equal(toHex(node.best.hash), toHex(last(honest).block.hash));
   for (const forged of honest) t.ok(node.find(forged.block.hash), "not one of the honest went");
   t.end();
@@ -455,6 +599,35 @@ t.test("a block that the chain is judging outlives a flood of branches with more
   const next = forge.block(judged, { label: "next" });
   hear(announce(next, false));
   t.ok(node.knows(next.block.hash), "and what stands on it is let in");
+  t.end();
+});
+
+t.test("bodies beyond the bound go, the oldest first, but none on the way to the best tip", (t) => {
+  const tree = treeOf();
+  const bodies = new Bodies();
+  const hold = (forged: Forged): TreeNode => {
+    const added = tree.add(forged.sealed, undefined);
+    t.ok(added.ok);
+    const node = present(added.ok ? added.value : undefined, "node");
+    bodies.put(node, forged.block);
+    return node;
+  };
+  const best = forge.chain(undefined, 5, "best").map(hold);
+  const side = forge.chain(undefined, 4, "side").map(hold);
+  const heldOf = (nodes: readonly TreeNode[]): number => nodes.filter(({ block }) => block !== undefined).length;
+  bodies.trim(tree);
+  t.equal(heldOf([...best, ...side]), 9, "far below it");
+  const each = 2048;
+  bodies.trim(tree, each * 7);
+  t.same([heldOf(best), heldOf(side)], [5, 2]);
+  t.equal(side[0]?.block, undefined);
+  bodies.trim(tree, 0);
+  t.same([heldOf(best), heldOf(side)], [5, 0]);
+  // What has left the tree makes room, however little is held.
+  for (const node of best) tree.setHead(node);
+  for (const node of forge.chain(undefined, 300, "many").map(hold)) if (node.parent?.height === 299n) tree.condemn(node);
+  bodies.trim(tree);
+  t.equal(bodies.count, 5 + 299);
   t.end();
 });
 
@@ -481,6 +654,30 @@ t.test("orphans are not kept: each peer is asked once at a time for what is betw
   t.equal(questions(), 1, "again, when there was no answer");
   for (let index = 0; index < 1000; index += 1) node.hear(announce(last(far)), `peer ${index}`);
   t.ok(questions() < 100, "however many they are");
+  t.end();
+});
+
+t.test("whoever is on a chain that may not be followed is asked now and then, not at each of its blocks", (t) => {
+  const shared = forge.chain(undefined, 20);
+  // Remembering more than may be undone, and not.
+  for (const protocol of [EASY, { ...EASY, retarget: "window" as const, retargetWindow: 200 }]) {
+    const node = follower(protocol);
+    for (const forged of shared) node.hear(announce(forged));
+    t.equal(node.headHeight(), 20n);
+    node.sent();
+    const deep = forge.chain(at(shared, 5), 30, "deep");
+    const questions = (): number => node.sent().filter(({ message }) => message.kind === "getHeaders").length;
+    node.hear(announce(at(deep, 20)), "far");
+    t.equal(questions(), 1);
+    node.hear({ kind: "headers", entries: [...shared, ...deep.slice(0, 21)].map(({ sealed }) => sealed) }, "far");
+    for (const forged of deep.slice(21)) node.hear(announce(forged), "far");
+    t.equal(questions(), 0);
+    node.hear(announce(at(deep, 29)), "near");
+    t.equal(questions(), 1, "another may know better");
+    node.tick(REPEAT_MS);
+    node.hear(announce(at(deep, 29)), "far");
+    t.equal(questions(), 1, "it may have come over");
+  }
   t.end();
 });
 

@@ -8,8 +8,8 @@ import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import { type Block, encodeBlock } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
-import { BLOCKS_SIZE_BYTES_MAX, HEADERS_PER_MESSAGE_MAX } from "./limits.ts";
-import type { PowMessage, SealedHeader } from "./message.ts";
+import { BLOCKS_SIZE_BYTES_MAX, HEADERS_PER_MESSAGE_MAX, LOCATOR_MAX } from "./limits.ts";
+import type { Place, PowMessage, SealedHeader } from "./message.ts";
 
 /** The chain that is served. Height 0 is genesis, whose hash is the network's. */
 export interface ChainSource {
@@ -25,7 +25,7 @@ export interface ChainSource {
  */
 export function answerFrom(source: ChainSource, message: PowMessage): PowMessage | undefined {
   if (message.kind === "getHeaders") {
-    const shared = message.locator.find(({ height, hash }) => isOn(source, height, hash));
+    const shared = message.locator.find((place) => isOn(source, place));
     if (shared === undefined) return undefined;
     const entries = sealedAfter(source, shared.height);
     return entries.length === 0 ? undefined : { kind: "headers", entries };
@@ -33,14 +33,40 @@ export function answerFrom(source: ChainSource, message: PowMessage): PowMessage
   if (message.kind !== "getBlocks") return undefined;
   const blocks: Block[] = [];
   let sizeBytes = 0;
-  for (const { height, hash } of message.places) {
-    const block = isOn(source, height, hash) ? source.blockAt(height) : undefined;
+  for (const place of message.places) {
+    const block = isOn(source, place) ? source.blockAt(place.height) : undefined;
     if (block === undefined) continue;
     sizeBytes += encodeBlock(block).length;
     if (blocks.length > 0 && sizeBytes > BLOCKS_SIZE_BYTES_MAX) break;
     blocks.push(block);
   }
   return blocks.length === 0 ? undefined : { kind: "blocks", blocks };
+}
+
+/**
+ * An engine's locator with places of the chain below what the engine remembers, each twice as far from the head as the one before:
+ * whoever forked long ago answers from near the fork, and not from genesis.
+ */
+export function deepened(source: ChainSource, locator: readonly Place[]): readonly Place[] {
+  const genesis = locator.at(-1);
+  const oldest = locator.at(-2);
+  if (genesis === undefined || oldest === undefined) return locator;
+  const places = locator.slice(0, -1);
+  const head = source.headHeight();
+  for (let depth = (head - oldest.height) * 2n; depth > 0n && depth < head && places.length < LOCATOR_MAX - 1; depth *= 2n) {
+    const height = heightOf(head - depth);
+    const hash = source.hashAt(height);
+    if (hash === undefined) break;
+    places.push({ height, hash });
+  }
+  return [...places, genesis];
+}
+
+/** Whether a place is on this chain. */
+export function isOn(source: ChainSource, { height, hash }: Place): boolean {
+  if (height > source.headHeight()) return false;
+  const ours = source.hashAt(height);
+  return ours !== undefined && bytesEqual(ours, hash);
 }
 
 function sealedAfter(source: ChainSource, after: Height): readonly SealedHeader[] {
@@ -52,10 +78,4 @@ function sealedAfter(source: ChainSource, after: Height): readonly SealedHeader[
     entries.push(sealed);
   }
   return entries;
-}
-
-function isOn(source: ChainSource, height: Height, hash: Hash): boolean {
-  if (height > source.headHeight()) return false;
-  const ours = source.hashAt(height);
-  return ours !== undefined && bytesEqual(ours, hash);
 }

@@ -55,6 +55,8 @@ export type TreeNode = {
   isCondemned: boolean;
   /** Nobody hands over its block. */
   isShunned: boolean;
+  /** It was asked for, and did not come in time. */
+  isLate: boolean;
   block: Block | undefined;
 };
 
@@ -88,6 +90,7 @@ export class HeaderTree {
       isMain: true,
       isCondemned: false,
       isShunned: false,
+      isLate: false,
       block: undefined,
     };
     this.#nodes.set(toHex(genesis.hash), genesis);
@@ -145,18 +148,21 @@ export class HeaderTree {
   }
 
   /**
-   * Cuts the least of the branches until no more headers are kept than may be. Call after the last of a batch.
+   * Cuts the least of the branches when more headers are kept than may be, and some more: whoever sends one cheap header
+   * after the other to a full tree has all of it looked at once in hundreds of them. Call after the last of a batch.
    *
    * @param judged - what the chain is judging: it may be the head any moment, whatever has more work
    */
   trim(judged?: TreeNode): void {
     const countMax = SIDE_HEADERS_MAX + HEADERS_AHEAD_MAX + this.#rules.protocol.reorgDepthMax;
-    while (this.#sides > countMax) {
+    if (this.#sides <= countMax) return;
+    const countLeft = countMax - SIDE_HEADERS_MAX / 8;
+    while (this.#sides > countLeft) {
       const kept = new Set(this.pathTo(this.#best).path);
       if (judged !== undefined) kept.add(judged);
       const leaves = [...this.#nodes.values()].filter((node) => node.children.size === 0 && !node.isMain && !kept.has(node));
       leaves.sort((a, b) => (a.chainWork === b.chainWork ? b.order - a.order : a.chainWork < b.chainWork ? -1 : 1));
-      for (const leaf of leaves) if (this.#sides > countMax) this.#cut(leaf);
+      for (const leaf of leaves) if (this.#sides > countLeft) this.#cut(leaf);
     }
   }
 
@@ -223,13 +229,12 @@ export class HeaderTree {
    * more. Cost: every header off the main chain.
    */
   reachable(): TreeNode {
-    let goal = this.#head;
-    for (const node of this.#nodes.values()) {
-      if (node.isMain || node.block === undefined || node.chainWork < goal.chainWork) continue;
-      const isBetter = node.chainWork > goal.chainWork || (goal !== this.#head && node.order < goal.order);
-      if (isBetter && this.pathTo(node).path.every(({ block }) => block !== undefined)) goal = node;
-    }
-    return goal;
+    return this.#heaviest(({ block }) => block !== undefined);
+  }
+
+  /** The tip with the most work on whose way none of these blocks lies; the head, when none has more. Cost: as `reachable`. */
+  bestWithout(blocks: ReadonlySet<TreeNode>): TreeNode {
+    return this.#heaviest((node) => isOpen(node) && !blocks.has(node));
   }
 
   /** Places on the way down from the best tip, ever further apart, the oldest and genesis last. */
@@ -312,6 +317,7 @@ export class HeaderTree {
       isMain: false,
       isCondemned: false,
       isShunned: false,
+      isLate: false,
       block: undefined,
     };
     parent?.children.add(node);
@@ -330,23 +336,39 @@ export class HeaderTree {
     }
   }
 
-  /** Whether nothing on the way to it is refused or withheld. */
+  /** Whether it is in the tree, and nothing on the way to it is refused or withheld. Cost: the way. */
   #isOpen(node: TreeNode): boolean {
-    for (let below: TreeNode | undefined = node; below !== undefined && !below.isMain; below = below.parent) {
-      if (below.isCondemned || below.isShunned || !this.#nodes.has(toHex(below.hash))) return false;
-    }
+    // What is taken off takes what stands on it along, so that whatever is here has its whole way here.
+    if (!this.#nodes.has(toHex(node.hash))) return false;
+    for (let below: TreeNode | undefined = node; below !== undefined && !below.isMain; below = below.parent)
+      if (!isOpen(below)) return false;
     return true;
   }
 
   /** Looks for the best tip anew. Cost: every header off the main chain. */
   #choose(): void {
+    this.#best = this.#heaviest(isOpen);
+  }
+
+  /**
+   * The block with the most work, of equal work the first seen, with none on its way off the main chain that is not
+   * `fit`; the head, when none has more. Cost: every header off the main chain, once: peers may fill the tree with cheap ones.
+   */
+  #heaviest(fit: (node: TreeNode) => boolean): TreeNode {
+    const left: TreeNode[] = [];
+    const branch = (node: TreeNode): void => {
+      for (const child of node.children) if (!child.isMain) left.push(child);
+    };
+    for (let main = this.#head; main !== this.#settled; main = present(main.parent, "parent of a main block")) branch(main);
+    branch(this.#settled);
     let best = this.#head;
-    for (const node of this.#nodes.values()) {
-      if (node.isMain || node.chainWork < best.chainWork) continue;
-      const isBetter = node.chainWork > best.chainWork || (best !== this.#head && node.order < best.order);
-      if (isBetter && this.#isOpen(node)) best = node;
+    for (let node = left.pop(); node !== undefined; node = left.pop()) {
+      if (!fit(node)) continue;
+      branch(node);
+      const isEarlier = best !== this.#head && node.chainWork === best.chainWork && node.order < best.order;
+      if (isEarlier || node.chainWork > best.chainWork) best = node;
     }
-    this.#best = best;
+    return best;
   }
 
   /** Moves the settled block up behind the head, and cuts what hangs below it. */
@@ -390,6 +412,11 @@ export class HeaderTree {
     for (const each of found) found.push(...each.children);
     return found;
   }
+}
+
+/** Whether it is neither refused nor withheld. */
+function isOpen(node: TreeNode): boolean {
+  return !node.isCondemned && !node.isShunned;
 }
 
 /** At most so many, the newest to say so last: who has it now is likelier to have it still. */

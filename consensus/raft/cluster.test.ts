@@ -7,7 +7,7 @@ import fc from "fast-check";
 import t from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { EMPTY, utf8 } from "../../crypto/base/bytes.ts";
-import { checkProperty } from "../../crypto/testing/property.ts";
+import { checkSeeing } from "../../crypto/testing/property.ts";
 import { RaftCluster } from "../testing/raft-cluster.ts";
 import type { ClusterOptions } from "../testing/raft-cluster.ts";
 import { RAFT_ERRORS } from "./errors.ts";
@@ -101,12 +101,13 @@ for (const [name, options, faults] of REGIMES) {
       reads += cluster.readsServed;
       return isRecovered;
     });
-    await checkProperty(t, name, property, 60);
-    for (const what of ["became", "conflictFound", "snapshotSent", "voteRefused"])
-      t.ok((totals.get(what) ?? 0) > 0, `${what} happened`);
-    t.ok(reads > 0, "reads were served");
-    if (faults.changes) t.ok((totals.get("leavingJoint") ?? 0) > 0, "joint configurations were left");
-    t.end();
+    const seen = (): void => {
+      for (const what of ["became", "conflictFound", "snapshotSent", "voteRefused"])
+        t.ok((totals.get(what) ?? 0) > 0, `${what}: ${totals.get(what)}`);
+      t.ok(reads > 0, `reads served: ${reads}`);
+      if (faults.changes) t.ok((totals.get("leavingJoint") ?? 0) > 0, `joint configurations left: ${totals.get("leavingJoint")}`);
+    };
+    await checkSeeing(t, name, property, { runs: 30, seen });
   });
 }
 
@@ -257,10 +258,12 @@ for (const asyncStorageWrites of [false, true]) {
         }
         takeTurnUnchecked(cluster);
       });
-      await checkProperty(t, "hostile peers", property, 1500);
-      t.ok(accepted > 1000, `${accepted} accepted`);
-      for (const code of ["message_malformed", "history_conflict", "index_impossible", "peer_unknown", "sender_invalid"])
-        t.ok(refused.has(code), `${code} was seen`);
+      const seen = (): void => {
+        t.ok(accepted > 1000, `${accepted} accepted`);
+        for (const code of ["message_malformed", "history_conflict", "index_impossible", "peer_unknown", "sender_invalid"])
+          t.ok(refused.has(code), `${code} was seen`);
+      };
+      await checkSeeing(t, "hostile peers", property, { runs: 800, seen });
       for (const code of refused) t.ok(Object.hasOwn(RAFT_ERRORS, code), `${code} is listed`);
       t.end();
     },

@@ -8,7 +8,9 @@ import { blockOf, encodeWireMessage, noteSigningBytes, parseWireMessage, type Ra
 /** See the file's head. Votes are about a height; notes are about the log, which knows none. */
 export const RAFT_CODEC: Codec<RaftWireMessage> = {
   encode: encodeWireMessage,
-  parse: parseWireMessage,
+  parse: (bytes) => parseWireMessage(bytes),
+  // Entries go to one peer at a time, and may hold several blocks.
+  blockOf: () => undefined,
   describe,
   signedParts: (chainId, message) => [signedPartOf(chainId, message)],
   wordOf: (message) => (message.kind === "vote" ? message.vote : undefined),

@@ -326,9 +326,7 @@ t.test("a restart at any record restores the term, the vote and the log that wer
     state = hardState;
 
     const restored = new RaftChain({ count: 3, absent: ["v1", "v2", "v3"] });
-    restored.node("v3").disk = disk
-      .slice(0, count)
-      .map(({ record: bytes, replaces }) => ({ record: bytes, sequence: 0, replaces }));
+    restored.node("v3").disk = disk.slice(0, count).map((each) => ({ ...each, sequence: 0 }));
     restored.boot("v3");
     restored.tick(1);
     t.equal(restored.engine("v3").status()?.round, Number(state.term), `${count} records: term`);
@@ -385,6 +383,86 @@ t.test("whoever lost its home votes for nobody until a leader has told it where 
   chain.crash(leader);
   chain.decide(5n);
   t.ok(present(chain.node("v3").chain[4], "height 5").certificate.signatures.length === 2, "v3 counts again");
+  t.end();
+});
+
+t.test("whoever lost its home votes for nobody while a leader has told it less than it had acknowledged", (t) => {
+  // v1 and v2 sign height 3, and v4, who only listens, alone hears both of them.
+  const chain = new RaftChain({ count: 4, setAt: () => ["v1", "v2", "v3"] });
+  chain.elect("v1");
+  chain.decide(2n);
+  chain.isCut = (from, to, message) => [from, to].includes("v3") || (to !== "v4" && message.kind === "vote");
+  chain.decide(3n, ["v4"]);
+  // v2 forgets it, and all that v1 tells it in its next term is a snapshot of height 2.
+  chain.wipe("v2");
+  chain.boot("v2");
+  chain.crash("v1");
+  chain.boot("v1");
+  const hasBlock = (message: RaftWireMessage): boolean => message.kind === "note" && blocksIn(message.note).length > 0;
+  // What v2 refuses has v1 send the snapshot; what would follow it is lost.
+  const isLost = (to: string): boolean => to === "v3" || chain.notes("snapshot").length > 0;
+  chain.isCut = (from, to, message) =>
+    [from, to].includes("v4") || (from === "v1" && (message.kind === "vote" || (hasBlock(message) && isLost(to))));
+  chain.elect("v1");
+  chain.tickUntil("v2 has a snapshot", () =>
+    chain
+      .notes("appendResponse")
+      .some(
+        ({ from, message: { note } }) =>
+          from === "v2" && note.kind === "appendResponse" && note.hint === undefined && note.term > 2n,
+      ),
+  );
+  chain.crash("v1");
+  chain.connect("v2", "v3");
+  chain.growTo(3n);
+  chain.tick(60);
+  t.equal(chain.leader, undefined, "v3 would decide height 3 again");
+  t.equal(chain.node("v3").chain.length, 2);
+
+  chain.boot("v1");
+  chain.heal();
+  chain.decide(4n);
+  chain.crash(present(chain.leader, "leader"));
+  chain.decide(5n);
+  t.ok(chain.node("v2").chain.length === 5, "with the log of a later term than it had spoken in it counts again");
+  t.end();
+});
+
+t.test("whoever lost the record of what it signed last, and no other, votes for nobody either", (t) => {
+  for (const isLost of [false, true]) {
+    const chain = new RaftChain({ count: 4, setAt: () => ["v1", "v2", "v3"] });
+    chain.elect("v1");
+    chain.decide(2n);
+    chain.isCut = (from, to, message) => [from, to].includes("v3") || (to !== "v4" && message.kind === "vote");
+    chain.decide(3n, ["v4"]);
+    chain.crash("v2");
+    chain.crash("v1");
+    const { disk } = chain.node("v2");
+    if (isLost) disk.splice(disk.findLastIndex(({ record }) => blocksOf(record) > 0));
+    chain.boot("v2");
+    chain.connect("v2", "v3");
+    chain.tickUntil("v3 has asked", () => chain.notes("preVote").some(({ from }) => from === "v3"));
+    chain.tick(60);
+    t.equal(chain.leader, isLost ? undefined : "v2", isLost ? "v3 would decide height 3 again" : "it remembers, and leads");
+    chain.boot("v1");
+    chain.heal();
+    chain.decide(4n);
+  }
+  t.end();
+});
+
+t.test("whoever lost its home before the first height was decided is no founder any more", (t) => {
+  const chain = new RaftChain({ count: 3 });
+  chain.elect("v1");
+  chain.wipe("v2");
+  chain.boot("v2");
+  chain.connect("v2", "v3");
+  chain.tick(60);
+  const helped = chain.notes("voteResponse").filter(({ from, message: { note } }) => from === "v2" && note.term > 2n);
+  t.same(helped, [], "as a founder it would vote, with v3, for one of them");
+  t.ok(["v2", "v3"].every((name) => chain.engine(name).status()?.step !== "leader"));
+  chain.heal();
+  chain.decide(1n);
   t.end();
 });
 
@@ -805,4 +883,9 @@ function votesFor(
 
 function canVote(chain: RaftChain, state: { readonly term: bigint; readonly vote: bigint }, candidate: string): boolean {
   return state.vote === 0n || state.vote === idsOf(chain, candidate)[0];
+}
+
+function blocksOf(bytes: Uint8Array): number {
+  const record = parseRecord(bytes);
+  return record.ok ? record.value.entries.filter((entry) => blockOf(entry) !== undefined).length : 0;
 }

@@ -25,13 +25,14 @@ import { findValidator, type ValidatorSet } from "../../chain/block/validators.t
 import type { Vote } from "../../chain/block/vote.ts";
 import type { Effect, Engine, EngineStatus, Input, Unsigned } from "../engine.ts";
 import { Ballots } from "./ballots.ts";
+import { decodeChange } from "./change-codec.ts";
 import { confStateOf } from "./configuration.ts";
 import type { RaftStatus } from "./core.ts";
 import { OVERHEARD_BLOCKS_MAX, PENDING_BLOCKS_MAX, PENDING_MAX, PENDING_PER_PEER_MAX, SIGNING_MAX } from "./limits.ts";
 import { Member, type MemberOutput } from "./member.ts";
 import { blockOf, groupNotes, noteSigningBytes, raftIdOf, type RaftWireMessage, type UnsignedNote } from "./message.ts";
 import { Journal, type Mark, parseRecord } from "./record.ts";
-import type { ChangeStep, EntryId, RaftMessage } from "./types.ts";
+import type { ChangeStep, Entry, EntryId, RaftMessage } from "./types.ts";
 
 /** What an engine is made with. */
 export type RaftOptions = {
@@ -39,7 +40,19 @@ export type RaftOptions = {
   /** Whose key signs; `undefined` for an observer. */
   readonly self: Address | undefined;
   readonly protocol: RaftProtocol;
+  /** What it may have said, as is remembered apart from its log; absent where nobody remembers. */
+  readonly spoken?: Spoken;
 };
+
+/** What a node remembers apart from its log, so as to know when that is gone. */
+export type Spoken = {
+  /** The latest term that it may have spoken in; 0 for none. */
+  readonly term: bigint;
+  /** The newest vote that it signed: a height, 0 for none, and a term. */
+  readonly signed: { readonly height: Height; readonly round: number };
+};
+
+const UNSPOKEN: Spoken = { term: 0n, signed: { height: GENESIS_HEIGHT, round: 0 } };
 
 /** What is asked to be signed. */
 type Speech =
@@ -80,6 +93,7 @@ export class RaftEngine implements Engine<RaftWireMessage> {
   readonly #chainId: string;
   readonly #self: Address | undefined;
   readonly #protocol: RaftProtocol;
+  readonly #spoken: Spoken;
   #effects: Effect<RaftWireMessage>[] = [];
   #instance: Instance | undefined;
   /** What the records of the last life add up to, until the member is made of it. */
@@ -95,7 +109,8 @@ export class RaftEngine implements Engine<RaftWireMessage> {
   /** Blocks that somebody who is sent no log has overheard, oldest first. */
   #overheard: readonly Block[] = [];
 
-  constructor({ chainId, self, protocol }: RaftOptions) {
+  constructor({ chainId, self, protocol, spoken = UNSPOKEN }: RaftOptions) {
+    this.#spoken = spoken;
     this.#chainId = chainId;
     this.#self = self;
     this.#protocol = protocol;
@@ -186,12 +201,12 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     if (this.#takesPart) this.#member?.ledgerAt(height);
   }
 
-  /** All is restored. Who is in the configuration that was recorded may be needed, though it has left the set. */
+  /** All is restored. Who votes in a configuration that was recorded, or would in one that follows, may be needed, though it has left the set. */
   #begin(): void {
     if (!this.#isRestoring) return;
     this.#isRestoring = false;
-    const voters = this.#restored?.mark.configuration.voters ?? [];
-    if (this.#self !== undefined && voters.includes(this.#ownId)) this.#takesPart = true;
+    if (this.#self !== undefined && this.#restored !== undefined && mayVoteIn(this.#restored, this.#ownId))
+      this.#takesPart = true;
   }
 
   #restore(bytes: Uint8Array): void {
@@ -286,34 +301,45 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     this.#decide(instance);
   }
 
-  /**
-   * A member from what it recorded. Without records it is a founder at the network's first height, and so is whoever decides alone;
-   * anybody else begins blank, for it cannot know what it may have promised before it lost its home.
-   */
   #newMember({ height, validators }: Instance): Member {
     const restored = this.#restored;
-    const isAlone = validators.validators.length === 1;
-    const isFounder = height === GENESIS_HEIGHT + 1n || isAlone;
-    const journal = restored ?? (isFounder ? founderJournal(validators, heightOf(height - 1n)) : Journal.blank());
+    const journal = this.#journalOf(validators, height);
     const random = drawnFrom(this.#chainId, present(this.#self, "self"), journal.hardState.term);
     return new Member({
       id: this.#ownId,
       protocol: this.#protocol,
       random,
       journal,
-      isNew: restored === undefined,
+      isNew: journal !== restored,
       height,
     });
+  }
+
+  /**
+   * What it recorded, if that is all. Without records it is a founder at the network's first height if it has never spoken, and so is
+   * whoever decides alone; anybody else cannot know what it may have promised before it lost its home, and nor can one whose records
+   * say less than it has said.
+   */
+  #journalOf(validators: ValidatorSet, height: Height): Journal {
+    const restored = this.#restored;
+    const spoken = this.#spoken;
+    const spokenTerm = latestTerm(spoken);
+    if (restored !== undefined && isAllOf(restored, spoken)) return restored;
+    const isAlone = validators.validators.length === 1;
+    const isFounder = isAlone || (height === GENESIS_HEIGHT + 1n && spokenTerm === 0n);
+    const founder = restored === undefined && isFounder ? founderJournal(validators, heightOf(height - 1n)) : restored;
+    if (spokenTerm === 0n) return founder ?? Journal.blank();
+    const journal = Journal.afterLoss(founder, spokenTerm);
+    return isAlone ? journal.trusted() : journal;
   }
 
   #perform(outputs: readonly MemberOutput[]): void {
     for (const output of outputs) {
       if (output.kind === "messages") this.#say(output.messages, output.after);
       else {
-        const { sequence, record } = output;
-        this.#effects.push(
-          output.replaces ? { kind: "persist", sequence, record, replaces: true } : { kind: "persist", sequence, record },
-        );
+        const { sequence, record, term } = output;
+        const effect = { kind: "persist", sequence, record, term } as const;
+        this.#effects.push(output.replaces ? { ...effect, replaces: true } : effect);
       }
     }
   }
@@ -428,6 +454,35 @@ function hasBlock(message: RaftWireMessage): boolean {
     message.note.kind === "append" &&
     message.note.entries.some((entry) => blockOf(entry) !== undefined)
   );
+}
+
+/**
+ * Whether records say no less than was said. What was signed was in the log, and is there still or in the ledger, unless a later
+ * leader overwrote it: then the log ends in a later term.
+ */
+function isAllOf({ hardState, mark, entries, lastTerm, lost }: Journal, spoken: Spoken): boolean {
+  const { signed } = spoken;
+  if (hardState.term < latestTerm(spoken)) return false;
+  if (mark.height >= signed.height || lastTerm > BigInt(signed.round)) return true;
+  if (lost !== undefined && lastTerm <= lost) return true; // Known to be gone already.
+  return entries.some((entry) => (blockOf(entry)?.header.height ?? GENESIS_HEIGHT) >= signed.height);
+}
+
+/** Whether it votes where the log begins, or an entry makes it a voter. */
+function mayVoteIn({ mark: { configuration }, entries }: Journal, id: bigint): boolean {
+  const { voters, votersOutgoing } = configuration;
+  return voters.includes(id) || votersOutgoing.includes(id) || entries.some((entry) => makesVoter(entry, id));
+}
+
+function makesVoter({ kind, data }: Entry, id: bigint): boolean {
+  const change = kind === "change" ? decodeChange(data) : undefined;
+  return change?.ok === true && change.value.steps.some((step) => step.kind === "voter" && step.node === id);
+}
+
+/** Others may have told us of a vote of ours that was signed later than we remember having spoken. */
+function latestTerm({ term, signed }: Spoken): bigint {
+  const round = BigInt(signed.round);
+  return term > round ? term : round;
 }
 
 function founderJournal(validators: ValidatorSet, height: Height): Journal {

@@ -45,8 +45,14 @@ import {
 
 /** What a member wants done. */
 export type MemberOutput =
-  /** Make this durable, then say `persisted`. `replaces`: nothing before it is needed any more. */
-  | { readonly kind: "record"; readonly sequence: number; readonly record: Uint8Array; readonly replaces: boolean }
+  /** Make this durable, then say `persisted`. `replaces`: nothing before it is needed any more. `term`: it speaks in this one then. */
+  | {
+      readonly kind: "record";
+      readonly sequence: number;
+      readonly record: Uint8Array;
+      readonly replaces: boolean;
+      readonly term: bigint;
+    }
   /** Send these, not before record `after` is durable; 0: at once. */
   | { readonly kind: "messages"; readonly messages: readonly RaftMessage[]; readonly after: number };
 
@@ -168,7 +174,8 @@ export class Member {
 
   /** A unit of time has passed. */
   tick(): void {
-    this.#core.tick();
+    // Its own election timeout is what an election begins with.
+    if (!this.#mayHaveForgotten) this.#core.tick();
     for (const [id, ticks] of this.#snapshotsSent) {
       if (ticks > 1) this.#snapshotsSent.set(id, ticks - 1);
       else {
@@ -180,9 +187,7 @@ export class Member {
 
   /** A message from another member, whose signature is good. What the core refuses changes nothing, and nobody is told. */
   step(message: RaftMessage): void {
-    // Whoever was told nothing yet may have known more before it lost its home, and have voted or promised: it does neither until a
-    // leader has told it where the log stands.
-    if (this.#isBlank && (message.kind === "vote" || message.kind === "preVote")) return;
+    if (this.#mayHaveForgotten && isOfElection(message)) return;
     if (message.kind !== "snapshot") this.#core.step(message);
     else if (heightOfSnapshot(message.snapshot) >= this.#height) this.#hold(message);
     else this.#install(message);
@@ -231,8 +236,17 @@ export class Member {
     return outputs;
   }
 
-  get #isBlank(): boolean {
-    return this.#storage.firstIndex() === 1n;
+  /**
+   * Whether it may have voted, or acknowledged entries, and know nothing of it. It takes no part in elections until its log holds an
+   * entry of a term later than any that it has spoken in: whoever leads that term was elected without it, so by a majority in which
+   * somebody remembers whatever it helped to commit; and it has been sent all of that leader's log up to there. Who never spoke, or
+   * wrote no term apart from its log, has to be told where the log stands at least.
+   */
+  get #mayHaveForgotten(): boolean {
+    const last = this.#storage.lastIndex();
+    if (this.#storage.firstIndex() === 1n) return true;
+    const { lost } = this.#journal;
+    return lost !== undefined && (this.#storage.term(last) ?? 0n) <= lost;
   }
 
   #settle(): void {
@@ -278,7 +292,8 @@ export class Member {
     this.#sequence += 1;
     this.#recordsCount = replaces ? 1 : this.#recordsCount + 1;
     this.#recordsSizeBytes = replaces ? bytes.length : this.#recordsSizeBytes + bytes.length;
-    this.#outputs.push({ kind: "record", sequence: this.#sequence, record: bytes, replaces });
+    const { term } = record.hardState;
+    this.#outputs.push({ kind: "record", sequence: this.#sequence, record: bytes, replaces, term });
   }
 
   /** Works that are durable reach the storage, and the core hears of them, in their order. */
@@ -358,4 +373,9 @@ export class Member {
     const isNearer = (than: InstallSnapshot): boolean => heightOfSnapshot(message.snapshot) < heightOfSnapshot(than.snapshot);
     if (held === undefined || message.term > held.term || (message.term === held.term && isNearer(held))) this.#held = message;
   }
+}
+
+/** What asks for a vote, or to ask for votes. */
+function isOfElection({ kind }: RaftMessage): boolean {
+  return kind === "vote" || kind === "preVote" || kind === "timeoutNow";
 }

@@ -6,6 +6,7 @@
  * ```
  * [0, state, [term, index], configuration, height, entries]   base: forget all before; the log begins after this entry, at which
  *                                                             the configuration is this and the ledger stands at this height
+ * [0, state, [term, index], configuration, height, entries, lost]   the same of a node that lost its log, terms up to `lost` and all
  * [1, state, first, entries]                                  append: from index `first` on the log is these (0: no entries)
  * ```
  *
@@ -31,7 +32,7 @@ import {
   writeEntryId,
 } from "./message.ts";
 import { EMPTY_HARD_STATE, MemoryRaftStorage } from "./storage.ts";
-import type { ConfState, Entry, EntryId, HardState, Snapshot } from "./types.ts";
+import { type ConfState, type Entry, type EntryId, type HardState, NOBODY, type Snapshot } from "./types.ts";
 
 /** A place in the log up to which everything is applied: what is in force there, and the height of the ledger. */
 export type Mark = EntryId & { readonly configuration: ConfState; readonly height: Height };
@@ -39,9 +40,18 @@ export type Mark = EntryId & { readonly configuration: ConfState; readonly heigh
 /** The mark of a node that has been told nothing. */
 export const BLANK_MARK: Mark = { term: 0n, index: 0n, configuration: confStateOf([]), height: GENESIS_HEIGHT };
 
+/** Where a log of records begins. */
+export type JournalBase = {
+  readonly hardState: HardState;
+  readonly mark: Mark;
+  readonly entries: readonly Entry[];
+  /** The latest term of whose records some are lost; absent when none ever were. */
+  readonly lost?: bigint;
+};
+
 /** One record. */
 export type RaftRecord =
-  | { readonly kind: "base"; readonly hardState: HardState; readonly mark: Mark; readonly entries: readonly Entry[] }
+  | (JournalBase & { readonly kind: "base" })
   | { readonly kind: "append"; readonly hardState: HardState; readonly entries: readonly Entry[] };
 
 const TAG = { base: 0, append: 1 } as const satisfies Record<RaftRecord["kind"], number>;
@@ -49,7 +59,9 @@ const TAG = { base: 0, append: 1 } as const satisfies Record<RaftRecord["kind"],
 /** The bytes of a record. */
 export function encodeRecord(record: RaftRecord): Uint8Array {
   const { hardState, entries } = record;
-  const writer = new Writer().array(record.kind === "base" ? 6 : 4).uint(TAG[record.kind]);
+  const lost = record.kind === "base" ? record.lost : undefined;
+  const baseLength = lost === undefined ? 6 : 7;
+  const writer = new Writer().array(record.kind === "base" ? baseLength : 4).uint(TAG[record.kind]);
   writer.array(3).uint(hardState.term).uint(hardState.vote).uint(hardState.commit);
   if (record.kind === "base") {
     const { mark } = record;
@@ -58,6 +70,7 @@ export function encodeRecord(record: RaftRecord): Uint8Array {
     writer.uint(mark.height);
   } else writer.uint(entries[0]?.index ?? 0n);
   writeEntries(writer, entries);
+  if (lost !== undefined) writer.uint(lost);
   return writer.finish();
 }
 
@@ -71,15 +84,16 @@ export function parseRecord(bytes: Uint8Array): Result<RaftRecord, Coded> {
 
 function readRecord(reader: Reader): RaftRecord {
   const { offset } = reader.field("record");
-  const length = reader.array(6);
+  const length = reader.array(7);
   const isBase = reader.field("tag").number(TAG.append) === TAG.base;
-  if (length !== (isBase ? 6 : 4)) reader.refuse("encoding_limit", offset);
+  if (isBase ? length < 6 : length !== 4) reader.refuse("encoding_limit", offset);
   const hardState = readHardState(reader);
   if (isBase) {
     const id = readEntryId(reader, "mark");
     const configuration = readConfiguration(reader);
     const mark = { ...id, configuration, height: readHeight(reader, "height") };
-    return { kind: "base", hardState, mark, entries: readEntries(reader, id.index + 1n) };
+    const base = { kind: "base", hardState, mark, entries: readEntries(reader, id.index + 1n) } as const;
+    return length === 6 ? base : { ...base, lost: reader.field("lost").uint() };
   }
   const firstOffset = reader.field("first").offset;
   const first = reader.uint();
@@ -99,8 +113,11 @@ export class Journal {
   #hardState: HardState;
   #mark: Mark;
   #entries: readonly Entry[];
+  /** See `JournalBase`. */
+  readonly lost: bigint | undefined;
 
-  constructor(base: { readonly hardState: HardState; readonly mark: Mark; readonly entries: readonly Entry[] }) {
+  constructor(base: JournalBase) {
+    this.lost = base.lost;
     this.#hardState = base.hardState;
     this.#mark = base.mark;
     this.#entries = base.entries;
@@ -109,6 +126,21 @@ export class Journal {
   /** The journal of a node that has been told nothing. */
   static blank(): Journal {
     return new Journal({ hardState: EMPTY_HARD_STATE, mark: BLANK_MARK, entries: [] });
+  }
+
+  /**
+   * What a node goes on with that has spoken in `term`, and whose records do not say all that it said or are gone: it can neither
+   * know whom it voted for nor what it acknowledged.
+   */
+  static afterLoss(journal: Journal | undefined, term: bigint): Journal {
+    const { hardState, mark, entries } = journal ?? Journal.blank();
+    const known = hardState.term > term ? hardState.term : term;
+    return new Journal({ hardState: { ...hardState, term: known, vote: NOBODY }, mark, entries, lost: known });
+  }
+
+  /** The same, with nothing called lost: of who decides alone, to whom nobody else could tell what it was. */
+  trusted(): Journal {
+    return new Journal({ hardState: this.#hardState, mark: this.#mark, entries: this.#entries });
   }
 
   /** The journal after one more record. @returns `undefined` for a record that cannot follow: the first is a base, no index is left out */
@@ -138,9 +170,15 @@ export class Journal {
     return this.#mark.index + BigInt(this.#entries.length);
   }
 
+  /** The term of the last entry. */
+  get lastTerm(): bigint {
+    return this.#entries.at(-1)?.term ?? this.#mark.term;
+  }
+
   /** All of it as one record. */
   get base(): RaftRecord {
-    return { kind: "base", hardState: this.#hardState, mark: this.#mark, entries: this.#entries };
+    const base = { kind: "base", hardState: this.#hardState, mark: this.#mark, entries: this.#entries } as const;
+    return this.lost === undefined ? base : { ...base, lost: this.lost };
   }
 
   /** Takes a hard state, and entries in place of all from the first of them on. */

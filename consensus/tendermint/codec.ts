@@ -10,6 +10,7 @@ import { type ConsensusMessage, encodeMessage, parseMessage } from "./message.ts
 export const TENDERMINT_CODEC: Codec<ConsensusMessage> = {
   encode: encodeMessage,
   parse: parseMessage,
+  blockOf: (message) => (message.kind === "proposal" ? message.block : undefined),
   describe,
   signedParts: (chainId, message) => [signedPartOf(chainId, message)],
   wordOf: (message) => (message.kind === "proposal" ? message.proposal : message.vote),

@@ -2,7 +2,7 @@
  * Tendermint as an engine: the messages, checks, promises and timers around the round machine.
  *
  * Three layers, each checked alone: `quorum/` counts power, `rounds.ts` is Algorithm 1 of the paper as a pure
- * function, and this file feeds it. Whatever comes in only adds to what is known (`votes.ts`, `candidates.ts`); then
+ * function, and this file feeds it. Whatever comes in only adds to what is known (`votes.ts`, `../proposals/candidates.ts`); then
  * `#applyRules` asks which rule of the paper has its condition met and applies it, until none has. So no order of
  * arrival can make a rule be missed.
  *
@@ -32,7 +32,7 @@ import { ROUND_MAX } from "../../chain/block/limits.ts";
 import { findValidator, proposerAt, type ValidatorSet } from "../../chain/block/validators.ts";
 import type { Certificate, Proposal, Vote, VoteStep } from "../../chain/block/vote.ts";
 import type { Effect, Engine, Input, Unsigned } from "../engine.ts";
-import { type Candidate, CandidateKeeper } from "./candidates.ts";
+import { CandidateKeeper, type Proposed } from "../proposals/candidates.ts";
 import { PAST_PROPOSAL_ROUNDS_MAX, PROPOSAL_ROUNDS_AHEAD_MAX } from "./limits.ts";
 import { type ConsensusMessage, heightOfMessage, roundOfMessage } from "./message.ts";
 import { PendingMessages } from "./pending.ts";
@@ -94,7 +94,7 @@ type Instance = {
   /** Our address, when we vote at this height. */
   readonly voter: Address | undefined;
   readonly votes: VoteKeeper;
-  readonly candidates: CandidateKeeper;
+  readonly candidates: CandidateKeeper<Proposed>;
   readonly pending: PendingMessages;
   rounds: RoundState;
   /** Of the current round. */
@@ -392,7 +392,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     this.#effects.push({ kind: "evidence", evidence: doubleVoteOf(outcome.conflict, vote) });
   }
 
-  #acceptProposal(instance: Instance, candidate: Candidate): void {
+  #acceptProposal(instance: Instance, candidate: Proposed): void {
     const { proposal, block } = candidate;
     const outcome = instance.candidates.add({ proposal, block }, this.#hasQuorum(instance, proposal));
     if (outcome.kind === "known") return;
@@ -410,7 +410,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     return true;
   }
 
-  #wantsProposal(instance: Instance, message: Candidate): boolean {
+  #wantsProposal(instance: Instance, message: Proposed): boolean {
     const { proposal, block } = message;
     const { round } = instance.rounds;
     if (proposal.round > round + PROPOSAL_ROUNDS_AHEAD_MAX) return false;

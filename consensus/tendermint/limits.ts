@@ -18,9 +18,6 @@ export const PAST_ROUNDS_MAX = 16;
 /** The same for proposals, fewer, because they carry blocks; one whose block has a quorum is kept beyond this. */
 export const PAST_PROPOSAL_ROUNDS_MAX = 4;
 
-/** Different proposals kept of one round: the second is evidence. A block that got a quorum is kept beyond this. */
-export const PROPOSALS_PER_ROUND_MAX = 2;
-
 /** Messages of one peer whose signatures are being checked. One round of a hundred validators is two hundred votes. */
 export const PENDING_PER_PEER_MAX = 256;
 

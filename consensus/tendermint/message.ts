@@ -13,6 +13,7 @@ import { Writer } from "../../crypto/codec/writer.ts";
 import { type Block, encodeBlock, hasOwnBody, parseBlock } from "../../chain/block/block.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { BLOCK_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
+import type { Transaction } from "../../chain/block/transaction.ts";
 import { type Proposal, readProposal, readVote, type Vote, writeProposal, writeVote } from "../../chain/block/vote.ts";
 
 /** A proposal and the block that it names. */
@@ -66,12 +67,15 @@ export function encodeMessage(message: ConsensusMessage): Uint8Array {
  * judgements go by the header's hash: a relay that put another body under an honest header could otherwise have an
  * honest proposal judged invalid.
  */
-export function parseMessage(bytes: Uint8Array): Result<ConsensusMessage, MessageError> {
+export function parseMessage(
+  bytes: Uint8Array,
+  known?: readonly (Transaction | undefined)[],
+): Result<ConsensusMessage, MessageError> {
   const parts = readWith(bytes, readParts);
   if (!parts.ok) return parts;
   if (parts.value.kind === "vote") return ok(parts.value);
   const { proposal, blockBytes } = parts.value;
-  const block = parseBlock(blockBytes);
+  const block = parseBlock(blockBytes, known);
   if (!block.ok) return block;
   if (!bytesEqual(block.value.hash, proposal.blockHash)) return fail({ code: "proposal_block" });
   if (!hasOwnBody(block.value)) return fail({ code: "proposal_body" });

@@ -27,7 +27,9 @@ export type StageNode = {
   /** Decided blocks, from height 1. */
   readonly chain: { readonly block: Block; readonly certificate: QuorumCertificate }[];
   /** What its disk holds: durable first, then what a crash loses. */
-  disk: { readonly record: Uint8Array; readonly sequence: number; readonly replaces: boolean }[];
+  disk: { readonly record: Uint8Array; readonly sequence: number; readonly replaces: boolean; readonly term: bigint }[];
+  /** What is remembered apart from the disk: the latest term that it could speak in. */
+  spokenTerm: bigint;
   durable: number;
   outbox: { readonly message: RaftWireMessage; readonly after: number }[];
   readonly builds: { readonly height: Height; readonly round: number }[];
@@ -74,6 +76,7 @@ export class RaftChain {
       engine: undefined,
       chain: [],
       disk: [],
+      spokenTerm: 0n,
       durable: 0,
       outbox: [],
       builds: [],
@@ -112,7 +115,9 @@ export class RaftChain {
     const node = this.node(name);
     assert(node.engine === undefined, `${name} runs`);
     const self = this.world.member(name).address;
-    node.engine = new RaftEngine({ chainId: CHAIN_ID, self, protocol: TEST_PROTOCOL });
+    const { height, round } = node.votes.at(-1) ?? { height: heightOf(0n), round: 0 };
+    const spoken = { term: node.spokenTerm, signed: { height, round } };
+    node.engine = new RaftEngine({ chainId: CHAIN_ID, self, protocol: TEST_PROTOCOL, spoken });
     node.durable = 0;
     node.disk = node.disk.map((entry) => ({ ...entry, sequence: 0 }));
     this.#step(node, this.#startOf(node));
@@ -282,8 +287,8 @@ export class RaftChain {
     const atMs = this.#nowMs;
     switch (effect.kind) {
       case "persist": {
-        const { record, sequence, replaces } = effect;
-        node.disk.push({ record, sequence, replaces: replaces === true });
+        const { record, sequence, replaces, term = 0n } = effect;
+        node.disk.push({ record, sequence, replaces: replaces === true, term });
         if (!this.heldDisks.has(node.name)) this.#persisted(node, sequence);
         return;
       }
@@ -320,6 +325,7 @@ export class RaftChain {
 
   #persisted(node: StageNode, sequence: number): void {
     node.durable = sequence;
+    for (const { term, sequence: place } of node.disk) if (place <= sequence && term > node.spokenTerm) node.spokenTerm = term;
     this.#enqueue(node, { kind: "persisted", sequence, atMs: this.#nowMs });
     for (const { message, after } of node.outbox) if (after <= sequence) this.#send(node, message);
     node.outbox = node.outbox.filter(({ after }) => after > sequence);

@@ -1,19 +1,20 @@
 /**
- * The proposals of one height, and the blocks that they carry.
+ * The proposals of one height (PBFT: pre-prepares), and the blocks that they carry.
  *
- * A round normally has one proposal. Two different ones of the same proposer are evidence, and both are kept; a
- * further one only if its block has a quorum, since then we need the block. Blocks live as long as a kept proposal
- * or a pinned value names them.
+ * A round normally has one proposal: the first one counts. A different one of the same proposer is evidence, and is kept
+ * too; a further one only if its block has a quorum, since then we need the block. Blocks live as long as a kept
+ * proposal or a pinned one names them.
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { toHex } from "../../crypto/base/bytes.ts";
 import type { Block } from "../../chain/block/block.ts";
 import type { Proposal } from "../../chain/block/vote.ts";
-import { PROPOSALS_PER_ROUND_MAX } from "./limits.ts";
-import { valueOf } from "./votes.ts";
 
-/** A proposal with its block. */
-export type Candidate = { readonly proposal: Proposal; readonly block: Block };
+/** Different proposals kept of one round: the second is evidence. A block that got a quorum is kept beyond this. */
+export const PROPOSALS_PER_ROUND_MAX = 2;
+
+/** A proposal with its block, and whatever else an engine sends along. */
+export type Proposed = { readonly proposal: Proposal; readonly block: Block };
 
 /** What became of a proposal. `conflict` is another one of the same round. */
 export type CandidateOutcome =
@@ -26,15 +27,15 @@ type Judgement = "none" | "asked" | "valid" | "invalid";
 
 type HeldBlock = { readonly block: Block; judgement: Judgement };
 
-/** The candidates of one height. */
-export class CandidateKeeper {
+/** The candidates of one height. A block goes by its value: its hash in hex. */
+export class CandidateKeeper<Candidate extends Proposed> {
   readonly #rounds = new Map<number, Candidate[]>();
   readonly #blocks = new Map<string, HeldBlock>();
 
-  /** Keeps a proposal whose signature and proposer have been checked. `hasQuorum`: its block has one in some step. */
+  /** Keeps a proposal whose signatures and proposer have been checked. `hasQuorum`: its block has one in some step. */
   add(candidate: Candidate, hasQuorum: boolean): CandidateOutcome {
     const { proposal, block } = candidate;
-    const candidates = this.#rounds.get(proposal.round) ?? [];
+    const candidates = this.of(proposal.round);
     if (candidates.some((known) => isSameProposal(known.proposal, proposal))) return { kind: "known" };
     const conflict = candidates[0]?.proposal;
     if (conflict !== undefined && !this.wants(proposal, hasQuorum)) return { kind: "surplus", conflict };
@@ -50,9 +51,9 @@ export class CandidateKeeper {
     return candidates.length < PROPOSALS_PER_ROUND_MAX || hasQuorum;
   }
 
-  /** Keeps a block that no proposal names yet: our own, on its way to be signed. */
+  /** Keeps a block that no proposal names yet: our own on its way to be signed, or one that a proof brought. */
   hold(block: Block): void {
-    const value = valueOf(block.hash);
+    const value = toHex(block.hash);
     if (!this.#blocks.has(value)) this.#blocks.set(value, { block, judgement: "none" });
   }
 
@@ -85,28 +86,25 @@ export class CandidateKeeper {
     return held.block;
   }
 
-  /** Notes the chain's answer; says whether it is news. */
-  judge(value: string, isValid: boolean): boolean {
+  /** Notes the chain's answer, which is the first and the last one. */
+  judge(value: string, isValid: boolean): void {
     const held = this.#blocks.get(value);
-    if (held === undefined || held.judgement === "valid" || held.judgement === "invalid") return false;
-    held.judgement = isValid ? "valid" : "invalid";
-    return true;
+    if (held?.judgement === "asked") held.judgement = isValid ? "valid" : "invalid";
   }
 
-  /** Forgets the proposals that `isKept` refuses, and every block that neither a proposal nor `pinned` names. */
-  retain(isKept: (proposal: Proposal) => boolean, pinned: readonly string[]): void {
+  /** Forgets the proposals that `isKept` refuses, and every block that neither one of the rest nor `pinned` names. */
+  retain(isKept: (proposal: Proposal) => boolean, pinned: Iterable<string>): void {
+    const named = new Set(pinned);
     for (const [round, candidates] of this.#rounds) {
       const kept = candidates.filter(({ proposal }) => isKept(proposal));
       if (kept.length === 0) this.#rounds.delete(round);
       else this.#rounds.set(round, kept);
+      for (const { proposal } of kept) named.add(toHex(proposal.blockHash));
     }
-    const named = new Set(pinned);
-    for (const candidates of this.#rounds.values()) for (const { proposal } of candidates) named.add(valueOf(proposal.blockHash));
     for (const value of this.#blocks.keys()) if (!named.has(value)) this.#blocks.delete(value);
-    for (const value of pinned) assert(this.#blocks.has(value), `pinned block ${value} is gone`);
   }
 }
 
 function isSameProposal(a: Proposal, b: Proposal): boolean {
-  return a.round === b.round && a.validRound === b.validRound && valueOf(a.blockHash) === valueOf(b.blockHash);
+  return a.round === b.round && a.validRound === b.validRound && toHex(a.blockHash) === toHex(b.blockHash);
 }
