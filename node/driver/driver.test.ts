@@ -4,14 +4,28 @@
  * tests, processes the launcher's.
  */
 
+import fc from "fast-check";
 import t from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
+import { concatBytes, toHex, u32 } from "../../crypto/base/bytes.ts";
+import { encodeValue } from "../../crypto/codec/value.ts";
 import { heightOf } from "../../chain/block/height.ts";
-import { quorumOf } from "../../chain/block/testing/fixtures.ts";
+import { keyPairAt, proposalOf, quorumOf } from "../../chain/block/testing/fixtures.ts";
+import { headerArbitrary, transactionArbitrary } from "../../chain/block/testing/arbitrary.ts";
+import { assembleTransaction, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { assembleBlock, type Block } from "../../chain/block/block.ts";
+import { type ProposalMessage } from "../../consensus/tendermint/message.ts";
+import { TENDERMINT_CODEC } from "../../consensus/tendermint/codec.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
+import { encodeBatch, parseBatch } from "../network/batcher.ts";
+import { testLog } from "../network/testing/nodes.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
+import { Bodies, compactMessage, encodeCompact, isCompact, type KnownTransactions, parseCompact } from "./bodies.ts";
+import { BlockPace } from "./pace.ts";
+import type { Delivery } from "./verdict.ts";
 import { type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
 
 t.test("four validators", async (t) => {
@@ -100,4 +114,240 @@ t.test("four validators", async (t) => {
     t.same(wire.rejected, []);
     t.end();
   });
+});
+
+t.test("a proposer's blocks come to be as large as the network gets through in the time there is", async (t) => {
+  const TARGET_MS = 750;
+  /** Decides full blocks, one after another, in a network that takes this long for the largest, and votes beside. */
+  const settle = (largestMs: number, votesMs: number, heights: number, pace = new BlockPace(TARGET_MS)): BlockPace => {
+    for (let height = 0; height < heights; height += 1) {
+      const part = pace.shareAt(0);
+      pace.begin(u32(height), part, 0);
+      pace.decided(u32(height), votesMs + part * largestMs);
+    }
+    return pace;
+  };
+  t.equal(settle(500, 50, 20).shareAt(0), 1, "a network that is fast takes the largest");
+  await checkProperty(
+    t,
+    "slow networks",
+    fc.property(fc.integer({ min: 1_500, max: 40_000 }), fc.integer({ min: 0, max: 100 }), (largestMs, votesMs) => {
+      const share = settle(largestMs, votesMs, 40).shareAt(0);
+      const tookMs = votesMs + share * largestMs;
+      return tookMs > TARGET_MS * 0.6 && tookMs < TARGET_MS * 1.3;
+    }),
+  );
+  const pace = settle(20_000, 0, 40);
+  const share = pace.shareAt(0);
+  for (const [round, part] of [
+    [1, 2],
+    [3, 8],
+    [1_000_000, 64],
+  ] as const)
+    t.equal(pace.shareAt(round), Math.max(1 / 128, share / part), `after ${round} rounds that failed`);
+  pace.begin(u32(1_000), share / 10, 0);
+  pace.decided(u32(1_000), 200);
+  t.equal(pace.shareAt(0), share, "a block that was nearly empty tells nothing");
+  pace.begin(u32(1_001), share / 10, 0);
+  pace.decided(u32(1_001), 10_000);
+  t.equal(pace.shareAt(0), share / 2, "unless it was slow all the same");
+  pace.decided(u32(1_002), 0);
+  t.equal(pace.shareAt(0), share / 2, "nor does one that a peer handed over decided");
+  t.ok(settle(500, 0, 20, pace).shareAt(0) > share, "what becomes fast again is used again");
+});
+
+/** A proposal of a block of these transactions. */
+function proposalWith(transactions: readonly Transaction[]): ProposalMessage {
+  const [header] = fc.sample(headerArbitrary, { numRuns: 1, seed: 7 });
+  const block = assembleBlock({
+    ...present(header, "header"),
+    transactions,
+    results: transactions.map(() => ({ kind: "applied" })),
+    previousCertificate: undefined,
+    evidence: [],
+  });
+  const { height } = block.header;
+  return { kind: "proposal", proposal: proposalOf(0, { height, blockHash: block.hash }), block };
+}
+
+/** Hears messages as a driver does. */
+function listener(): {
+  readonly heard: Uint8Array[];
+  readonly reused: number[];
+  readonly deliver: (bytes: Uint8Array, known?: KnownTransactions) => Promise<Delivery>;
+} {
+  const heard: Uint8Array[] = [];
+  const reused: number[] = [];
+  const deliver = async (bytes: Uint8Array, known?: KnownTransactions): Promise<Delivery> => {
+    const parsed = await Promise.resolve(TENDERMINT_CODEC.parse(bytes, known));
+    if (!parsed.ok) return known !== undefined && parsed.error.code === "proposal_body" ? "otherBody" : "reject";
+    heard.push(bytes);
+    const { transactions } = TENDERMINT_CODEC.blockOf(parsed.value) as Block;
+    reused.push(transactions.filter((transaction, index) => transaction === known?.[index]).length);
+    return "accept";
+  };
+  return { heard, reused, deliver };
+}
+
+type Answers = { readonly [peer: string]: (ids: readonly string[]) => readonly Uint8Array[] };
+
+/** Bodies with a mempool and peers that answer so; `asked` and `blamed` tell what happened. */
+function bodiesWith(waiting: readonly Transaction[], answers: Answers) {
+  const asked: string[] = [];
+  const blamed: string[] = [];
+  const bodies = new Bodies({
+    waiting: (id) => waiting.find((transaction) => toHex(transaction.id) === toHex(id)),
+    isYoung: () => false,
+    network: {
+      peers: () => Object.keys(answers).map((id) => ({ id })),
+      penalise: (peer) => void blamed.push(peer),
+      request: async function* request(peer, _protocol, question) {
+        const ids = Array.from({ length: question.length / 32 }, (_, at) => toHex(question.subarray(at * 32, at * 32 + 32)));
+        asked.push(`${peer} ${ids.length}`);
+        const bodiesOf = answers[peer];
+        if (bodiesOf === undefined) throw new CodedError("peer_stalled");
+        yield* await Promise.resolve(bodiesOf(ids));
+      },
+    },
+    log: testLog,
+    signal: new AbortController().signal,
+  });
+  return { bodies, asked, blamed };
+}
+
+const distinct = fc.uniqueArray(transactionArbitrary, { minLength: 1, maxLength: 8, selector: ({ id }) => toHex(id) });
+const TRANSACTIONS = fc.sample(distinct, { numRuns: 20, seed: 11 }).find(({ length }) => length >= 4) ?? [];
+const bodiesOf =
+  (transactions: readonly Transaction[]) =>
+  (ids: readonly string[]): readonly Uint8Array[] => {
+    const found = transactions.filter(({ id }) => ids.includes(toHex(id)));
+    return found.length === 0 ? [] : [encodeBatch(found.map(({ bytes }) => bytes))];
+  };
+
+t.test("a proposal without bodies is put together again byte for byte, from what waits and what came with it", async (t) => {
+  await checkProperty(
+    t,
+    "compact proposals",
+    fc.asyncProperty(distinct, fc.infiniteStream(fc.boolean()), async (transactions, coins) => {
+      const young = new Set(transactions.filter(() => coins.next().value));
+      const message = proposalWith(transactions);
+      const whole = TENDERMINT_CODEC.encode(message);
+      const wire = compactMessage(whole, message.block, (transaction) => young.has(transaction));
+      if (isCompact(wire) !== young.size < transactions.length) return false;
+      const { heard, reused, deliver } = listener();
+      const { bodies, asked } = bodiesWith(transactions, {});
+      const verdict = await bodies.receive("a", wire, deliver);
+      const isSame = heard.length === 1 && toHex(present(heard[0], "message")) === toHex(whole);
+      const isReused = reused[0] === transactions.length - young.size;
+      return verdict === "accept" && isSame && isReused && asked.length === 0;
+    }),
+    100,
+  );
+  await checkDecoder(t, "proposal without bodies", {
+    valid: distinct.map((transactions) => {
+      const message = proposalWith(transactions);
+      return compactMessage(TENDERMINT_CODEC.encode(message), message.block, () => false);
+    }),
+    decode: parseCompact,
+    encode: encodeCompact,
+  });
+});
+
+t.test(
+  "bodies that are missing come from whoever passed the proposal on, or from another, and nothing else comes with them",
+  async (t) => {
+    const message = proposalWith(TRANSACTIONS);
+    const wire = compactMessage(TENDERMINT_CODEC.encode(message), message.block, () => false);
+    const some = TRANSACTIONS.slice(1);
+    const { length } = TRANSACTIONS;
+    t.ok(length >= 4);
+    const run = async (answers: Answers): Promise<readonly [string, readonly string[], readonly string[]]> => {
+      const { bodies, asked, blamed } = bodiesWith(some, answers);
+      return [await bodies.receive("a", wire, listener().deliver), asked, blamed];
+    };
+    t.same(await run({ a: bodiesOf(TRANSACTIONS) }), ["accept", ["a 1"], []]);
+    t.same(
+      await run({ a: () => [], b: bodiesOf(TRANSACTIONS) }),
+      ["accept", ["a 1", "b 1"], []],
+      "who has them not is not blamed",
+    );
+    t.same(await run({ b: bodiesOf(TRANSACTIONS) }), ["accept", ["a 1", "b 1"], []], "nor who does not answer");
+    t.same(
+      await run({ a: () => [], b: () => [], c: () => [], d: bodiesOf(TRANSACTIONS) }),
+      ["accept", ["a 1", "c 1", "d 1"], []],
+      "others are asked in turn",
+    );
+    t.same((await run({ a: () => [] }))[0], "ignore");
+    const stranger = present(some[0], "transaction").bytes;
+    t.same((await run({ a: () => [encodeBatch([stranger])], b: bodiesOf(TRANSACTIONS) })).slice(0, 3), [
+      "accept",
+      ["a 1", "b 1"],
+      ["a"],
+    ]);
+    t.same((await run({ a: () => [u32(1)] }))[2], ["a"], "what is no batch");
+    const large = [0, 1, 2, 3].map((nonce) => {
+      const value = encodeValue(new Uint8Array(50_000));
+      const put = { kind: "tablePut" as const, namespace: "a", table: "b", key: u32(nonce), value };
+      const { body } = present(TRANSACTIONS[0], "transaction");
+      const sender = proposalOf(3, {}).validator;
+      return signTransaction(
+        { ...body, sender, nonce: BigInt(nonce), calls: nonce % 2 === 0 ? [put, put] : [put, put, put, put] },
+        keyPairAt(3),
+      );
+    });
+    const signal = new AbortController().signal;
+    const asked = concatBytes(...large.map(({ id }) => id));
+    let served = 0;
+    for await (const frame of bodiesWith(large, {}).bodies.handler({ peer: "b", bytes: asked, signal })) {
+      const batch = parseBatch(frame);
+      t.ok(batch.ok, "no frame is larger than a batch may be");
+      served += batch.ok ? batch.value.length : 0;
+    }
+    t.equal(served, 4);
+    const { bodies } = bodiesWith(TRANSACTIONS, {});
+    const serve = async (question: Uint8Array): Promise<number> => {
+      let sizeBytes = 0;
+      for await (const frame of bodies.handler({ peer: "b", bytes: question, signal: new AbortController().signal }))
+        sizeBytes += frame.length;
+      return sizeBytes;
+    };
+    t.ok((await serve(present(TRANSACTIONS[0], "transaction").id)) > 0);
+    t.equal(await serve(new Uint8Array(32)), 0, "what it does not have it leaves out");
+    await t.rejects(serve(new Uint8Array(33)), { code: "request_refused" });
+    await t.rejects(serve(new Uint8Array(0)), { code: "request_refused" });
+    await t.rejects(serve(new Uint8Array(32 * 1_025)), { code: "request_refused" });
+  },
+);
+
+t.test("a transaction that its sender signed twice costs one more question, and nobody's place", async (t) => {
+  const [first] = TRANSACTIONS;
+  const original = present(first, "transaction");
+  const key = keyPairAt(3);
+  const body = { ...original.body, sender: proposalOf(3, {}).validator };
+  const [one, other] = [1, 2].map((fill) =>
+    assembleTransaction(body, { kind: "single", key: key.publicKey, signature: new Uint8Array(64).fill(fill) }),
+  ) as [Transaction, Transaction];
+  t.same(one.id, other.id);
+  const message = proposalWith([one]);
+  const whole = TENDERMINT_CODEC.encode(message);
+  const wire = compactMessage(whole, message.block, () => false);
+  const { heard, deliver } = listener();
+  const { bodies, asked, blamed } = bodiesWith([other], { a: bodiesOf([one]) });
+  t.equal(await bodies.receive("a", wire, deliver), "accept");
+  t.same(heard, [whole]);
+  t.same([asked, blamed], [["a 1"], []]);
+  const served: Uint8Array[] = [];
+  const signal = new AbortController().signal;
+  for await (const frame of bodies.handler({ peer: "b", bytes: one.id, signal })) served.push(frame);
+  t.same(served, [encodeBatch([one.bytes])], "whoever fetched it serves what the block has");
+  const poisoned = bodiesWith([], { a: bodiesOf([other]) });
+  t.equal(await poisoned.bodies.receive("a", wire, listener().deliver), "ignore");
+  const handed: Uint8Array[] = [];
+  for await (const frame of poisoned.bodies.handler({ peer: "b", bytes: one.id, signal })) handed.push(frame);
+  t.same(handed, [], "what did not fit is not handed on");
+  const stuck = bodiesWith([other], { a: bodiesOf([other]) });
+  t.equal(await stuck.bodies.receive("a", wire, listener().deliver), "ignore", "catch-up will bring it");
+  t.same(stuck.blamed, []);
+  const forged = encodeCompact({ prefix: whole.subarray(0, 40), items: [one.bytes], suffix: whole.subarray(60) });
+  t.equal(await bodies.receive("a", forged, deliver), "reject", "what is no message whatever its bodies");
 });

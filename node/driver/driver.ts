@@ -34,18 +34,24 @@ import type { Transaction } from "../../chain/block/transaction.ts";
 import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
 import { type Certificate, proposalSigningBytes, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
-import type { Codec, Effect, Engine, EngineStatus, Input, SignedPart, Unsigned } from "../../consensus/engine.ts";
+import type { Codec, Effect, Engine, EngineStatus, Input, SignedPart } from "../../consensus/engine.ts";
 import type { Log } from "../log/log.ts";
 import { type Clock, sleep, type Timer } from "../ports/clock.ts";
 import type { SignGuard } from "./guard.ts";
+import type { KnownTransactions } from "./bodies.ts";
 import { type Heard, HeardMessages, markOf } from "./heard.ts";
+import { BlockPace } from "./pace.ts";
+import type { Delivery, Verdict } from "./verdict.ts";
 import type { LogName, WriteAheadLog } from "./wal.ts";
 import { withinWork } from "./work.ts";
 
 type Addressee = "all" | { readonly peer: string };
 
-/** What a gossiped message turned out to be: pass on, drop silently, or drop and blame the sender. */
-export type Verdict = "accept" | "ignore" | "reject";
+/** What is to be said, to whom, and the block in it. */
+type Saying = { readonly to: Addressee; readonly bytes: Uint8Array; readonly block: Block | undefined };
+
+/** What codecs call a block whose header does not commit to what stands beside it. */
+const OTHER_BODY_CODES: ReadonlySet<string> = new Set(["proposal_body", "message_body"]);
 
 /** What the driver needs from the rest of the node. */
 export type DriverParts<M> = {
@@ -60,8 +66,8 @@ export type DriverParts<M> = {
   /** Absent on a node that never votes. */
   readonly guard: SignGuard | undefined;
   readonly self: Address | undefined;
-  /** Hands bytes to all peers. */
-  readonly broadcast: (bytes: Uint8Array) => void;
+  /** Hands bytes to all peers: those of a message with this block, if it has one. */
+  readonly broadcast: (bytes: Uint8Array, block?: Block) => void;
   /** Hands bytes to one peer, by the id that `receive` was given. Absent where no engine asks for it. */
   readonly sendTo?: (peer: string, bytes: Uint8Array) => void;
   /** Transactions to propose, best first. */
@@ -86,6 +92,14 @@ const KNOWLEDGE_WORDS_BYTES_MAX = 12 * 1024 * 1024;
 /** How long a height waits for something to order before it decides an empty block. */
 const EMPTY_BLOCK_INTERVAL_MS = 5_000;
 
+/**
+ * What a full block may take of the time that the first round waits for a proposal. A block costs every node some tens of
+ * milliseconds whatever is in it, so smaller ones would cost throughput and win nothing.
+ */
+const BLOCK_SHARE_OF_ROUND = 0.6;
+/** What a block may take at least, however short the network's timeouts are. */
+const BLOCK_MS_MIN = 100;
+
 /** Bytes of a proposal's id. */
 export const PROPOSAL_ID_SIZE_BYTES = 32;
 
@@ -100,7 +114,7 @@ export interface Driver extends AsyncDisposable {
   status(): EngineStatus | undefined;
   start(): void;
   wake(): void;
-  receive(from: string, bytes: Uint8Array): Promise<Verdict>;
+  receive(from: string, bytes: Uint8Array, known?: KnownTransactions): Promise<Delivery>;
   proposalIds(): readonly Uint8Array[];
   knowledge(height: bigint, hasProposal?: (id: Uint8Array) => boolean): IterableIterator<Uint8Array>;
   apply(block: Block, certificate: Certificate): Promise<Result<void, Coded>>;
@@ -121,6 +135,7 @@ export class ConsensusDriver<M extends object> implements Driver {
   #parent: { readonly head: Height; readonly header: Header | undefined } | undefined;
   #sets: { readonly head: Height; readonly current: ValidatorSet; readonly next: ValidatorSet } | undefined;
   readonly #failed = Promise.withResolvers<never>();
+  readonly #pace: BlockPace;
   #engine: Engine<M> | undefined;
   /** What a continuous engine asked to be built, until there is something to order. */
   #wanted: { readonly height: Height; readonly round: number } | undefined;
@@ -131,11 +146,13 @@ export class ConsensusDriver<M extends object> implements Driver {
   #isClosed = false;
   #isCommitting = false;
   #durable = -1;
-  #held: { readonly to: Addressee; readonly after: number; readonly bytes: Uint8Array }[] = [];
+  #held: (Saying & { readonly after: number })[] = [];
   #timers = new Set<Timer>();
   #startTimer: Timer | undefined;
   #startedAtMs = 0;
   #committedAtMs = Number.NEGATIVE_INFINITY;
+  /** When the height before the one that is to begin was begun: the interval between blocks counts from there. */
+  #beganAtMs = Number.NEGATIVE_INFINITY;
   #inFlight = new Set<Promise<void>>();
   #queue: Promise<unknown> = Promise.resolve();
   #atMs = 0;
@@ -145,6 +162,7 @@ export class ConsensusDriver<M extends object> implements Driver {
     this.#clock = parts.clock;
     this.#ledger = parts.ledger;
     this.#height = nextHeight(parts.ledger.head().height);
+    this.#pace = new BlockPace(Math.max(BLOCK_MS_MIN, parts.ledger.parameters.timeoutProposeMs * BLOCK_SHARE_OF_ROUND));
     this.#failed.promise.catch(() => undefined); // Whoever runs the node awaits it; nobody else must.
   }
 
@@ -185,11 +203,13 @@ export class ConsensusDriver<M extends object> implements Driver {
   /**
    * A gossiped consensus message. Checked against the validator set of its height before anything else sees it, and
    * once: who sends it again, or says more than a validator has to say, costs no signature check.
+   *
+   * @param known - see `Codec.parse`; when the block is not of these transactions, that is no fault of who passed it on
    */
-  async receive(from: string, bytes: Uint8Array): Promise<Verdict> {
+  async receive(from: string, bytes: Uint8Array, known?: KnownTransactions): Promise<Delivery> {
     const { codec } = this.#parts;
-    const parsed = codec.parse(bytes);
-    if (!parsed.ok) return "reject";
+    const parsed = codec.parse(bytes, known);
+    if (!parsed.ok) return known !== undefined && OTHER_BODY_CODES.has(parsed.error.code) ? "otherBody" : "reject";
     const message = parsed.value;
     const facts = codec.describe(message);
     if (facts.height === undefined) return await this.#receiveAnytime(from, message);
@@ -321,10 +341,12 @@ export class ConsensusDriver<M extends object> implements Driver {
       if (this.#engine === undefined) this.#track(this.#inTurn(async () => this.#begin()));
       if (this.#wanted === undefined) return;
     }
-    const sinceMs = this.#clock.monotonicMs() - this.#committedAtMs;
     const hasWork = this.#heard.isWaiting || this.#parts.hasWork();
     this.#isScheduledForWork = hasWork;
-    const waitMs = (hasWork ? this.#ledger.parameters.blockIntervalMsMin : EMPTY_BLOCK_INTERVAL_MS) - sinceMs;
+    const dueMs = hasWork
+      ? this.#beganAtMs + this.#ledger.parameters.blockIntervalMsMin
+      : this.#committedAtMs + EMPTY_BLOCK_INTERVAL_MS;
+    const waitMs = dueMs - this.#clock.monotonicMs();
     this.#startTimer = this.#clock.after(Math.max(0, waitMs), () => {
       this.#startTimer = undefined;
       if (this.#parts.isContinuous) this.#buildWanted();
@@ -429,7 +451,7 @@ export class ConsensusDriver<M extends object> implements Driver {
         this.#send(effect);
         return;
       case "sign":
-        this.#track(this.#sign(engine, effect.id, effect.what));
+        this.#track(this.#sign(engine, effect));
         return;
       case "verify":
         this.#track(this.#verify(engine, effect.id, effect.message));
@@ -462,35 +484,41 @@ export class ConsensusDriver<M extends object> implements Driver {
     }
   }
 
-  async #persist(engine: Engine<M>, { sequence, record, replaces }: Effect<M> & { readonly kind: "persist" }): Promise<void> {
-    const { wal } = this.#parts;
+  async #persist(
+    engine: Engine<M>,
+    { sequence, record, replaces, term }: Effect<M> & { readonly kind: "persist" },
+  ): Promise<void> {
+    const { wal, guard } = this.#parts;
     await (replaces === true ? wal.replace(this.#logName(), record) : wal.append(this.#logName(), record));
+    // After the record: a term that was remembered without it would call the log lost, when nothing was ever said in that term.
+    if (term !== undefined) await guard?.raiseTerm(term);
     if (this.#engine !== engine) return;
     this.#durable = Math.max(this.#durable, sequence);
     const ready = this.#held.filter(({ after }) => after <= this.#durable);
     this.#held = this.#held.filter(({ after }) => after > this.#durable);
-    for (const { to, bytes } of ready) this.#say(to, bytes);
+    for (const saying of ready) this.#say(saying);
     this.#answer(engine, { kind: "persisted", sequence, atMs: this.#now() });
   }
 
   #send({ to, message, after }: Effect<M> & { readonly kind: "send" }): void {
-    const bytes = this.#parts.codec.encode(message);
-    if (after === undefined || after <= this.#durable) this.#say(to, bytes);
-    else this.#held.push({ to, after, bytes });
+    const { codec } = this.#parts;
+    const saying = { to, bytes: codec.encode(message), block: codec.blockOf(message) };
+    if (after === undefined || after <= this.#durable) this.#say(saying);
+    else this.#held.push({ ...saying, after });
   }
 
-  #say(to: Addressee, bytes: Uint8Array): void {
-    if (to === "all") this.#parts.broadcast(bytes);
+  #say({ to, bytes, block }: Saying): void {
+    if (to === "all") this.#parts.broadcast(bytes, block);
     else present(this.#parts.sendTo, "way to one peer")(to.peer, bytes);
   }
 
-  async #sign(engine: Engine<M>, id: number, what: Unsigned): Promise<void> {
+  async #sign(engine: Engine<M>, { id, what, recalls }: Effect<M> & { readonly kind: "sign" }): Promise<void> {
     const { chainId } = this.#ledger.network;
     const guard = present(this.#parts.guard, "guard of a validator");
     if (what.kind === "statement") {
-      const signature = guard.signStatement(what.bytes);
-      await Promise.resolve(); // An answer is a later input, never a reentrant one.
-      this.#answer(engine, { kind: "signed", id, signature, atMs: this.#now() });
+      const signed = await guard.signStatement(what.bytes, recalls);
+      if (!signed.ok) this.#parts.log.warn({ code: signed.error.code, ...recalls, step: "statement" }, "not signed");
+      this.#answer(engine, { kind: "signed", id, signature: signed.ok ? signed.value : undefined, atMs: this.#now() });
       return;
     }
     const request =
@@ -520,6 +548,7 @@ export class ConsensusDriver<M extends object> implements Driver {
   }
 
   async #judge(engine: Engine<M>, block: Block): Promise<void> {
+    this.#pace.begin(block.hash, this.#partOf(block), this.#clock.monotonicMs());
     await this.#awaitBlockTime(block);
     const judged = await this.#ledger.judge(block, { isVerified: this.#parts.isVerified });
     if (!judged.ok)
@@ -558,13 +587,19 @@ export class ConsensusDriver<M extends object> implements Driver {
     const head = this.#ledger.head();
     assert(height === head.height + 1n, `build of ${height} on ${head.height}`);
     const nowMs = BigInt(Math.floor(this.#clock.wallMs()));
+    // The terms of a continuous engine are not rounds that this height has failed.
+    const share = this.#pace.shareAt(this.#parts.isContinuous ? 0 : round);
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a proposer"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
       transactions: withinWork(
         this.#parts.reap({
-          countMax: parameters.transactionsMax,
-          sizeBytesMax: parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX,
+          countMax: Math.ceil(parameters.transactionsMax * share),
+          // Room for the largest there may be, however slow the network is.
+          sizeBytesMax: Math.max(
+            parameters.transactionSizeBytesMax,
+            Math.floor((parameters.blockSizeBytesMax - BLOCK_FRAME_SIZE_BYTES_MAX) * share),
+          ),
         }),
       ),
       evidence: this.#parts.evidence(),
@@ -573,9 +608,17 @@ export class ConsensusDriver<M extends object> implements Driver {
       // One that is only early stays where it waits.
       if (refusal.code !== "nonce_ahead") this.#parts.onDropped(transaction, refusal);
     }
+    this.#pace.begin(block.hash, this.#partOf(block), this.#clock.monotonicMs());
     queueMicrotask(() => {
       this.#answer(engine, { kind: "propose", height, round, block, atMs: this.#now() });
     });
+  }
+
+  /** What a block takes of what the network allows. */
+  #partOf({ transactions }: Block): number {
+    const { transactionsMax, blockSizeBytesMax } = this.#ledger.parameters;
+    const sizeBytes = transactions.reduce((sum, { bytes }) => sum + bytes.length, 0);
+    return Math.max(transactions.length / transactionsMax, sizeBytes / blockSizeBytesMax);
   }
 
   #setTimer(engine: Engine<M>, atMs: number): void {
@@ -621,6 +664,8 @@ export class ConsensusDriver<M extends object> implements Driver {
     this.#heard = this.#heardNext;
     this.#heardNext = new HeardMessages();
     this.#committedAtMs = this.#clock.monotonicMs();
+    this.#beganAtMs = this.#startedAtMs;
+    this.#pace.decided(block.hash, this.#committedAtMs);
     if (this.#engine !== undefined) {
       this.#startHeight();
       await this.#hear(this.#engine);

@@ -7,8 +7,10 @@ import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
+import { blake3 } from "../../crypto/backend/blake3.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
 import { keyPairFromSeed, verifySignature } from "../../crypto/sign/key.ts";
-import { heightOf } from "../../chain/block/height.ts";
+import { GENESIS_HEIGHT, heightOf } from "../../chain/block/height.ts";
 import { SYSTEM_DISK } from "../ports/disk.ts";
 import { SignGuard, type SignRequest } from "./guard.ts";
 import { WriteAheadLog } from "./wal.ts";
@@ -26,6 +28,29 @@ const request = (height: bigint, round: number, step: SignRequest["step"], text:
   round,
   step,
   bytes: utf8(text),
+});
+
+t.test("the guard remembers the latest term spoken in, beside what was signed, and reads files of before", async (t) => {
+  const path = join(temporaryDirectory(t), "sign-state");
+  const open = async (isNew: boolean): Promise<SignGuard> =>
+    await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew });
+  const guard = await open(true);
+  t.equal(guard.term, 0n);
+  await Promise.all([guard.raiseTerm(3n), guard.raiseTerm(2n), guard.sign(request(7n, 1, "precommit", "a"))]);
+  await guard.raiseTerm(1n);
+  const again = await open(false);
+  t.equal(again.term, 3n, "the highest, whatever the order");
+  t.same(again.newest, { height: 7n, round: 1 });
+  await again.witness({ height: heightOf(8n), round: 0, step: "precommit" });
+  t.equal((await open(false)).term, 3n);
+
+  const old = new Writer().array(6).text("some file").uint(9n).uint(2n).uint(3n).bytes(utf8("b")).bytes(utf8("c")).finish();
+  writeFileSync(path, Buffer.concat([blake3(old).subarray(0, 16), old]));
+  const upgraded = await open(false);
+  t.equal(upgraded.term, 0n);
+  t.same(upgraded.newest, { height: 9n, round: 2 });
+  await upgraded.raiseTerm(1n);
+  t.same((await open(false)).newest, { height: 9n, round: 2 }, "what was signed stays");
 });
 
 t.test("the write-ahead log", async (t) => {
@@ -77,6 +102,45 @@ t.test("the write-ahead log", async (t) => {
     const bytes = readFileSync(path);
     bytes[bytes.length - 1] = present(bytes[bytes.length - 1], "last byte") ^ 1;
     writeFileSync(path, bytes);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+    t.same(await log.start(heightOf(1n)), [utf8("first")]);
+  });
+
+  t.test("refuses damage to what was durable, whichever bit of it, and says where", async (t) => {
+    const directory = temporaryDirectory(t);
+    const path = join(directory, "1.log");
+    {
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+      await log.start(heightOf(1n));
+      for (const text of ["first", "second", "third"]) await log.append(heightOf(1n), utf8(text));
+    }
+    const whole = readFileSync(path);
+    // Behind the second record, and before the third, a seal says that both are durable.
+    const sealed = whole.length - (12 + 5) - 16;
+    for (let at = 0; at < sealed; at += 1) {
+      const bytes = Uint8Array.from(whole);
+      bytes[at] = present(bytes[at], "byte") ^ (1 << (at % 8));
+      writeFileSync(path, bytes);
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+      await t.rejects(log.start(heightOf(1n)), { code: "wal_corrupt" }, `bit of byte ${at}`);
+      t.ok(readFileSync(path).equals(bytes), "nothing was cut off");
+    }
+    writeFileSync(path, whole);
+    await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+    t.same(await log.start(heightOf(1n)), ["first", "second", "third"].map(utf8));
+  });
+
+  t.test("takes no bytes of a record for a seal, wherever they stand", async (t) => {
+    const directory = temporaryDirectory(t);
+    const path = join(directory, "1.log");
+    {
+      await using log = new WriteAheadLog(directory, SYSTEM_DISK);
+      await log.start(heightOf(1n));
+      for (const text of ["first", "second"]) await log.append(heightOf(1n), utf8(text));
+    }
+    // A true seal, moved into a record that is torn in front of it.
+    const seal = readFileSync(path).subarray(17, 33);
+    writeFileSync(path, Buffer.concat([readFileSync(path).subarray(0, 17), Buffer.alloc(12, 7), seal]));
     await using log = new WriteAheadLog(directory, SYSTEM_DISK);
     t.same(await log.start(heightOf(1n)), [utf8("first")]);
   });
@@ -222,7 +286,10 @@ t.test("the double-sign guard", async (t) => {
       const restored = await open();
       t.ok(restored.isCopy, `restored ${turn}`);
       t.ok((await restored.sign(request(2n, turn, "prevote", "b"))).ok, "what is forbidden is for the node to say");
-      t.notOk((await open()).isCopy, "the next one is its own");
+      const again = await open();
+      t.ok(again.isCopy, "which it may not have come to before it fell again");
+      await again.settle(GENESIS_HEIGHT);
+      t.notOk((await open()).isCopy, "what was settled is its own");
     }
     const other = temporaryDirectory(t);
     renameSync(path, join(other, "sign-state"));
@@ -239,6 +306,52 @@ t.test("the double-sign guard", async (t) => {
     guard.raiseFloor(heightOf(7n));
     t.same(await guard.sign(request(7n, 0, "prevote", "block A")), { ok: false, error: { code: "sign_floor" } });
     t.ok((await guard.sign(request(8n, 0, "prevote", "block A"))).ok);
+  });
+
+  t.test("signs nothing at heights of which it knows that it does not know, after a restart either", async (t) => {
+    const path = join(temporaryDirectory(t), "sign-state");
+    const open = async (isNew: boolean): Promise<SignGuard> =>
+      await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew });
+    await (await open(true)).settle(heightOf(7n));
+    for (let boot = 0; boot < 2; boot += 1) {
+      const guard = await open(false);
+      guard.liftFloor();
+      t.equal(guard.unknownHeight, 7n);
+      t.same(await guard.sign(request(7n, 5, "prevote", "block A")), { ok: false, error: { code: "sign_floor" } });
+      t.notOk((await guard.signStatement(utf8("a view-change"), { height: heightOf(7n), round: 4 })).ok);
+    }
+    const guard = await open(false);
+    t.ok((await guard.sign(request(8n, 0, "prevote", "block A"))).ok);
+    await guard.settle(GENESIS_HEIGHT);
+    t.same(await guard.sign(request(7n, 5, "prevote", "block A")), { ok: false, error: { code: "sign_regression" } });
+  });
+
+  t.test("lets nobody say less of its past than it signed", async (t) => {
+    const path = join(temporaryDirectory(t), "sign-state");
+    const guard = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: true });
+    const recall = async (height: bigint, round: number): Promise<string> => {
+      const signed = await guard.signStatement(utf8("a view-change"), { height: heightOf(height), round });
+      return signed.ok ? "signed" : signed.error.code;
+    };
+    guard.raiseFloor(heightOf(3n));
+    t.equal(await recall(3n, -1), "sign_floor", "at a height that a backup may have forgotten");
+    t.equal(await recall(4n, -1), "signed");
+    t.ok((await guard.signStatement(utf8("anything else"), undefined)).ok, "what tells nothing of the past");
+    t.ok((await guard.sign(request(4n, 0, "prevote", "block A"))).ok);
+    t.equal(await recall(4n, -1), "signed", "who only prepared has nothing to tell");
+    t.ok((await guard.sign(request(4n, 1, "precommit", "block A"))).ok);
+    t.equal(await recall(4n, 0), "sign_conflict", "one less than it committed");
+    t.equal(await recall(4n, 1), "signed");
+    t.equal(await recall(3n, 5), "sign_floor");
+    guard.liftFloor();
+    t.equal(await recall(3n, 5), "sign_regression", "of a height that is over");
+    await guard.witness({ height: heightOf(5n), round: 2, step: "prevote" });
+    t.equal(await recall(5n, 4), "sign_floor", "what it signed at this height it does not know");
+    t.ok((await guard.sign(request(5n, 3, "prevote", "block B"))).ok);
+    t.equal(await recall(5n, 4), "sign_floor", "and goes on not knowing");
+    const after = await SignGuard.open({ path, disk: SYSTEM_DISK, keyPair: KEY_PAIR, isNew: false });
+    t.notOk((await after.signStatement(utf8("a view-change"), { height: heightOf(5n), round: 4 })).ok, "after a restart too");
+    t.ok((await after.signStatement(utf8("a view-change"), { height: heightOf(6n), round: -1 })).ok);
   });
 
   t.test("learns from its own vote, seen in the hands of a peer", async (t) => {

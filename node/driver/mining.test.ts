@@ -2,22 +2,34 @@
 
 import t, { type Test } from "tap";
 import { assert, present } from "../../crypto/base/assert.ts";
-import { toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
-import { hash } from "../../crypto/hash/hash.ts";
+import { type Hash, hash } from "../../crypto/hash/hash.ts";
+import type { Block } from "../../chain/block/block.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { PowProtocol } from "../../chain/block/protocol.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { meetsTarget, type Nonces, WORK_END } from "../../chain/block/work.ts";
+import { meetsTarget, type Nonces, searchSeal, WORK_END } from "../../chain/block/work.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import type { Store } from "../../chain/store/store.ts";
-import { encodePowMessage, type PowMessage, parsePowMessage } from "../../consensus/pow/message.ts";
+import {
+  encodePowMessage,
+  type Place,
+  type PowMessage,
+  parsePowMessage,
+  type SealedHeader,
+} from "../../consensus/pow/message.ts";
+import { EASY, type Forged, Forge, GENESIS_TIME_MS, optionsOf } from "../../consensus/pow/testing/forge.ts";
+import { TestNode } from "../../consensus/pow/testing/chain.ts";
+import { answerFrom, deepened } from "../../consensus/pow/serve.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
+import type { Log, LogFields } from "../log/log.ts";
 import { type Clock, SYSTEM_CLOCK } from "../ports/clock.ts";
 import { MiningDriver } from "./mining.ts";
+import { type SplitStep, SplitWatch } from "./mining-split.ts";
 import { countUpTo, nonceAfter, type SearchJob, type Searcher, WorkerSearcher } from "./searcher.ts";
 import { addressAt, mineBlock, minedNetwork, sealFor, spend } from "./testing/miner.ts";
 import { SILENT } from "./testing/wire.ts";
@@ -101,6 +113,35 @@ class Wire {
   }
 }
 
+/** Finds what is searched for when a test says so. */
+class PatientSearcher implements Searcher {
+  readonly failed = new Promise<never>(() => {});
+  readonly hashesPerSecond = 0;
+  #search: { readonly job: SearchJob; readonly onFound: (nonces: Nonces) => void } | undefined;
+
+  get isAtWork(): boolean {
+    return this.#search !== undefined;
+  }
+
+  search(job: SearchJob, onFound: (nonces: Nonces) => void): void {
+    this.#search = { job, onFound };
+  }
+
+  rest(): void {
+    this.#search = undefined;
+  }
+
+  find(): void {
+    const { job, onFound } = present(this.#search, "search");
+    const nonce = searchSeal({ ...job, extraNonce: 0n, nonce: 0n, count: 10_000_000 });
+    onFound({ extraNonce: 0n, nonce: present(nonce, "seal") });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.resolve();
+  }
+}
+
 type Miner = { readonly driver: MiningDriver; readonly ledger: Ledger; readonly store: Store; readonly undone: bigint[] };
 
 async function miner(
@@ -114,6 +155,8 @@ async function miner(
     readonly clock?: Clock;
     readonly reap?: () => readonly Transaction[];
     readonly account?: number;
+    readonly searcher?: Searcher;
+    readonly log?: Log;
   } = {},
 ): Promise<Miner> {
   const { store = openMemoryStore(), isMining = false, network = minedNetwork(QUICK), clock = SYSTEM_CLOCK } = options;
@@ -124,13 +167,13 @@ async function miner(
     ledger,
     clock,
     self: isMining ? addressAt(options.account ?? 0) : undefined,
-    searcher: isMining ? new WorkerSearcher({ workers: 1, clock }) : undefined,
+    searcher: isMining ? (options.searcher ?? new WorkerSearcher({ workers: 1, clock })) : undefined,
     broadcast: (bytes) => wire.send(name, "all", bytes),
     sendTo: (peer, bytes) => wire.send(name, peer, bytes),
     reap: options.reap ?? (() => []),
     isVerified: () => false,
     onDropped: () => undefined,
-    log: SILENT,
+    log: options.log ?? SILENT,
   });
   wire.drivers.set(name, driver);
   t.teardown(async () => {
@@ -246,7 +289,8 @@ t.test("a node that starts again goes on from its own chain, alone", async (t) =
 async function listener(
   t: Test,
   count: number,
-  clock?: Clock,
+  clock: Clock = SYSTEM_CLOCK,
+  log: Log = SILENT,
 ): Promise<{ readonly node: Miner; readonly wire: Wire; readonly blocks: readonly PowMessage[] }> {
   const network = minedNetwork();
   const maker = await Ledger.open({ store: openMemoryStore(), network, executor: EXECUTOR });
@@ -258,7 +302,7 @@ async function listener(
     blocks.push({ kind: "announce", sealed: { header: block.header, seal }, block });
   }
   const wire = new Wire();
-  const node = await miner(t, wire, "node", { network, ...(clock === undefined ? {} : { clock }) });
+  const node = await miner(t, wire, "node", { network, clock, log });
   await node.driver.retry(); // Begun.
   return { node, wire, blocks };
 }
@@ -298,17 +342,75 @@ t.test("a node is on its way to what headers prove, whatever a peer claims", asy
   t.equal(node.ledger.head().height, 0n, "their blocks are still to come");
 });
 
-t.test("a block from the future waits until its time has come, and is not held against anybody", async (t) => {
+t.test(
+  "a block from the future waits until its time has come, is not held against anybody, and told of now and then",
+  async (t) => {
+    const network = minedNetwork();
+    const { parameters, genesisTimeMs } = network;
+    let wallMs = Number(genesisTimeMs) + 1_000 - parameters.blockTimeDriftMsMax - 1;
+    let monotonicMs = 0;
+    const told: LogFields[] = [];
+    const log: Log = { ...SILENT, warn: (fields) => void told.push(fields), child: () => log };
+    const clock = { ...SYSTEM_CLOCK, wallMs: () => wallMs, monotonicMs: () => monotonicMs };
+    const { node, blocks } = await listener(t, 1, clock, log);
+    const block = encodePowMessage(present(blocks[0], "block"));
+    for (const atMs of [0, 59_999, 60_000]) {
+      monotonicMs = atMs;
+      t.equal(await node.driver.receive("peer", block), "ignore");
+    }
+    const line = { code: "block_time", peer: "peer", aheadMs: BigInt(parameters.blockTimeDriftMsMax + 1) };
+    t.same(told, [line, line]);
+    t.equal(node.ledger.head().height, 0n);
+    wallMs += 1;
+    t.equal(await node.driver.receive("peer", block), "accept");
+    await until(node, (height) => height === 1n);
+  },
+);
+
+t.test("a miner whose clock was ahead and is set right waits until others would take its blocks", async (t) => {
   const network = minedNetwork();
-  const { parameters, genesisTimeMs } = network;
-  let wallMs = Number(genesisTimeMs) + 1_000 - parameters.blockTimeDriftMsMax - 1;
-  const { node, blocks } = await listener(t, 1, { ...SYSTEM_CLOCK, wallMs: () => wallMs });
-  const block = encodePowMessage(present(blocks[0], "block"));
-  t.equal(await node.driver.receive("peer", block), "ignore");
-  t.equal(node.ledger.head().height, 0n);
-  wallMs += 1;
-  t.equal(await node.driver.receive("peer", block), "accept");
-  await until(node, (height) => height === 1n);
+  const startMs = Number(network.genesisTimeMs) + 60_000;
+  const driftMs = network.parameters.blockTimeDriftMsMax;
+  let offsetMs = driftMs + 30_000;
+  let passedMs = 0;
+  const timers = new Set<() => void>();
+  const clock: Clock = {
+    wallMs: () => startMs + offsetMs + passedMs,
+    monotonicMs: () => passedMs,
+    after: (_delayMs, act) => {
+      timers.add(act);
+      return { cancel: () => void timers.delete(act) };
+    },
+  };
+  const searcher = new PatientSearcher();
+  const node = await miner(t, new Wire(), "ahead", { isMining: true, network, clock, searcher });
+  /** So much later, and all that this brings about has happened. */
+  const pass = async (ms: number): Promise<void> => {
+    passedMs += ms;
+    const due = [...timers];
+    timers.clear();
+    for (const act of due) act();
+    await new Promise((resolve) => setImmediate(resolve));
+    await node.driver.retry();
+  };
+  for (const height of [1n, 2n]) {
+    while (!searcher.isAtWork) await pass(1);
+    searcher.find();
+    await until(node, (reached) => reached === height);
+  }
+  while (!searcher.isAtWork) await pass(1);
+  const { timeMs } = node.ledger.head();
+  offsetMs = 0;
+  await pass(1_000);
+  t.notOk(searcher.isAtWork, "nor does what was begun before go on");
+  for (let second = 0; second < 28; second += 1) {
+    await pass(1_000);
+    t.notOk(searcher.isAtWork, `${timeMs - BigInt(clock.wallMs())} ms ahead`);
+  }
+  for (let second = 0; second < 12; second += 1) await pass(1_000);
+  t.ok(searcher.isAtWork, `${timeMs - BigInt(clock.wallMs())} ms ahead`);
+  searcher.find();
+  await until(node, (height) => height === 3n);
 });
 
 t.test("a peer's questions are answered from the ledger, to it alone, and so many a second", async (t) => {
@@ -390,6 +492,7 @@ t.test("a node whose disk fails says nothing more, and says why", async (t) => {
     entries: (range) => store.entries(range),
     snapshot: () => store.snapshot(),
     clear: async (range) => await store.clear(range),
+    compact: async (range) => await store.compact(range),
     sizeBytes: async () => await store.sizeBytes(),
     write: async (operations, options) => {
       if (isBroken) throw Object.assign(new Error("no space"), { code: "ENOSPC" });
@@ -409,4 +512,237 @@ t.test("a node whose disk fails says nothing more, and says why", async (t) => {
   await node.driver[Symbol.asyncDispose]();
   t.equal(wire.said.length, said);
   t.equal(node.ledger.head().height, height);
+});
+
+// Splits.
+
+const WINDOWED = { ...EASY, retarget: "window" as const, retargetWindow: 5 };
+
+/** A chain of forged blocks, as its node serves it. */
+function chainOf(protocol: PowProtocol, ...parts: readonly (readonly Forged[])[]): TestNode {
+  const blocks = parts.flat().map(({ block, sealed }) => ({ block, seal: sealed.seal }));
+  return new TestNode(optionsOf(protocol), blocks);
+}
+
+type Heard = {
+  readonly entriesOf?: (entries: readonly SealedHeader[]) => readonly SealedHeader[];
+  /** Blocks that the other chain's node keeps to itself, by height. */
+  readonly isKept?: (height: bigint) => boolean;
+  readonly isRefused?: (hash: Hash) => boolean;
+};
+
+/** Asks a chain for headers and blocks as a node with another chain does, until its watch has heard enough. */
+function watched(ours: TestNode, theirs: TestNode, { entriesOf, isKept, isRefused }: Heard = {}) {
+  const { protocol } = ours.options;
+  const watch = new SplitWatch({ protocol, genesisTimeMs: GENESIS_TIME_MS, source: ours, isRefused });
+  const genesis = { height: heightOf(0n), hash: ours.options.networkHash };
+  const counts = { headers: 0, blocks: 0 };
+  let question: PowMessage = { kind: "getHeaders", locator: [genesis] };
+  for (;;) {
+    const answer = answerFrom(theirs, question);
+    let step: SplitStep | undefined;
+    if (answer?.kind === "headers") step = watch.hear("peer", entriesOf?.(answer.entries) ?? answer.entries);
+    else if (answer?.kind === "blocks") {
+      const blocks = answer.blocks.filter(({ header }) => isKept?.(header.height) !== true);
+      step = watch.hearBlocks("peer", blocks);
+    }
+    if (step === undefined || step.kind === "split") return { found: step?.split, ...counts };
+    counts[step.kind] += 1;
+    question =
+      step.kind === "headers"
+        ? { kind: "getHeaders", locator: [step.after, genesis] }
+        : { kind: "getBlocks", places: step.places };
+  }
+}
+
+t.test("a heavier chain that forks below what is settled is found, in as many messages as it takes", (t) => {
+  for (const protocol of [EASY, WINDOWED]) {
+    const forge = new Forge(protocol);
+    const shared = forge.chain(undefined, 3);
+    const ours = chainOf(protocol, shared, forge.chain(shared[2], 300, "ours"));
+    const theirs = chainOf(protocol, shared, forge.chain(shared[2], 301, "theirs"));
+    const { found, headers, blocks } = watched(ours, theirs);
+    t.match(found, { peer: "peer", forkHeight: 3n, height: 304n, chainWork: theirs.sealedAt(heightOf(304n))?.seal.chainWork });
+    t.same([headers, blocks], [3, 19], "the headers twice, 16 blocks at a time");
+    // Seen from there, ours is no reason to go anywhere.
+    t.equal(watched(theirs, ours).found, undefined, "less work");
+    const equal = chainOf(protocol, shared, forge.chain(shared[2], 300, "equal"));
+    t.equal(watched(ours, equal).found, undefined, "equal work");
+  }
+  t.end();
+});
+
+t.test("a fork that may be gone back to is the engine's, and one block deeper is a split", (t) => {
+  const forge = new Forge();
+  const shared = forge.chain(undefined, 10);
+  for (const [depth, isSplit] of [
+    [EASY.reorgDepthMax, false],
+    [EASY.reorgDepthMax + 1, true],
+  ] as const) {
+    const fork = 10 - depth;
+    const theirs = chainOf(EASY, shared.slice(0, fork), forge.chain(shared[fork - 1], depth + 1, "theirs"));
+    t.equal(watched(chainOf(EASY, shared), theirs).found !== undefined, isSplit, `${depth} to undo`);
+  }
+  t.end();
+});
+
+t.test("headers that break a rule, or a chain that we do not know, prove no split", (t) => {
+  for (const protocol of [EASY, WINDOWED]) {
+    const forge = new Forge(protocol);
+    const shared = forge.chain(undefined, 3);
+    const ours = chainOf(protocol, shared, forge.chain(shared[2], 20, "ours"));
+    const honest = forge.chain(shared[2], 10, "theirs");
+    const rest = (from: Forged): TestNode => chainOf(protocol, shared, honest, [from], forge.chain(from, 20));
+    const harder = 0x20_00_ff_ff;
+    const found = (theirs: TestNode) => watched(ours, theirs).found;
+    t.ok(found(rest(forge.block(honest[9]))), "with nothing wrong");
+    t.equal(found(rest(forge.block(honest[9], { bits: harder, chainWork: 10_000n }))), undefined, "a target of its own");
+    const { timeMs } = present(honest[9], "tip").block.header;
+    t.equal(found(rest(forge.block(honest[9], { timeMs }))), undefined, "a time that stands still");
+    t.ok(
+      watched(ours, rest(forge.block(honest[9])), {
+        entriesOf: (entries) => entries.slice(entries[0]?.header.height === 1n ? 1 : 0),
+      }).found,
+      "from wherever it is ours",
+    );
+    t.equal(
+      watched(ours, rest(forge.block(honest[9])), { entriesOf: (entries) => entries.slice(8) }).found,
+      undefined,
+      "no parent",
+    );
+    const gap = (entries: readonly SealedHeader[]): readonly SealedHeader[] => entries.filter((_, index) => index !== 8);
+    t.equal(watched(ours, rest(forge.block(honest[9])), { entriesOf: gap }).found, undefined, "a gap");
+  }
+  t.end();
+});
+
+t.test("headers whose blocks nobody hands over, or that lead through a block that was refused, prove no split", (t) => {
+  const forge = new Forge();
+  const shared = forge.chain(undefined, 3);
+  const ours = chainOf(EASY, shared, forge.chain(shared[2], 20, "ours"));
+  const branch = forge.chain(shared[2], 40, "theirs");
+  const theirs = chainOf(EASY, shared, branch);
+  const keeping = (kept: bigint) => watched(ours, theirs, { isKept: (height) => height === kept }).found;
+  t.equal(keeping(4n), undefined, "the first");
+  t.equal(keeping(24n), undefined, "the one that has more work than ours");
+  t.match(keeping(25n), { forkHeight: 3n, height: 24n }, "none that we need");
+  const refusing = (index: number) => {
+    const { hash } = present(branch[index], "block").block;
+    return watched(ours, theirs, { isRefused: (other) => bytesEqual(other, hash) }).found;
+  };
+  t.equal(refusing(20), undefined);
+  t.ok(watched(ours, theirs).found);
+  t.end();
+});
+
+t.test("a block that got lost is asked for again, and one that comes late is waited for", (t) => {
+  const forge = new Forge();
+  const shared = forge.chain(undefined, 3);
+  const ours = chainOf(EASY, shared, forge.chain(shared[2], 20, "ours"));
+  const theirs = chainOf(EASY, shared, forge.chain(shared[2], 40, "theirs"));
+  const watch = new SplitWatch({ protocol: EASY, genesisTimeMs: GENESIS_TIME_MS, source: ours });
+  const genesis = { height: heightOf(0n), hash: ours.options.networkHash };
+  const headersAfter = (place: Place): readonly SealedHeader[] => {
+    const answer = answerFrom(theirs, { kind: "getHeaders", locator: [place] });
+    assert(answer?.kind === "headers", "headers");
+    return answer.entries;
+  };
+  const blocksAt = (places: readonly Place[]): readonly Block[] => {
+    const answer = answerFrom(theirs, { kind: "getBlocks", places });
+    assert(answer?.kind === "blocks", "blocks");
+    return answer.blocks;
+  };
+  const fork = watch.hear("peer", headersAfter(genesis));
+  assert(fork?.kind === "headers", "asked for what follows the fork");
+  t.equal(fork.after.height, 3n);
+  const first = watch.hear("peer", headersAfter(fork.after));
+  assert(first?.kind === "blocks", "asked for blocks");
+  t.equal(watch.hearBlocks("other", blocksAt(first.places)), undefined, "of somebody who was not asked");
+  t.equal(watch.hearBlocks("peer", blocksAt(first.places).slice(1)), undefined, "without the first");
+  t.same(watch.hear("peer", headersAfter(genesis)), first, "asked for again when its headers come again");
+  const second = watch.hearBlocks("peer", blocksAt(first.places));
+  assert(second?.kind === "blocks", "and on");
+  t.same(
+    second.places.map(({ height }) => height),
+    [20n, 21n, 22n, 23n, 24n],
+  );
+  t.match(watch.hearBlocks("peer", blocksAt(second.places)), { kind: "split", split: { forkHeight: 3n, height: 24n } });
+  t.match(watch.hear("peer", headersAfter(genesis)), { kind: "split" }, "told again without a block");
+  // Who keeps answering with headers alone is asked for blocks only so often, and then for all of it anew.
+  const dry = new SplitWatch({ protocol: EASY, genesisTimeMs: GENESIS_TIME_MS, source: ours });
+  dry.hear("peer", headersAfter(genesis));
+  dry.hear("peer", headersAfter(fork.after));
+  const kinds = Array.from({ length: 4 }, () => dry.hear("peer", headersAfter(genesis))?.kind);
+  t.same(kinds, ["blocks", "blocks", "headers", "headers"]);
+  t.end();
+});
+
+t.test("whoever forked long ago is asked from near the fork", (t) => {
+  const forge = new Forge();
+  const shared = forge.chain(undefined, 400);
+  const node = chainOf(EASY, shared).start();
+  const orphan = present(forge.chain(shared[99], 2, "orphan")[1], "orphan");
+  node.hear({ kind: "announce", sealed: orphan.sealed, block: undefined });
+  const [question] = node.sent().map(({ message }) => message);
+  assert(question?.kind === "getHeaders", "a question");
+  t.same(question.locator.at(-1)?.height, 0n);
+  const heights = deepened(node, question.locator).map(({ height }) => height);
+  t.same(heights.slice(-6), [376n, 352n, 304n, 208n, 16n, 0n]);
+  t.equal(deepened(node, []).length, 0);
+  t.end();
+});
+
+t.test("a node that is split off says so, names the fork, and joins once an operator has gone back there", async (t) => {
+  const network = minedNetwork({ finalityDepth: 2, reorgDepthMax: 3 });
+  const open = async (): Promise<Ledger> => await Ledger.open({ store: openMemoryStore(), network, executor: EXECUTOR });
+  const [theirs, store] = [await open(), openMemoryStore()];
+  const ours = await Ledger.open({ store, network, executor: EXECUTOR });
+  for (let height = 1; height <= 2; height += 1) {
+    const block = await mineBlock(theirs, []);
+    const seal = present(theirs.certificate(block.header.height), "seal");
+    await ours.judge(block);
+    await ours.commit(block, seal);
+  }
+  for (let height = 3; height <= 6; height += 1) await mineBlock(ours, [], { miner: 1 });
+  for (let height = 3; height <= 7; height += 1) await mineBlock(theirs, [], { miner: 0 });
+  const announced = (height: bigint, isWhole: boolean): Uint8Array => {
+    const [block, seal] = [theirs.block(heightOf(height)), theirs.certificate(heightOf(height))];
+    assert(block !== undefined && seal?.kind === "work", "a sealed block");
+    return encodePowMessage({ kind: "announce", sealed: { header: block.header, seal }, block: isWhole ? block : undefined });
+  };
+  const errors: LogFields[] = [];
+  const log: Log = { ...SILENT, error: (fields) => void errors.push(fields), child: () => log };
+  const wire = new Wire();
+  const far = new MiningDriver({
+    ledger: theirs,
+    clock: SYSTEM_CLOCK,
+    self: undefined,
+    searcher: undefined,
+    broadcast: () => undefined,
+    sendTo: (peer, bytes) => wire.send("far", peer, bytes),
+    reap: () => [],
+    isVerified: () => false,
+    onDropped: () => undefined,
+    log: SILENT,
+  });
+  t.teardown(async () => await far[Symbol.asyncDispose]());
+  far.start();
+  wire.drivers.set("far", far);
+  const before = await miner(t, wire, "near", { network, store, log });
+  await before.driver.retry();
+  t.equal(before.driver.status()?.step, "follow");
+  await before.driver.receive("far", announced(7n, true));
+  while (before.driver.split === undefined) await new Promise((resolve) => setImmediate(resolve));
+  t.match(errors, [{ code: "pow_split", peer: "far", forkHeight: 2n, height: 7n, head: 6n, toUndo: 4n, reorgDepthMax: 3 }]);
+  t.equal(before.driver.status()?.step, "split");
+  t.equal(before.ledger.head().height, 6n, "and does nothing about it");
+  await before.driver[Symbol.asyncDispose]();
+  await before.ledger.rollback(heightOf(2n));
+  const after = await miner(t, wire, "near", { network, store, log });
+  await after.driver.retry();
+  await after.driver.receive("far", announced(7n, true));
+  await until(after, (height) => height === 7n);
+  t.same(after.ledger.head().hash, theirs.head().hash);
+  t.equal(after.driver.status()?.step, "follow");
+  t.equal(errors.length, 1);
 });

@@ -31,11 +31,13 @@ import type { Certificate, WorkCertificate } from "../../chain/block/vote.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Effect, EngineStatus, Input } from "../../consensus/engine.ts";
 import { PowEngine, restoreFrom } from "../../consensus/pow/engine.ts";
-import { encodePowRecord, isWorked, POW_CODEC, type PowMessage, withinTime } from "../../consensus/pow/message.ts";
-import { answerFrom, type ChainSource } from "../../consensus/pow/serve.ts";
+import { encodePowRecord, headersOf, isWorked, POW_CODEC, type PowMessage, withinTime } from "../../consensus/pow/message.ts";
+import { answerFrom, type ChainSource, deepened } from "../../consensus/pow/serve.ts";
 import type { Log } from "../log/log.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
-import type { Driver, Verdict } from "./driver.ts";
+import type { Driver } from "./driver.ts";
+import type { Verdict } from "./verdict.ts";
+import { type Split, type SplitStep, SplitWatch } from "./mining-split.ts";
 import type { Searcher } from "./searcher.ts";
 import { withinWork } from "./work.ts";
 
@@ -56,6 +58,8 @@ export type MiningParts = {
   readonly isVerified: (transaction: Transaction) => boolean;
   /** A transaction that could not be put into a block: the mempool forgets it. */
   readonly onDropped: (transaction: Transaction, refusal: Coded) => void;
+  /** A heavier chain forks here, below what is settled. */
+  readonly onSplit?: ((forkHeight: Height) => void) | undefined;
   readonly log: Log;
 };
 
@@ -65,6 +69,13 @@ const RESTORED_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 const ANSWERS_PER_SECOND_MAX = 32;
 /** Peers that are counted; beyond, the count begins anew. */
 const ASKERS_MAX = 1024;
+/** Headers from the future are told of once in so long. */
+const FUTURE_REPEAT_MS = 60_000;
+/** A split is told again after so long, as long as it lasts. */
+const SPLIT_REPEAT_MS = 600_000;
+
+/** Refused blocks that are remembered: each cost its maker the work of its place. */
+const REFUSED_MAX = 1024;
 
 /** See the file's head. */
 export class MiningDriver implements Driver {
@@ -79,6 +90,12 @@ export class MiningDriver implements Driver {
   /** Questions of each peer in the second that began at `#askedSinceMs`. */
   readonly #asked = new Map<string, number>();
   #askedSinceMs = 0;
+  readonly #splitWatch: SplitWatch;
+  /** Blocks that the chain refused, so that no chain through them is called one to go over to. The newest. */
+  readonly #refused = new Set<string>();
+  #split: Split | undefined;
+  #futureToldAtMs = Number.NEGATIVE_INFINITY;
+  #splitToldAtMs = Number.NEGATIVE_INFINITY;
   #engine: PowEngine | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #isStepping = false;
@@ -94,6 +111,9 @@ export class MiningDriver implements Driver {
     this.#clock = parts.clock;
     this.#protocol = engine;
     this.#source = sourceOf(parts.ledger);
+    const { genesisTimeMs } = parts.ledger.network;
+    const isRefused = (hash: Hash): boolean => this.#refused.has(toHex(hash));
+    this.#splitWatch = new SplitWatch({ protocol: engine, genesisTimeMs, source: this.#source, isRefused });
     this.#movedAtMs = parts.clock.monotonicMs();
     this.#failed.promise.catch(() => undefined); // Whoever runs the node awaits it; nobody else must.
     parts.searcher?.failed.catch((error: unknown) => this.#halt(error));
@@ -124,8 +144,18 @@ export class MiningDriver implements Driver {
     return this.#parts.searcher?.hashesPerSecond ?? 0;
   }
 
+  /** The engine's, or `split` while the network is on a chain that cannot be followed: an operator has to act. */
   status(): EngineStatus | undefined {
-    return this.#engine?.status();
+    const status = this.#engine?.status();
+    return status === undefined || this.split === undefined ? status : { ...status, step: "split" };
+  }
+
+  /** A chain with more work than ours that forks below what is settled here, while there is one. */
+  get split(): Split | undefined {
+    if (this.#split === undefined) return undefined;
+    const seal = this.#source.sealedAt(this.#ledger.head().height)?.seal;
+    if (seal !== undefined && seal.chainWork >= this.#split.chainWork) this.#split = undefined;
+    return this.#split;
   }
 
   /** Begins. Call once: until then blocks are applied and nothing is said. */
@@ -154,12 +184,14 @@ export class MiningDriver implements Driver {
     }
     if (!isWorked(message, firstTarget(this.#protocol))) return "reject";
     const timely = withinTime(message, this.#timeMsMax());
-    if (timely === undefined) this.#parts.log.debug({ code: "block_time", peer: from }, "header from the future");
+    if (timely === undefined) this.#tellOfFuture(from, message);
     const engine = this.#engine;
     if (timely === undefined || engine === undefined) return "ignore";
     const hash = timely.kind === "announce" ? timely.sealed.seal.blockHash : undefined;
     const isNew = hash !== undefined && !engine.knows(hash);
     this.#step({ kind: "message", from, message: timely, atMs: this.#now() });
+    if (timely.kind === "headers") this.#lookForSplit(from, this.#splitWatch.hear(from, timely.entries));
+    if (timely.kind === "blocks") this.#lookForSplit(from, this.#splitWatch.hearBlocks(from, timely.blocks));
     return isNew && engine.knows(hash) ? "accept" : "ignore";
   }
 
@@ -265,7 +297,9 @@ export class MiningDriver implements Driver {
   #perform(effect: Effect<PowMessage>): void {
     switch (effect.kind) {
       case "send": {
-        const bytes = POW_CODEC.encode(effect.message);
+        const { message } = effect;
+        const isQuestion = message.kind === "getHeaders";
+        const bytes = POW_CODEC.encode(isQuestion ? { ...message, locator: deepened(this.#source, message.locator) } : message);
         if (effect.to === "all") this.#parts.broadcast(bytes);
         else this.#parts.sendTo(effect.to.peer, bytes);
         return;
@@ -340,6 +374,9 @@ export class MiningDriver implements Driver {
     if (!judged.ok) {
       const { height, proposer } = block.header;
       this.#parts.log.warn({ ...judged.error, height, miner: toHex(proposer) }, "refused block");
+      const [oldest] = this.#refused;
+      if (oldest !== undefined && this.#refused.size >= REFUSED_MAX) this.#refused.delete(oldest);
+      this.#refused.add(toHex(block.hash));
       return judged;
     }
     await this.#ledger.commit(block, certificate);
@@ -355,6 +392,17 @@ export class MiningDriver implements Driver {
     if (this.#isClosed || height !== head.height + 1n) return;
     const { parameters } = this.#ledger;
     const nowMs = BigInt(Math.floor(this.#clock.wallMs()));
+    const timeMsMax = this.#timeMsMax();
+    if (head.timeMs >= timeMsMax) {
+      // Our clock was ahead and was set right. Nobody else would take what stands on this head, nor should we: whoever
+      // goes on alone until its time has come digs a branch deeper than may be undone. The engine asks again.
+      this.#parts.searcher?.rest();
+      this.#parts.log.warn(
+        { code: "block_time", height, aheadMs: head.timeMs - nowMs },
+        "nothing is mined on a head from the future",
+      );
+      return;
+    }
     const { block, dropped } = this.#ledger.build({
       proposer: present(this.#parts.self, "address of a miner"),
       timeMs: nowMs > head.timeMs ? nowMs : head.timeMs + 1n,
@@ -401,6 +449,46 @@ export class MiningDriver implements Driver {
   /** The latest time that a header may have now. */
   #timeMsMax(): bigint {
     return BigInt(Math.floor(this.#clock.wallMs()) + this.#ledger.parameters.blockTimeDriftMsMax);
+  }
+
+  // Clocks and splits.
+
+  /** A clock is wrong, and whoever made the header need not be the one whose it is. */
+  #tellOfFuture(peer: string, message: PowMessage): void {
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs < this.#futureToldAtMs + FUTURE_REPEAT_MS) return;
+    this.#futureToldAtMs = nowMs;
+    const [first] = headersOf(message);
+    const aheadMs = present(first, "header").header.timeMs - BigInt(Math.floor(this.#clock.wallMs()));
+    this.#parts.log.warn(
+      { code: "block_time", peer, aheadMs },
+      "header from the future: this clock is behind, or its miner's ahead",
+    );
+  }
+
+  #lookForSplit(peer: string, step: SplitStep | undefined): void {
+    if (step === undefined) return;
+    if (step.kind === "headers") {
+      const locator = [step.after, { height: GENESIS_HEIGHT, hash: this.#ledger.networkHash }];
+      this.#parts.sendTo(peer, POW_CODEC.encode({ kind: "getHeaders", locator }));
+      return;
+    }
+    if (step.kind === "blocks") {
+      this.#parts.sendTo(peer, POW_CODEC.encode({ kind: "getBlocks", places: step.places }));
+      return;
+    }
+    const found = step.split;
+    this.#split = found;
+    this.#parts.onSplit?.(heightOf(found.forkHeight));
+    const nowMs = this.#clock.monotonicMs();
+    if (nowMs < this.#splitToldAtMs + SPLIT_REPEAT_MS) return;
+    this.#splitToldAtMs = nowMs;
+    const head = this.#ledger.head().height;
+    const { reorgDepthMax } = this.#protocol;
+    this.#parts.log.error(
+      { code: "pow_split", ...found, head, toUndo: head - found.forkHeight, reorgDepthMax },
+      "a heavier chain forks below what is settled here: roll back to forkHeight to join it",
+    );
   }
 
   // Turns.

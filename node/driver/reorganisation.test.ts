@@ -167,8 +167,18 @@ function work(ledger: Ledger, count: number, label: string): readonly Transactio
     const calls: Call[] = [
       { kind: "logAppend", stream: `s${index}`, partition: 0, records: [utf8(`${label} ${nonce}`), utf8("b")] },
     ];
-    if (nonce === 0n) calls.push({ kind: "tableCreate", namespace: "n", table });
-    else {
+    const kept = { kind: "streamAppend" as const, stream: `k${index}`, partition: 0 };
+    const body = (key: bigint, value: string | undefined) => ({
+      key: utf8(`${key}`),
+      value: value === undefined ? undefined : utf8(value),
+      headers: [],
+    });
+    if (nonce === 0n) {
+      calls.push({ kind: "tableCreate", namespace: "n", table });
+      const spans = { segmentAgeMs: 1_000, retentionMs: 3_600_000_000, compactionMs: 3_600_000_000 };
+      calls.push({ kind: "streamCreate", stream: kept.stream, partitions: 1, isOpen: false, segmentSizeBytes: 4_096, ...spans });
+    } else {
+      calls.push({ ...kept, records: [body(nonce % 2n, label), body(nonce % 3n, nonce % 5n === 4n ? undefined : label)] });
       calls.push({ kind: "tablePut", namespace: "n", table, key: utf8(`k${nonce % 3n}`), value: encodeValue(label) });
       if (nonce % 4n === 3n) calls.push({ kind: "tableDelete", namespace: "n", table, key: utf8(`k${nonce % 3n}`) });
     }

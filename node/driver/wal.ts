@@ -6,10 +6,16 @@
  * the record. A crash can only tear the tail, and the engine's `send.after` keeps everything unsynced unsaid; so
  * reading stops at the first frame that does not check, and appending goes on from there.
  *
+ * Seal: `0 u32 | checksum 8 bytes | synced u32`, between frames: when it was written the file was durable up to offset
+ * `synced`. Where reading stops before what a later seal calls durable, no crash has torn the log but the disk has
+ * damaged it: `wal_corrupt`, for what is lost was said. The checksum is over zero, the seal's own offset and `synced`, so
+ * that bytes of a record make no seal. (A log without seals is one of before they were written. What was synced last
+ * has no seal behind it, and damage to it looks like a torn tail.)
+ *
  * Records appended while an fsync is under way share the next one (group commit).
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, AssertionError } from "../../crypto/base/assert.ts";
 import { bytesEqual, concatBytes, readU32, u32 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { blake3 } from "../../crypto/backend/blake3.ts";
@@ -18,6 +24,7 @@ import { type Disk, type DiskFile, replaceFile } from "../ports/disk.ts";
 
 const CHECKSUM_SIZE_BYTES = 8;
 const FRAME_SIZE_BYTES = 4 + CHECKSUM_SIZE_BYTES;
+const SEAL_SIZE_BYTES = FRAME_SIZE_BYTES + 4;
 
 /** A record holds at most a proposal with its block. */
 export const RECORD_SIZE_BYTES_MAX = 32 * 1024 * 1024;
@@ -37,6 +44,10 @@ export class WriteAheadLog {
   #flushing: Promise<void> | undefined;
   #replacing: Promise<void> | undefined;
   #failed: CodedError | undefined;
+  /** Of the file: what was written, what is durable of it, and what the last seal says is. */
+  #sizeBytes = 0;
+  #syncedBytes = 0;
+  #sealedBytes = 0;
 
   constructor(directory: string, disk: Disk) {
     this.#directory = directory;
@@ -46,16 +57,31 @@ export class WriteAheadLog {
   /**
    * Begins or resumes a log: returns the records that survived, cuts off a torn tail, and removes the files of lower
    * heights.
+   *
+   * @throws `wal_corrupt` when durable records are damaged, `wal_io` when the disk fails
    */
   async start(name: LogName): Promise<readonly Uint8Array[]> {
     await this.#close();
+    try {
+      return await this.#open(name);
+    } catch (cause) {
+      if (cause instanceof CodedError || cause instanceof AssertionError) throw cause;
+      throw new CodedError("wal_io", { log: `${name}` }, { cause });
+    }
+  }
+
+  async #open(name: LogName): Promise<readonly Uint8Array[]> {
     await this.#disk.makeDirectory(this.#directory);
     for (const each of await this.#disk.list(this.#directory)) {
       if (name !== "engine" && /^\d+\.log$/.test(each) && BigInt(each.slice(0, -4)) < name)
         await this.#disk.remove(this.#pathOf(each));
     }
     const path = this.#pathOf(`${name}.log`);
-    const { records, sizeBytes } = readFrames((await this.#disk.read(path, LOG_SIZE_BYTES_MAX)) ?? new Uint8Array());
+    const bytes = await this.#disk.read(path, LOG_SIZE_BYTES_MAX);
+    const { records, sizeBytes, sealedBytes } = readFrames(bytes ?? new Uint8Array(), path);
+    // After a sync that failed the system may call pages clean that are in its memory alone, and no later sync saves them: what was
+    // read is written anew (Rebello et al., ATC 2020: recovery must not trust the page cache).
+    if (bytes !== undefined && bytes.length > 0) await replaceFile(this.#disk, path, bytes);
     const file = await this.#disk.open(path, "existing");
     this.#file = file;
     file.truncate(sizeBytes);
@@ -64,6 +90,7 @@ export class WriteAheadLog {
     await file.sync();
     await this.#disk.syncDirectory(this.#directory);
     this.#name = name;
+    [this.#sizeBytes, this.#syncedBytes, this.#sealedBytes] = [sizeBytes, sizeBytes, sealedBytes];
     return records;
   }
 
@@ -73,8 +100,10 @@ export class WriteAheadLog {
     while (this.#replacing !== undefined) await this.#replacing;
     if (this.#failed !== undefined) throw this.#failed;
     const file = this.#fileOf(name);
+    const bytes = this.#sealed(frameOf(record));
+    this.#sizeBytes += bytes.length;
     try {
-      file.append(frameOf(record));
+      file.append(bytes);
     } catch (cause) {
       throw this.#fail(cause);
     }
@@ -106,6 +135,15 @@ export class WriteAheadLog {
     old.close();
     this.#file = undefined;
     this.#file = await this.#disk.open(path, "existing");
+    [this.#sizeBytes, this.#syncedBytes, this.#sealedBytes] = [frame.length, frame.length, 0];
+  }
+
+  /** A frame, behind a seal when more is durable than the last seal says. */
+  #sealed(frame: Uint8Array): Uint8Array {
+    assert(this.#syncedBytes <= this.#sizeBytes, `${this.#syncedBytes} bytes of ${this.#sizeBytes} are durable`);
+    if (this.#syncedBytes === this.#sealedBytes) return frame;
+    this.#sealedBytes = this.#syncedBytes;
+    return concatBytes(sealOf({ offset: this.#sizeBytes, synced: this.#syncedBytes }), frame);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -137,8 +175,10 @@ export class WriteAheadLog {
   }
 
   async #sync(file: DiskFile): Promise<void> {
+    const sizeBytes = this.#sizeBytes;
     try {
       await file.sync();
+      this.#syncedBytes = sizeBytes;
     } catch (cause) {
       // After a failed fsync the kernel may have dropped the pages: trying again would lie (Rebello et al., ATC 2020).
       throw this.#fail(cause);
@@ -164,7 +204,7 @@ export class WriteAheadLog {
 }
 
 function frameOf(record: Uint8Array): Uint8Array {
-  assert(record.length <= RECORD_SIZE_BYTES_MAX, `record is ${record.length} bytes`);
+  assert(record.length > 0 && record.length <= RECORD_SIZE_BYTES_MAX, `record is ${record.length} bytes`);
   const length = u32(record.length);
   return concatBytes(length, checksumOf(length, record), record);
 }
@@ -173,19 +213,49 @@ function checksumOf(length: Uint8Array, record: Uint8Array): Uint8Array {
   return blake3(concatBytes(length, record)).subarray(0, CHECKSUM_SIZE_BYTES);
 }
 
-/** Whole frames from the front, and how many bytes they take. */
-function readFrames(bytes: Uint8Array): { readonly records: readonly Uint8Array[]; readonly sizeBytes: number } {
+function sealOf(seal: { readonly offset: number; readonly synced: number }): Uint8Array {
+  return concatBytes(u32(0), sealChecksumOf(seal), u32(seal.synced));
+}
+
+function sealChecksumOf({ offset, synced }: { readonly offset: number; readonly synced: number }): Uint8Array {
+  return blake3(concatBytes(u32(0), u32(offset), u32(synced))).subarray(0, CHECKSUM_SIZE_BYTES);
+}
+
+/** How much the seal at an offset says is durable; `undefined` when there is none. */
+function sealAt(bytes: Uint8Array, offset: number): number | undefined {
+  if (offset + SEAL_SIZE_BYTES > bytes.length || readU32(bytes, offset) !== 0) return undefined;
+  const synced = readU32(bytes, offset + FRAME_SIZE_BYTES);
+  if (synced > offset) return undefined;
+  const checksum = bytes.subarray(offset + 4, offset + FRAME_SIZE_BYTES);
+  return bytesEqual(checksum, sealChecksumOf({ offset, synced })) ? synced : undefined;
+}
+
+type Frames = { readonly records: readonly Uint8Array[]; readonly sizeBytes: number; readonly sealedBytes: number };
+
+/** Whole frames from the front, how many bytes they take, and what the last seal among them says is durable. */
+function readFrames(bytes: Uint8Array, path: string): Frames {
   const records: Uint8Array[] = [];
   let offset = 0;
+  let sealedBytes = 0;
   while (offset + FRAME_SIZE_BYTES <= bytes.length) {
+    const synced = sealAt(bytes, offset);
+    if (synced !== undefined) {
+      sealedBytes = synced;
+      offset += SEAL_SIZE_BYTES;
+      continue;
+    }
     const length = readU32(bytes, offset);
     const start = offset + FRAME_SIZE_BYTES;
-    if (length > RECORD_SIZE_BYTES_MAX || start + length > bytes.length) break;
+    if (length === 0 || length > RECORD_SIZE_BYTES_MAX || start + length > bytes.length) break;
     const record = bytes.slice(start, start + length);
     const checksum = bytes.subarray(offset + 4, start);
     if (!bytesEqual(checksum, checksumOf(u32(length), record))) break;
     records.push(record);
     offset = start + length;
   }
-  return { records, sizeBytes: offset };
+  for (let at = offset + 1; at + SEAL_SIZE_BYTES <= bytes.length; at += 1) {
+    const synced = sealAt(bytes, at);
+    if (synced !== undefined && synced > offset) throw new CodedError("wal_corrupt", { path, offset, synced });
+  }
+  return { records, sizeBytes: offset, sealedBytes };
 }

@@ -3,7 +3,7 @@
 import t, { type Test } from "tap";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { verifySignatureAsync } from "../../crypto/sign/key.ts";
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
@@ -129,4 +129,12 @@ t.test("a batch", async (t) => {
     t.ok((await inspectAll(Array.from<undefined>({ length: 100 }), look)).ok);
     t.equal(new Set(seen).size, 100, "each once when all hold");
   });
+});
+
+t.test("peers may not have what does not wait here, nor what came but now", async (t) => {
+  const { intake } = await open(t);
+  const transaction = sign(0n, [CREATE]);
+  t.ok(intake.isYoung(transaction), "of a block from before a restart");
+  t.match(await intake.submit(transaction.bytes), { ok: true });
+  t.ok(intake.isYoung(present(intake.waiting(transaction.id), "a transaction that waits")), "just now");
 });

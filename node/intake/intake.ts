@@ -49,6 +49,8 @@ export type IntakeParts = {
 const CHECKS_MAX = 4_096;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
+/** How long gossip may take to bring a transaction to everybody who will need it; it stays young for up to twice as long. */
+const YOUNG_MS = 150;
 /** What a batch of one takes beside it. */
 const BATCH_FRAME_SIZE_BYTES = 16;
 /** At most so many at once. */
@@ -63,6 +65,8 @@ export class Intake implements AsyncDisposable {
   readonly #own = new Map<Transaction, number>();
   #timer: Timer;
   #checks = 0;
+  /** What came in lately, in two generations, and when the younger one began. */
+  #young = { now: new Set<Transaction>(), before: new Set<Transaction>(), sinceMs: 0 };
 
   constructor(parts: IntakeParts) {
     this.#parts = parts;
@@ -121,6 +125,31 @@ export class Intake implements AsyncDisposable {
   isVerified(transaction: Transaction): boolean {
     const known = this.#parts.mempool.get(transaction.id);
     return known !== undefined && bytesEqual(known.bytes, transaction.bytes);
+  }
+
+  /** The transaction of this id that waits for a block. */
+  waiting(id: Hash): Transaction | undefined {
+    return this.#parts.mempool.get(id);
+  }
+
+  /**
+   * Whether peers may not have this transaction from gossip: it came but lately, or it does not wait here at all. The block
+   * that we are locked on outlives a crash, and the mempools of all who saw its transactions do not.
+   */
+  isYoung(transaction: Transaction): boolean {
+    if (this.#parts.mempool.get(transaction.id) === undefined) return true;
+    const { now, before } = this.#generations();
+    return now.has(transaction) || before.has(transaction);
+  }
+
+  #generations(): { readonly now: Set<Transaction>; readonly before: Set<Transaction> } {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const ageMs = nowMs - this.#young.sinceMs;
+    if (ageMs >= YOUNG_MS) {
+      const before = ageMs < 2 * YOUNG_MS ? this.#young.now : new Set<Transaction>();
+      this.#young = { now: new Set(), before, sinceMs: nowMs };
+    }
+    return this.#young;
   }
 
   /** Whether a block would have something to order. */
@@ -196,6 +225,7 @@ export class Intake implements AsyncDisposable {
       this.#refused.add(1, { code: added.error.code });
       return added;
     }
+    this.#generations().now.add(transaction);
     onWork();
     return ok(undefined);
   }
