@@ -34,16 +34,31 @@ export const UNPROVEN_CODES = {
   range_incomplete: "A page does not begin where the one before ended, or never ends. The node is faulty or lying.",
   trust_expired: "What we believe is too old to lead anywhere. Start from a header that somebody you trust vouches for.",
   trust_insufficient: "Too few of the validators that we believe in signed the header. Ask for one in between.",
+  checkpoint_mismatch:
+    "The block is not the one that the checkpoint vouches for. The node is lying, or whoever made the checkpoint.",
+  bisection_long: "Too many headers were needed on the way to a far one. Ask again: what was reached is kept.",
   stale_head: "The node's head is behind one that was proven before. Ask another node, or wait.",
   old_head: "The newest block is older than is allowed. The network stands still, or the node hides its progress.",
   fork_detected: "Two certified headers contradict each other: more than 1/3 of the validators are faulty. Stop and tell people.",
   log_forked:
     "A stream no longer begins with the records that it had. More than 1/3 of the validators are faulty. Stop and tell people.",
+  segments_broken: "A stream's sealed segments do not follow each other to the last one. The validators are faulty.",
   log_shrank: "A stream has fewer records than it had. More than 1/3 of the validators are faulty. Stop and tell people.",
+  fraud_none: "The two headers do not contradict each other, or nobody who is known signed both sides. It proves nothing.",
   network_mismatch: "The proof is for another network than the given network file.",
   file_malformed: "Not a proof file.",
   file_version: "A proof file of a version that is not known here. Use a newer program.",
+  file_spare: "The proof file holds something that nothing in it needs. Export it again.",
+  record_withheld: "The node gives a commitment where nothing allows it to have dropped the record. Ask another node.",
+  receipt_mismatch: "The two halves of the receipt are not about one act, or its commitment is to something else.",
+  receipt_signature: "The writer did not sign the transaction of the receipt.",
   file_size: "The proof file is too large to be one.",
+  logreceipt_malformed: "Neither a tlog proof nor a COSE receipt of a record log. Export it again.",
+  logreceipt_unsigned: "A key that was given signed nothing here, or is of another log. Check the key.",
+  logreceipt_signature: "What the key signed is not this log at this size. The file was changed, or its maker lies.",
+  logreceipt_record: "The receipt's record is not there, or not the one of this place in this log. Give the record's bytes.",
+  logreceipt_dropped: "A record that is needed for it was dropped from the chain. Of the log there is the signer's word alone.",
+  logreceipt_root: "The root that was signed is not that of the chain's records. Whoever signed it lied: keep the file.",
 } as const satisfies Record<string, string>;
 
 /** A code of the table above. */

@@ -18,7 +18,14 @@ import { accountKey, partitionKey, rowKey, rowRange } from "../../chain/state/ke
 import { successor } from "../../chain/state/range.ts";
 import { DevNet } from "../rpc/testing/devnet.ts";
 import type { Unproven } from "./errors.ts";
-import { encodeProofFile, parseProofFile, type ProofFile, type Statement, verifyProofFile } from "./prooffile.ts";
+import {
+  encodeProofFile,
+  parseProofFile,
+  type ProofFile,
+  type Statement,
+  trimmedProofFile,
+  verifyProofFile,
+} from "./prooffile.ts";
 import { provenBlock, provenExtension, provenRange, provenRow, provenTransaction } from "./statement.ts";
 import type { Anchor } from "./anchor.ts";
 import { LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
@@ -294,8 +301,7 @@ async function filesOf(test: Test): Promise<{ readonly net: DevNet; readonly fil
     {
       kind: "transaction",
       transaction: proof.bytes,
-      index: 0,
-      count: proof.count,
+      path: 1,
       siblings: proof.siblings,
       result: proof.result,
       resultSiblings: proof.resultSiblings,
@@ -312,7 +318,7 @@ async function filesOf(test: Test): Promise<{ readonly net: DevNet; readonly fil
   ];
   const changes = ledger.validatorChanges(heightOf(1n), 10).map((change) => changeAt(net, change.height));
   const common = { chainId: net.network.chainId, networkHash: networkHash(net.network), changes, anchor: anchorAt(net, height) };
-  return { net, files: statements.map((statement) => ({ ...common, statement })) };
+  return { net, files: statements.map((statement) => trimmedProofFile({ ...common, statement }, net.network)) };
 }
 
 t.test("a proof file proves its statement to whoever has the network file", async (t) => {
@@ -367,11 +373,19 @@ t.test("a proof file that leaves something out is refused", async (t) => {
   t.equal(await check({ ...record, statement: { ...record.statement, index: 2n } }), "proof_malformed", "the right index");
   t.equal(await check({ ...record, statement: { ...record.statement, index: 0n } }), "root_mismatch");
   t.not(await check({ ...record, statement: { ...record.statement, partition: 3 } }), "ok", "the right partition");
+  const [change] = row.changes;
+  t.equal(
+    await check({ ...row, changes: [present(change, "change"), present(change, "change")] }),
+    "file_spare",
+    "a change twice",
+  );
+  const whole = anchorAt(net, net.ledger.head().height);
+  t.equal(await check({ ...row, anchor: whole }), "file_spare", "a signature more than the quorum");
   t.equal(await check(row, { ...net.network, genesisTimeMs: 1n }), "network_mismatch");
   t.equal(codeOf(await verifyProofFile(utf8("not a proof file"), net.network)), "file_malformed");
   t.equal(codeOf(await verifyProofFile(new Uint8Array(0), net.network)), "file_malformed");
   const newer = encodeProofFile(row);
-  newer[1 + 1 + "pyralog-proof".length] = 2;
+  newer[1 + 1 + "pyralog-proof".length] = 3;
   t.equal(codeOf(parseProofFile(newer)), "file_version");
 });
 

@@ -4,16 +4,22 @@
  * Wire form, canonical dag-cbor tuples:
  *
  * ```
- * file       ["pyralog-proof", version, chainId, networkHash, [change...], header, certificate, statement]
+ * file       ["pyralog-proof", 2, chainId, networkHash, [change...], header, certificate, history | null, statement]
  * change     [header, certificate, validators]            each set to the next, from the genesis one
+ * history    [header, [sibling...]]                       an older header, under the history root of the certified one
  * statement  [1, namespace, table, key, proof]                                 a row, or its absence
  *            [2, namespace, table, from | null, to | null, [proof...]]         all rows of a range, page by page
  *            [3, address, proof]                                               an account
- *            [4, transaction, index, count, [sibling...], result, [sibling...]]  a transaction and what it did
+ *            [4, transaction, path, [sibling...], result, [sibling...]]        a transaction and what it did
  *            [5, stream, partition, index, record, [sibling...], proof]        a record
  * ```
  *
- * Whoever holds the same network file comes to the same verdict, whoever made the file: it carries no trust.
+ * The statement is about the state after the header of `history`, or after the certified one when there is none. So one
+ * recent certificate proves any older height, however long ago the node dropped that height's own.
+ *
+ * Whoever holds the same network file comes to the same verdict, whoever made the file: it carries no trust. A file has
+ * nothing to spare: no change of validators that does not lead to the certificate, and no signature beyond the quorum.
+ * `testnet/verifier/README.md` has the format for whoever writes another verifier.
  */
 
 import { bytesEqual } from "../../crypto/base/bytes.ts";
@@ -23,17 +29,14 @@ import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { encodeResult, parseResult, type TransactionResult } from "../../chain/block/block.ts";
-import {
-  NAME_PATTERN,
-  NAME_SIZE_BYTES_MAX,
-  PARTITION_MAX,
-  ROW_KEY_SIZE_BYTES_MAX,
-  TRANSACTIONS_MAX,
-} from "../../chain/block/limits.ts";
-import type { NetworkFile } from "../../chain/block/genesis.ts";
+import { NAME_PATTERN, NAME_SIZE_BYTES_MAX, PARTITION_MAX, ROW_KEY_SIZE_BYTES_MAX } from "../../chain/block/limits.ts";
+import { genesisValidators, type NetworkFile } from "../../chain/block/genesis.ts";
 import type { Height } from "../../chain/block/height.ts";
+import { isQuorumOf, quorumRuleOf } from "../../chain/block/protocol.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
+import { findValidator, parseMembers, type ValidatorSet } from "../../chain/block/validators.ts";
+import { encodeCertificate, parseCertificate, type QuorumCertificate } from "../../chain/block/vote.ts";
 import { readHashes, writeHashes } from "../../chain/merkle/log.ts";
 import { rowKey, rowRange } from "../../chain/state/keys.ts";
 import type { Row } from "../../chain/state/proof.ts";
@@ -46,20 +49,22 @@ import {
   provenRange,
   provenRecord,
   provenRow,
-  provenTransaction,
-  type TransactionClaim,
+  provenTransactionAt,
+  type TransactionPath,
 } from "./statement.ts";
 import type { Anchor } from "./anchor.ts";
 import { LightVerifier, type SetChange, type VerifiedHeader } from "./verifier.ts";
 
 const MAGIC = "pyralog-proof";
-const VERSION = 1;
+const VERSION = 2;
 
 /** No proof file is larger; a range that needs more is split into several. */
 export const PROOF_FILE_SIZE_BYTES_MAX = 64 * 1024 * 1024;
 /** Set changes of one file: one for each day of a decade. */
-const CHANGES_MAX = 4_096;
+export const CHANGES_MAX = 4_096;
 const PAGES_MAX = 65_536;
+/** A leading 1 and a turn a level: no block has more than 2^16 transactions. */
+const PATH_MAX = (1 << 17) - 1;
 
 const KIND = { row: 1, range: 2, account: 3, transaction: 4, record: 5 } as const satisfies Record<Statement["kind"], number>;
 
@@ -81,7 +86,7 @@ export type Statement =
       readonly proofs: readonly Uint8Array[];
     }
   | { readonly kind: "account"; readonly address: Address; readonly proof: Uint8Array }
-  | ({ readonly kind: "transaction" } & TransactionClaim)
+  | ({ readonly kind: "transaction" } & TransactionPath)
   | ({
       readonly kind: "record";
       readonly index: bigint;
@@ -95,9 +100,15 @@ export type ProofFile = {
   readonly chainId: string;
   readonly networkHash: Hash;
   readonly changes: readonly SetChange[];
+  /** The header that is certified. */
   readonly anchor: Anchor;
+  /** The older header that the statement is about; absent when it is about the certified one. */
+  readonly history?: HistoryLink | undefined;
   readonly statement: Statement;
 };
+
+/** An older header, and its way to the `historyRoot` of a newer one. */
+export type HistoryLink = { readonly header: Uint8Array; readonly siblings: readonly Hash[] };
 
 /** What a statement comes to once it is checked. */
 export type ProvenStatement =
@@ -119,24 +130,42 @@ export type ProvenStatement =
     }
   | { readonly kind: "account"; readonly address: Address; readonly account: Account }
   | { readonly kind: "transaction"; readonly transaction: Transaction; readonly result: TransactionResult }
-  | { readonly kind: "record"; readonly record: StreamRecord };
+  /** `bytes`: the record's one encoding, which its partition's tree has as a leaf. */
+  | { readonly kind: "record"; readonly record: StreamRecord; readonly bytes: Uint8Array };
 
 /** What a proof file proves, and of when. */
 export type ProvenFile = {
   readonly statement: ProvenStatement;
   readonly height: Height;
   readonly timeMs: bigint;
+  /** Of the certified header that all of it hangs from: `height`, or above it. */
+  readonly certifiedHeight: Height;
   /** What was checked, in words. */
   readonly how: readonly string[];
 };
 
+/** The same file without the signatures that its certificates have beyond a quorum: what `verifyProofFile` accepts. */
+export function trimmedProofFile(file: ProofFile, network: NetworkFile): ProofFile {
+  let set = genesisValidators(network);
+  const trim = (anchor: Anchor): Anchor => ({ ...anchor, certificate: trimmedCertificate(network, set, anchor.certificate) });
+  const changes = file.changes.map(({ anchor, validators }) => {
+    const trimmed = { anchor: trim(anchor), validators };
+    const next = parseMembers(validators);
+    if (next.ok) set = next.value;
+    return trimmed;
+  });
+  return { ...file, changes, anchor: trim(file.anchor) };
+}
+
 /** The encoding of a proof file. */
 export function encodeProofFile(file: ProofFile): Uint8Array {
-  const writer = new Writer().array(8).text(MAGIC).uint(VERSION).text(file.chainId).bytes(file.networkHash);
+  const writer = new Writer().array(9).text(MAGIC).uint(VERSION).text(file.chainId).bytes(file.networkHash);
   writer.array(file.changes.length);
   for (const { anchor, validators } of file.changes)
     writer.array(3).bytes(anchor.header).bytes(anchor.certificate).bytes(validators);
   writer.bytes(file.anchor.header).bytes(file.anchor.certificate);
+  if (file.history === undefined) writer.null();
+  else writeHashes(writer.array(2).bytes(file.history.header), file.history.siblings);
   writeStatement(writer, file.statement);
   return writer.finish();
 }
@@ -146,11 +175,11 @@ export function parseProofFile(bytes: Uint8Array): Result<ProofFile, Unproven> {
   if (bytes.length > PROOF_FILE_SIZE_BYTES_MAX) return fail({ code: "file_size" });
   let isKnown = true;
   const parsed = readWith(bytes, (reader) => {
-    reader.tuple(8);
+    const length = reader.array(9);
     const offset = reader.offset;
     if (reader.field("magic").text(MAGIC.length) !== MAGIC) reader.refuse("encoding_type", offset);
     isKnown = reader.field("version").number() === VERSION;
-    if (!isKnown) reader.refuse("encoding_limit");
+    if (!isKnown || length !== 9) reader.refuse("encoding_limit");
     return readFile(reader, bytes.length);
   });
   if (!isKnown) return fail({ code: "file_version" });
@@ -160,26 +189,64 @@ export function parseProofFile(bytes: Uint8Array): Result<ProofFile, Unproven> {
 }
 
 /**
- * Checks a proof file against a network file, offline: the sets from genesis on, the certificate of the header, the
- * statement against the header. `how` says what was done.
+ * Checks a proof file against a network file, offline: the sets from genesis on, the certificate of the header, the older
+ * header under it if there is one, the statement against that. `how` says what was done.
  */
 export async function verifyProofFile(bytes: Uint8Array, network: NetworkFile): Promise<Result<ProvenFile, Unproven>> {
   const parsed = parseProofFile(bytes);
   if (!parsed.ok) return parsed;
-  const { chainId, networkHash, changes, anchor, statement } = parsed.value;
+  const { chainId, networkHash, changes, anchor, history, statement } = parsed.value;
   if (network.engine.name === "pow") return fail({ code: "finality_unknown" });
   const verifier = LightVerifier.fromGenesis(network);
   if (chainId !== network.chainId || !bytesEqual(networkHash, verifier.networkHash)) return fail({ code: "network_mismatch" });
   for (const [index, change] of changes.entries()) {
+    const { from, validators } = verifier.newest;
     const accepted = await verifier.acceptChange(change);
     if (!accepted.ok) return fail({ ...accepted.error, field: `changes[${index}].${accepted.error.field ?? "anchor"}` });
+    if (verifier.newest.from === from || hasSpareSignatures(network, validators, change.anchor.certificate))
+      return fail({ code: "file_spare", field: `changes[${index}]` });
   }
-  const at = await verifier.acceptHeader(anchor);
-  if (!at.ok) return at;
-  const proven = provenStatement(at.value, statement);
+  const { from, validators } = verifier.newest;
+  const certified = await verifier.acceptHeader(anchor);
+  if (!certified.ok) return certified;
+  const { height: certifiedHeight } = certified.value.header;
+  if (certifiedHeight < from || hasSpareSignatures(network, validators, anchor.certificate))
+    return fail({ code: "file_spare", field: certifiedHeight < from ? "changes" : "certificate" });
+  const older = history === undefined ? certified : verifier.acceptHistory(history, certified.value);
+  if (!older.ok) return fail({ ...older.error, field: `history.${older.error.field ?? "header"}` });
+  const proven = provenStatement(older.value, statement);
   if (!proven.ok) return proven;
-  const { height, timeMs } = at.value.header;
-  return ok({ statement: proven.value, height, timeMs, how: describe(changes.length, at.value, statement) });
+  const { height, timeMs } = older.value.header;
+  const how = describe(changes.length, { certifiedHeight, height }, statement);
+  return ok({ statement: proven.value, height, timeMs, certifiedHeight, how });
+}
+
+/** How many of the signatures, from the first on, make a quorum; `undefined` when all of them do not. */
+function quorumCount(network: NetworkFile, set: ValidatorSet, { signatures }: QuorumCertificate): number | undefined {
+  const rule = quorumRuleOf(network.engine.name);
+  if (rule === undefined) return undefined;
+  let power = 0n;
+  for (const [index, { validator }] of signatures.entries()) {
+    power += findValidator(set, validator)?.power ?? 0n;
+    if (isQuorumOf(rule, power, set.totalPower)) return index + 1;
+  }
+  return undefined;
+}
+
+/** Whether a certificate that was found good has signatures that it would be as good without. */
+function hasSpareSignatures(network: NetworkFile, set: ValidatorSet, bytes: Uint8Array): boolean {
+  const certificate = parseCertificate(bytes);
+  if (!certificate.ok || certificate.value.kind !== "quorum") return false;
+  return quorumCount(network, set, certificate.value) !== certificate.value.signatures.length;
+}
+
+/** The certificate up to its quorum; as it is when it is none, for the verifier to say why. */
+function trimmedCertificate(network: NetworkFile, set: ValidatorSet, bytes: Uint8Array): Uint8Array {
+  const certificate = parseCertificate(bytes);
+  if (!certificate.ok || certificate.value.kind !== "quorum") return bytes;
+  const { signatures } = certificate.value;
+  const count = quorumCount(network, set, certificate.value) ?? signatures.length;
+  return encodeCertificate({ ...certificate.value, signatures: signatures.slice(0, count) });
 }
 
 function provenStatement(at: VerifiedHeader, statement: Statement): Result<ProvenStatement, Unproven> {
@@ -196,7 +263,7 @@ function provenStatement(at: VerifiedHeader, statement: Statement): Result<Prove
       return account.ok ? ok({ kind: "account", address: statement.address, account: account.value }) : account;
     }
     case "transaction": {
-      const proven = provenTransaction(at, statement);
+      const proven = provenTransactionAt(at, statement);
       return proven.ok ? ok({ kind: "transaction", ...proven.value }) : proven;
     }
     case "record": {
@@ -204,7 +271,7 @@ function provenStatement(at: VerifiedHeader, statement: Statement): Result<Prove
       if (!partition.ok) return partition;
       if (partition.value === undefined) return fail({ code: "answer_mismatch", field: "statement.partition" });
       const record = provenRecord(partition.value, statement);
-      return record.ok ? ok({ kind: "record", record: record.value }) : record;
+      return record.ok ? ok({ kind: "record", record: record.value, bytes: statement.record }) : record;
     }
   }
 }
@@ -227,12 +294,20 @@ function provenPages(at: VerifiedHeader, statement: Statement & { readonly kind:
   return ok({ kind: "range", namespace, table, from: statement.from, to: statement.to, rows });
 }
 
-function describe(changesCount: number, { header }: VerifiedHeader, statement: Statement): string[] {
+function describe(
+  changesCount: number,
+  { certifiedHeight, height }: { readonly certifiedHeight: Height; readonly height: Height },
+  statement: Statement,
+): string[] {
   const sets =
     changesCount === 0
       ? "the validators of the network file"
       : `the validators of the network file and ${changesCount} certified changes of them`;
-  return [`header ${header.height} is certified by more than 2/3 of ${sets}`, STATEMENT_WORDS[statement.kind]];
+  return [
+    `header ${certifiedHeight} is certified by a quorum of ${sets}`,
+    ...(height === certifiedHeight ? [] : [`header ${height} is in the history that header ${certifiedHeight} commits to`]),
+    STATEMENT_WORDS[statement.kind],
+  ];
 }
 
 const STATEMENT_WORDS = {
@@ -261,7 +336,7 @@ function writeStatement(writer: Writer, statement: Statement): void {
       writer.array(3).uint(KIND.account).bytes(statement.address).bytes(statement.proof);
       return;
     case "transaction":
-      writer.array(7).uint(KIND.transaction).bytes(statement.transaction).uint(statement.index).uint(statement.count);
+      writer.array(6).uint(KIND.transaction).bytes(statement.transaction).uint(statement.path);
       writeHashes(writer, statement.siblings);
       writer.bytes(encodeResult(statement.result));
       writeHashes(writer, statement.resultSiblings);
@@ -294,7 +369,20 @@ function readFile(reader: Reader, sizeBytes: number): ProofFile {
     reader.field("changes").tuple(3);
     changes.push({ anchor: readAnchor(reader, sizeBytes), validators: reader.bytes(sizeBytes) });
   }
-  return { chainId, networkHash, changes, anchor: readAnchor(reader, sizeBytes), statement: readStatement(reader, sizeBytes) };
+  return {
+    chainId,
+    networkHash,
+    changes,
+    anchor: readAnchor(reader, sizeBytes),
+    history: readHistory(reader, sizeBytes),
+    statement: readStatement(reader, sizeBytes),
+  };
+}
+
+function readHistory(reader: Reader, sizeBytes: number): HistoryLink | undefined {
+  if (reader.field("history").skipNull()) return undefined;
+  reader.tuple(2);
+  return { header: reader.field("history.header").bytes(sizeBytes), siblings: readHashes(reader.field("history.siblings")) };
 }
 
 function readAnchor(reader: Reader, sizeBytes: number): Anchor {
@@ -302,7 +390,7 @@ function readAnchor(reader: Reader, sizeBytes: number): Anchor {
 }
 
 /** How many items a statement has, its kind included. */
-const LENGTH = { row: 5, range: 6, account: 3, transaction: 7, record: 7 } as const satisfies Record<Statement["kind"], number>;
+const LENGTH = { row: 5, range: 6, account: 3, transaction: 6, record: 7 } as const satisfies Record<Statement["kind"], number>;
 
 function readStatement(reader: Reader, sizeBytes: number): Statement {
   const offset = reader.field("statement").offset;
@@ -336,8 +424,7 @@ function readStatement(reader: Reader, sizeBytes: number): Statement {
       return {
         kind,
         transaction: reader.field("transaction").bytes(sizeBytes),
-        index: reader.field("index").number(TRANSACTIONS_MAX),
-        count: reader.field("count").number(TRANSACTIONS_MAX),
+        path: reader.field("path").number(PATH_MAX),
         siblings: readHashes(reader.field("siblings")),
         result: readResult(reader, sizeBytes),
         resultSiblings: readHashes(reader.field("resultSiblings")),

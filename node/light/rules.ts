@@ -9,7 +9,7 @@
  * ```
  *
  * Whoever calls has established the facts: that hashes are of what they should be, and whose signatures are valid.
- * `verifier.ts` moves from set to set by adjacent steps alone, so of these it needs `checkSuccession` only.
+ * `verifier.ts` applies them to our headers, `testnet/conformance/tendermint` to Tendermint's.
  *
  * Source: the Tendermint light client specification (cometbft, spec/light-client/verification), functions ValidAndVerified
  * and the checks that it names; Braithwaite et al., "A Tendermint light client", 2020 (arXiv:2010.07031).
@@ -17,7 +17,7 @@
 
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
-import { isQuorum } from "../../consensus/quorum/threshold.ts";
+import { isQuorumOf, type QuorumRule } from "../../chain/block/protocol.ts";
 
 /** What the rules know of a header. Times are in any one unit. */
 export type HeaderFacts = {
@@ -79,15 +79,17 @@ export function checkPlace(trusted: HeaderFacts, header: HeaderFacts, clock: Clo
 /**
  * Whether enough power signed a header that is in its place.
  *
- * @param shares - `trusted`: of the set that the trusted header names for the next height; `own`: of the header's own
+ * @param shares - `trusted`: of the set that the trusted header names for the next height; `own`: of the header's own, of which
+ * `rule` (more than 2/3 when absent) must have signed
  */
 export function checkShares(
   trusted: HeaderFacts,
   header: HeaderFacts,
-  shares: { readonly trusted: Share; readonly own: Share; readonly trustLevel: TrustLevel },
+  shares: { readonly trusted: Share; readonly own: Share; readonly trustLevel: TrustLevel; readonly rule?: QuorumRule },
 ): Result<void, RuleError> {
   if (!isAdjacent(trusted, header) && !exceeds(shares.trusted, shares.trustLevel)) return fail({ code: "trust_insufficient" });
-  return isQuorum(shares.own.signed, shares.own.total) ? ok(undefined) : fail({ code: "certificate_power" });
+  const { rule = "twoThirds", own } = shares;
+  return isQuorumOf(rule, own.signed, own.total) ? ok(undefined) : fail({ code: "certificate_power" });
 }
 
 function isAdjacent(trusted: HeaderFacts, header: HeaderFacts): boolean {

@@ -16,10 +16,12 @@ import {
   type TransactionResult,
   transactionsRoot,
 } from "../../chain/block/block.ts";
-import { parseRecord, type StreamRecord } from "../../chain/block/record.ts";
+import { isDropped, parseRecord, storedLeaf, type StreamRecord } from "../../chain/block/record.ts";
+import { GENESIS_HEIGHT } from "../../chain/block/height.ts";
+import { parseSegment, type SealedSegment, segmentHash } from "../../chain/block/segment.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { certificateHash } from "../../chain/block/vote.ts";
-import { frontierRoot, LOG_HASHER, verifyConsistency, verifyInclusion } from "../../chain/merkle/log.ts";
+import { climbTurns, frontierRoot, LOG_HASHER, pathTurns, verifyConsistency, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { ProofError } from "../../chain/state/errors.ts";
 import { accountKey, partitionKey, tableKey } from "../../chain/state/keys.ts";
 import { type RangeAnswer, verifyRange, verifyRow } from "../../chain/state/proof.ts";
@@ -90,13 +92,14 @@ export function provenRecord(
 ): Result<StreamRecord, Unproven> {
   const { index, record: bytes, siblings } = claim;
   const included = verifyInclusion(LOG_HASHER, {
-    leafHash: LOG_HASHER.leaf(bytes),
+    leafHash: storedLeaf(bytes),
     index,
     size: partition.size,
     siblings,
     root: partition.root,
   });
   if (!included.ok) return fail(unprovenLog(included.error.code, "siblings"));
+  if (isDropped(bytes)) return ok(droppedAt(claim, index, storedLeaf(bytes)));
   const record = parseRecord(bytes);
   if (!record.ok) return fail({ code: "answer_malformed", field: "record" });
   const { value } = record;
@@ -104,6 +107,46 @@ export function provenRecord(
   if (value.stream !== claim.stream || value.partition !== claim.partition || value.index !== index)
     return fail({ code: "answer_mismatch", field: "record" });
   return ok(value);
+}
+
+/** What is known of a record whose content is gone: its place, and what it was committed to by. */
+function droppedAt({ stream, partition }: PartitionName, index: bigint, dropped: Hash): StreamRecord {
+  return { stream, partition, index, height: GENESIS_HEIGHT, timeMs: 0n, data: new Uint8Array(0), dropped };
+}
+
+/**
+ * The sealed segments of a partition: they follow each other without a gap, from the first to the one that the partition's
+ * head ends its chain with.
+ *
+ * @param head - the row of the partition's head, proven
+ * @param rows - all rows of `segmentRange`, proven complete
+ */
+export function provenSegments(
+  at: VerifiedHeader,
+  name: PartitionName,
+  head: Uint8Array | undefined,
+  rows: readonly { readonly value: Uint8Array }[],
+): Result<readonly SealedSegment[], Unproven> {
+  const parsed = head === undefined ? undefined : decoded(parsePartitionHead(head), at);
+  if (parsed?.ok === false) return parsed;
+  const { count, hash: last } = parsed?.value.sealed ?? { count: 0n, hash: ZERO_HASH };
+  const { height } = at.header;
+  const segments: SealedSegment[] = [];
+  let previous = ZERO_HASH;
+  let nextIndex = 0n;
+  for (const { value } of rows) {
+    const entry = decoded(parseSegment(value), at);
+    if (!entry.ok) return entry;
+    const { stream, partition, number, firstIndex } = entry.value;
+    const isNext = number === BigInt(segments.length) && firstIndex === nextIndex && bytesEqual(entry.value.previous, previous);
+    if (stream !== name.stream || partition !== name.partition || !isNext)
+      return fail({ code: "segments_broken", field: `segments[${segments.length}]`, height });
+    segments.push(entry.value);
+    previous = segmentHash(value);
+    nextIndex += entry.value.count;
+  }
+  const isWhole = count === BigInt(segments.length) && bytesEqual(last, previous);
+  return isWhole ? ok(segments) : fail({ code: "segments_broken", field: "head", height });
 }
 
 /** That a partition, as it was, is the beginning of what it is now. */
@@ -163,6 +206,37 @@ export function provenTransaction(at: VerifiedHeader, claim: TransactionClaim): 
     root: resultsRoot,
   });
   if (!resulted.ok) return fail({ ...unprovenLog(resulted.error.code, "resultSiblings"), height });
+  const transaction = parseTransaction(bytes);
+  if (!transaction.ok) return fail({ code: "answer_malformed", field: "transaction", height });
+  return ok({ transaction: transaction.value, result });
+}
+
+/** What is claimed of a transaction without its place: the turns on the way up, which both trees share. */
+export type TransactionPath = Omit<TransactionClaim, "index" | "count"> & {
+  /** Binary: a 1, then for each level from the root down whether the sibling stands left. One number a place. */
+  readonly path: number;
+};
+
+/** The turns of a transaction's place in its block. */
+export function transactionPathOf({ index, count, ...rest }: TransactionClaim): TransactionPath {
+  const turns = pathTurns({ index: BigInt(index), size: BigInt(count) });
+  return { ...rest, path: turns.reduceRight((path, isLeft) => path * 2 + Number(isLeft), 1) };
+}
+
+/**
+ * As `provenTransaction`, by the turns alone: leaves and nodes hash under different tags, so whatever way leads from a
+ * leaf to the root, the leaf is in the tree at that place.
+ */
+export function provenTransactionAt(at: VerifiedHeader, claim: TransactionPath): Result<ProvenTransaction, Unproven> {
+  const { path, transaction: bytes, result, siblings, resultSiblings } = claim;
+  const { transactionsRoot, resultsRoot, height } = at.header;
+  const turns = Array.from(path.toString(2).slice(1), (digit) => digit === "1").reverse();
+  if (path < 1 || siblings.length !== turns.length || resultSiblings.length !== turns.length)
+    return fail({ code: "proof_malformed", field: "path", height });
+  const included = climbTurns(LOG_HASHER, LOG_HASHER.leaf(bytes), turns, siblings);
+  if (!bytesEqual(included, transactionsRoot)) return fail({ code: "root_mismatch", field: "siblings", height });
+  const resulted = climbTurns(LOG_HASHER, LOG_HASHER.leaf(encodeResult(result)), turns, resultSiblings);
+  if (!bytesEqual(resulted, resultsRoot)) return fail({ code: "root_mismatch", field: "resultSiblings", height });
   const transaction = parseTransaction(bytes);
   if (!transaction.ok) return fail({ code: "answer_malformed", field: "transaction", height });
   return ok({ transaction: transaction.value, result });
