@@ -1,44 +1,80 @@
-/** From a ledger to the chunks of a snapshot. Holds one chunk in memory at a time. */
+/** From a ledger to the chunks of a snapshot, and from their entries to its pages and index. Holds one chunk in memory at a time. */
 
-import { present } from "../../crypto/base/assert.ts";
+import { EMPTY, toHex } from "../../crypto/base/bytes.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
-import { encodeResult } from "../../chain/block/block.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
+import { encodeResult, headerHash, parseHeader } from "../../chain/block/block.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
+import { storedLeaf } from "../../chain/block/record.ts";
+import { LOG_HASHER } from "../../chain/merkle/log.ts";
+import { spanOf } from "../../chain/merkle/span.ts";
 import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
+import { verifyRange } from "../../chain/state/proof.ts";
 import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
+import type { SetChange } from "../light/verifier.ts";
 import { SNAPSHOT_CODES } from "./errors.ts";
-import { type Chunk, CHUNK_SIZE_BYTES_GOAL } from "./format.ts";
+import {
+  addressOf,
+  type Chunk,
+  CHUNK_SIZE_BYTES_GOAL,
+  encodeChunk,
+  encodeIndex,
+  encodePage,
+  type Entry,
+  type EntryPlace,
+  PAGE_ENTRIES,
+  PAGES_MAX,
+} from "./format.ts";
 
 /** Records read from the store at once. */
 const RECORDS_PAGE = 256;
 
+/** A chunk as it is kept and sent. */
+export type Part = { readonly entry: Entry; readonly bytes: Uint8Array };
+
 /**
- * The chunks of a snapshot of the state after `height`, in their order.
+ * The chunks of a snapshot of the state after `height`, in their order. Below the head all nodes make the same bytes: the
+ * certificate of the head itself is the one that this node collected, and the next block may carry another.
  *
- * @throws CodedError `snapshot_height` when the height is not there or its state is pruned; `snapshot_engine`
+ * The state of the height must not be pruned while this goes on.
+ *
+ * @throws CodedError `snapshot_height` when the height is not there or its state or block is pruned; `snapshot_engine`
  */
-export function* snapshotChunks(ledger: Ledger, height: Height): Generator<Chunk, void, undefined> {
+export function* snapshotParts(ledger: Ledger, height: Height): Generator<Part, void, undefined> {
   requireEngine(ledger.network);
-  if (height === GENESIS_HEIGHT || height > ledger.head().height || ledger.tree.rootAt(height) === undefined) {
-    const { height: head } = ledger.head();
-    throw new CodedError("snapshot_height", {
-      height,
-      message: `can take heights ${ledger.oldestState()} to ${head}, not ${height}`,
-    });
+  requireHeight(ledger, height);
+  for (const make of [changes, block, headers, state, records]) yield* make(ledger, height);
+}
+
+/** The pages of a snapshot, and the index that names them. */
+export function snapshotIndex(
+  ledger: Ledger,
+  height: Height,
+  entries: readonly Entry[],
+): {
+  readonly root: Hash;
+  readonly index: Uint8Array;
+  readonly pages: readonly { readonly hash: Hash; readonly bytes: Uint8Array }[];
+} {
+  const pages: { readonly hash: Hash; readonly bytes: Uint8Array }[] = [];
+  for (let from = 0; from < entries.length; from += PAGE_ENTRIES) {
+    const bytes = encodePage(entries.slice(from, from + PAGE_ENTRIES));
+    pages.push({ hash: addressOf(bytes), bytes });
   }
-  let chunks = 0;
-  const parts = [start(ledger, height), headers(ledger, height), validators(ledger, height), certificates(ledger, height)];
-  for (const part of [...parts, block(ledger, height), state(ledger, height), records(ledger, height)]) {
-    for (const chunk of part) {
-      chunks += 1;
-      yield chunk;
-    }
-  }
-  yield { kind: "end", chunks };
+  if (pages.length > PAGES_MAX) throw new CodedError("snapshot_size", { message: SNAPSHOT_CODES.snapshot_size, height });
+  const index = encodeIndex({
+    chainId: ledger.network.chainId,
+    networkHash: ledger.networkHash,
+    height,
+    chunks: entries.length,
+    sizeBytes: entries.reduce((sum, { sizeBytes }) => sum + BigInt(sizeBytes), 0n),
+    pages: pages.map(({ hash }) => hash),
+  });
+  return { root: addressOf(index), index, pages };
 }
 
 /** @throws CodedError `snapshot_engine` for a network whose blocks no certificate proves */
@@ -47,63 +83,85 @@ export function requireEngine({ engine, chainId }: NetworkFile): void {
   throw new CodedError("snapshot_engine", { message: SNAPSHOT_CODES.snapshot_engine, chainId });
 }
 
-function* start(ledger: Ledger, height: Height): Generator<Chunk> {
-  yield { kind: "start", chainId: ledger.network.chainId, networkHash: ledger.networkHash, height };
+function requireHeight(ledger: Ledger, height: Height): void {
+  const { height: head } = ledger.head();
+  const isThere = height > GENESIS_HEIGHT && height <= head && ledger.tree.rootAt(height) !== undefined;
+  if (isThere && ledger.blockBytes(height) !== undefined) return;
+  throw new CodedError("snapshot_height", {
+    height,
+    message: `can take heights ${ledger.oldestState()} to ${head}, not ${height}`,
+  });
 }
 
-function* headers(ledger: Ledger, height: Height): Generator<Chunk> {
+function* changes(ledger: Ledger, height: Height): Generator<Part> {
+  const all = ledger
+    .validatorChanges(heightOf(1n), Number.MAX_SAFE_INTEGER)
+    .filter((change) => change.height <= height)
+    .map(({ height: at }): SetChange => {
+      const header = present(ledger.headerBytes(at), `header ${at}`);
+      const certificate = present(ledger.certificateBytes(at), `certificate of ${at}`);
+      return { anchor: { header, certificate }, validators: encodeMembers(present(ledger.validators(nextHeight(at)), "set")) };
+    });
+  const sizeOf = ({ anchor, validators }: SetChange): number =>
+    anchor.header.length + anchor.certificate.length + validators.length;
+  for (const items of grouped(all, sizeOf)) yield part({ kind: "changes" }, { kind: "changes", changes: items });
+}
+
+function* block(ledger: Ledger, height: Height): Generator<Part> {
+  yield part(
+    { kind: "block" },
+    {
+      kind: "block",
+      block: present(ledger.blockBytes(height), "block"),
+      certificate: present(ledger.certificateBytes(height), "certificate"),
+      results: present(ledger.results(height), "results").map(encodeResult),
+    },
+  );
+}
+
+/** Those before the height: its own is in the block. */
+function* headers(ledger: Ledger, height: Height): Generator<Part> {
   const all = function* (): Generator<Uint8Array> {
-    for (let at = 1n; at <= height; at += 1n) yield present(ledger.headerBytes(heightOf(at)), `header ${at}`);
+    for (let at = 1n; at < height; at += 1n) yield present(ledger.headerBytes(heightOf(at)), `header ${at}`);
   };
-  for (const items of grouped(all(), (bytes) => bytes.length)) yield { kind: "headers", headers: items };
-}
-
-/** Every set that a header up to `height` names for itself or the next one, once. */
-function* validators(ledger: Ledger, height: Height): Generator<Chunk> {
-  const heights = [heightOf(1n), ...changesUpTo(ledger, height).map(nextHeight)];
-  const seen = new Set<string>();
-  const sets: Uint8Array[] = [];
-  for (const at of heights) {
-    const members = encodeMembers(present(ledger.validators(at), `validators of ${at}`));
-    if (seen.has(toHex(members))) continue;
-    seen.add(toHex(members));
-    sets.push(members);
+  let from = 0n;
+  for (const items of grouped(all(), (bytes) => bytes.length)) {
+    const leaves = items.map((bytes) => {
+      const header = parseHeader(bytes);
+      assert(header.ok, "a header of our own does not decode");
+      return LOG_HASHER.leaf(headerHash(header.value));
+    });
+    const { to, hashes: span } = spanOf(LOG_HASHER, from, leaves);
+    yield part({ kind: "headers", count: items.length, span }, { kind: "headers", headers: items });
+    from = to;
   }
-  for (const items of grouped(sets, (bytes) => bytes.length)) yield { kind: "validators", sets: items };
 }
 
-function* certificates(ledger: Ledger, height: Height): Generator<Chunk> {
-  const all = changesUpTo(ledger, height).map((at) => ({
-    height: at,
-    certificate: present(ledger.certificateBytes(at), `certificate of ${at}`),
-  }));
-  for (const items of grouped(all, ({ certificate }) => certificate.length)) yield { kind: "certificates", certificates: items };
+function* state(ledger: Ledger, height: Height): Generator<Part> {
+  const root = present(ledger.tree.rootAt(height), "state root");
+  let from: Uint8Array | undefined = EMPTY;
+  while (from !== undefined) {
+    const proof: Uint8Array = ledger.tree.prove(height, { from, sizeBytesMax: CHUNK_SIZE_BYTES_GOAL });
+    const answer = verifyRange(root, { from }, proof);
+    // What we do not believe ourselves is our disk's fault, and must not go to others.
+    if (!answer.ok) throw new CodedError("snapshot_state", { message: "our own rows do not prove", reason: answer.error.code });
+    yield part({ kind: "state", from }, { kind: "state", proof });
+    from = answer.value.continueFrom;
+  }
 }
 
-function* block(ledger: Ledger, height: Height): Generator<Chunk> {
-  yield {
-    kind: "block",
-    block: present(ledger.blockBytes(height), "block"),
-    certificate: present(ledger.certificateBytes(height), "certificate"),
-    results: present(ledger.results(height), "results").map(encodeResult),
-  };
-}
-
-function* state(ledger: Ledger, height: Height): Generator<Chunk> {
-  for (const rows of grouped(ledger.stateEntries(height, {}), ({ key, value }) => key.length + value.length))
-    yield { kind: "state", rows };
-}
-
-function* records(ledger: Ledger, height: Height): Generator<Chunk> {
+function* records(ledger: Ledger, height: Height): Generator<Part> {
   for (const { key, value } of ledger.stateEntries(height, partitionRange())) {
     const name = parseStateKey(key);
     if (name?.kind !== "partition") throw new CodedError("snapshot_state", { message: "a partition row under another key" });
     const { size } = ownRow(parsePartitionHead(value), "partition").frontier;
     const { stream, partition } = name;
-    let firstIndex = 0n;
+    let from = 0n;
     for (const items of grouped(recordsOf(ledger, stream, partition, size), (bytes) => bytes.length)) {
-      yield { kind: "records", stream, partition, firstIndex, records: items };
-      firstIndex += BigInt(items.length);
+      const leaves = items.map((bytes) => storedLeaf(bytes));
+      const { to, hashes: span } = spanOf(LOG_HASHER, from, leaves);
+      yield part({ kind: "records", stream, partition, count: items.length, span }, { kind: "records", records: items });
+      from = to;
     }
   }
 }
@@ -120,12 +178,9 @@ function* recordsOf(ledger: Ledger, stream: string, partition: number, size: big
   }
 }
 
-/** Heights up to `height` whose header names another set for the next one. */
-function changesUpTo(ledger: Ledger, height: Height): readonly Height[] {
-  return ledger
-    .validatorChanges(heightOf(1n), Number.MAX_SAFE_INTEGER)
-    .map((change) => change.height)
-    .filter((at) => at <= height);
+function part(place: EntryPlace, chunk: Chunk): Part {
+  const bytes = encodeChunk(chunk);
+  return { entry: { ...place, hash: addressOf(bytes), sizeBytes: bytes.length }, bytes };
 }
 
 /** Items in groups of about the goal's size; an item over it stands alone. */
@@ -143,4 +198,9 @@ function* grouped<T>(items: Iterable<T>, sizeBytesOf: (item: T) => number): Gene
     sizeBytes += size;
   }
   if (group.length > 0) yield group;
+}
+
+/** A root as people and logs read it. */
+export function rootName(root: Hash): string {
+  return toHex(root).slice(0, 16);
 }

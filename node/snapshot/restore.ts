@@ -1,321 +1,347 @@
 /**
- * From the chunks of a snapshot to a store that a node opens, believing nothing but the network file.
+ * From the chunks of a snapshot to a store that a node opens, believing nothing but the network file (`verify.ts`).
  *
- * ```
- *   headers follow one another from the network's hash on
- *   the last one, and each that names another validator set, is certified by the set of its height
- *   -> its state root proves the rows, their partition rows prove the records, its other roots the block and results
- * ```
+ * Each chunk goes into the store in one batch with the note of how far this has come, so whenever the process dies or
+ * power goes, the next attempt goes on behind the last batch that is there. What a node must see to take the store for
+ * one, the network and the head, comes last: until then it is empty to whoever opens it.
  *
  * What is not there afterwards: blocks and states before the snapshot's height. Old headers are, with the history log
  * over them, so that they can still be proven, and every change of the validator set, so that clients can follow.
  */
 
 import { assert, present } from "../../crypto/base/assert.ts";
-import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
+import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
-import { type Hash, hash } from "../../crypto/hash/hash.ts";
-import {
-  encodeHeader,
-  encodeResult,
-  type Header,
-  headerHash,
-  parseBlock,
-  parseHeader,
-  parseResult,
-  resultsRoot,
-} from "../../chain/block/block.ts";
-import { type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
-import { GENESIS_HEIGHT, type Height, nextHeight } from "../../chain/block/height.ts";
+import type { Result } from "../../crypto/base/result.ts";
+import { readWith } from "../../crypto/codec/reader.ts";
+import { Writer } from "../../crypto/codec/writer.ts";
+import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
+import { encodeHeader, type Header, headerHash, parseHeader } from "../../chain/block/block.ts";
+import { genesisValidators, type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
+import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { parseMembers } from "../../chain/block/validators.ts";
 import { HistoryLog } from "../../chain/ledger/history.ts";
-import { LedgerRows } from "../../chain/ledger/rows.ts";
-import { frontierRoot, LOG_HASHER } from "../../chain/merkle/log.ts";
-import { appendOperations, partitionFrontier, readRecords } from "../../chain/segment/partition.ts";
-import { KEY_SIZE_BYTES_MAX } from "../../chain/state/bits.ts";
-import { VALUE_SIZE_BYTES_MAX } from "../../chain/state/hashing.ts";
-import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
-import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
+import { LedgerRows, ours } from "../../chain/ledger/rows.ts";
+import { appendOperations } from "../../chain/segment/partition.ts";
+import { partitionRange } from "../../chain/state/keys.ts";
 import { StateTree, type StateUpdate } from "../../chain/state/tree.ts";
-import { heightKey } from "../../chain/store/keyspace.ts";
+import { heightKey, metadataKey } from "../../chain/store/keyspace.ts";
 import type { Store, StoreOperation } from "../../chain/store/store.ts";
-import { LightVerifier } from "../light/verifier.ts";
+import { EXECUTOR } from "../../contracts/executor.ts";
 import { requireEngine } from "./create.ts";
 import type { SnapshotCode } from "./errors.ts";
-import { type Chunk, CHUNK_KINDS } from "./format.ts";
+import type { Entry, Index } from "./format.ts";
+import { checkIndex, planOf, type Refusal, type Step, Trust } from "./verify.ts";
 
-/** Rows kept in memory before they are written. */
-const PENDING_SIZE_BYTES_MAX = 32 * 1024 * 1024;
+/**
+ * Rows kept in memory before they are written as a version of their own, at most one version a height: about 0.2 s of
+ * the main thread, which also answers questions meanwhile.
+ */
+const PENDING_SIZE_BYTES_MAX = 2 * 1024 * 1024;
+
+const PROGRESS_KEY = metadataKey("restoring");
+
+/** Where chunks come from. */
+export type ChunkSource = {
+  readonly root: Hash;
+  readonly index: Index;
+  /** The entries of the pages; `undefined` when one is missing. */
+  entries(): Promise<readonly Entry[] | undefined>;
+  /** A chunk with the bytes that its name says; `undefined` when it is missing. */
+  get(entry: Entry): Promise<Uint8Array | undefined>;
+};
 
 /** How much was restored. */
 export type Restored = {
   readonly height: Height;
   readonly stateRoot: Hash;
+  readonly chunks: number;
   readonly headers: number;
-  readonly stateRows: number;
   readonly records: number;
 };
-
-type Counts = { headers: number; stateRows: number; records: number };
 
 /** A refusal: whoever made the snapshot, or copied it, is at fault. */
 function refuse(code: SnapshotCode, message: string): never {
   throw new CodedError(code, { message });
 }
 
+function accepted<T>(result: Result<T, Refusal>): T {
+  return result.ok ? result.value : refuse(result.error.code, result.error.message);
+}
+
 /**
- * Writes a snapshot into an empty store. When it throws, the store is worth nothing: delete it.
+ * Writes a snapshot into a store that is empty, or that an attempt with the same snapshot was broken off in.
  *
- * @throws CodedError a code of `SNAPSHOT_CODES`
+ * @throws CodedError a code of `SNAPSHOT_CODES`: `snapshot_chunk` when a chunk is missing, and what was written stays good;
+ * after any other the store is worth nothing: delete it
  */
 export async function restoreSnapshot(
-  chunks: AsyncIterable<Chunk>,
+  source: ChunkSource,
   options: {
     readonly store: Store;
     readonly network: NetworkFile;
     readonly signal: AbortSignal;
-    readonly onChunk?: (count: number) => void;
+    readonly onChunk?: (done: number, total: number) => void;
   },
 ): Promise<Restored> {
   requireEngine(options.network);
-  const restoration = await Restoration.begin(options.store, options.network);
-  let [count, isEnded, order] = [0, false, 0];
-  for await (const chunk of chunks) {
+  accepted(checkIndex(options.network, source.index));
+  const entries = await source.entries();
+  if (entries === undefined) return refuse("snapshot_chunk", "a page is missing");
+  const steps = accepted(planOf(source.index, entries));
+  const counts = countsOf(steps);
+  const finished = finishedBefore(options.store, options.network, source.index);
+  if (finished !== undefined) return { ...finished, ...counts };
+  const restoration = await Restoration.begin(source.root, steps, options);
+  for (const [at, step] of steps.entries()) {
     options.signal.throwIfAborted();
-    const place = CHUNK_KINDS.indexOf(chunk.kind);
-    const isOnce = chunk.kind === "start" || chunk.kind === "block" || chunk.kind === "end";
-    if (place < order || (isOnce && place === order && count > 0) || (count === 0) !== (chunk.kind === "start"))
-      refuse("snapshot_order", `a chunk ${chunk.kind} as number ${count}`);
-    order = place;
-    if (chunk.kind === "end") {
-      if (chunk.chunks !== count) refuse("snapshot_malformed", `${count} chunks of ${chunk.chunks}`);
-      isEnded = true;
-      continue;
+    // What is proven first is proven again after a break: it is little, and all else stands on it.
+    if (at >= restoration.position || step.kind === "changes" || step.kind === "block") {
+      const bytes = await source.get(step.entry);
+      if (bytes === undefined) return refuse("snapshot_chunk", `chunk ${at} is missing`);
+      await restoration.take(at, step, bytes);
     }
-    await restoration.take(chunk);
-    count += 1;
-    options.onChunk?.(count);
+    options.onChunk?.(at + 1, steps.length);
   }
-  if (!isEnded) refuse("snapshot_malformed", "the snapshot was cut short");
-  return restoration.finish();
+  return { ...(await restoration.finish()), ...counts };
 }
 
 /** One restoration under way. */
 class Restoration {
   readonly #store: Store;
   readonly #network: NetworkFile;
-  readonly #networkHash: Hash;
+  readonly #root: Hash;
+  readonly #steps: readonly Step[];
   readonly #rows: LedgerRows;
   readonly #history: HistoryLog;
   readonly #tree: StateTree;
-  readonly #sets = new Map<string, Uint8Array>();
-  /** Headers that name another set, and the last one so far. */
-  readonly #changes: Header[] = [];
-  readonly #certificates = new Map<Height, Uint8Array>();
-  readonly #counts: Counts = { headers: 0, stateRows: 0, records: 0 };
-  #height: Height = GENESIS_HEIGHT;
-  #last: Header | undefined;
-  #certified: Header | undefined;
-  #lastKey: Uint8Array | undefined;
-  #partition: { readonly name: string; readonly size: bigint } | undefined;
-  /** Rows that are not in the tree yet. */
+  readonly #trust: Trust;
+  readonly #height: Height;
+  /** Rows that are not in the tree yet, and the position behind them. */
   readonly #pending: StateUpdate[] = [];
   #pendingSizeBytes = 0;
-  #nextVersion: Height = GENESIS_HEIGHT;
+  readonly #pendingSizeBytesMax: number;
+  #position: number;
+  #isHistoryChecked = false;
+  #arePartitionsChecked = false;
 
-  private constructor(store: Store, network: NetworkFile, tree: StateTree) {
+  private constructor(parts: {
+    readonly store: Store;
+    readonly network: NetworkFile;
+    readonly root: Hash;
+    readonly steps: readonly Step[];
+    readonly height: Height;
+    readonly tree: StateTree;
+    readonly position: number;
+  }) {
+    const { store, network, root, steps, height, tree, position } = parts;
     this.#store = store;
     this.#network = network;
-    this.#networkHash = networkHash(network);
-    this.#rows = new LedgerRows(store);
-    this.#history = HistoryLog.open(this.#rows, GENESIS_HEIGHT);
+    this.#root = root;
+    this.#steps = steps;
+    this.#height = height;
     this.#tree = tree;
+    this.#position = position;
+    this.#rows = new LedgerRows(store);
+    const done = steps.slice(0, position).findLast((step) => step.kind === "headers");
+    this.#history = HistoryLog.open(this.#rows, heightOf(done?.kind === "headers" ? done.span.to : 0n));
+    this.#trust = new Trust(network, height);
+    const stateBytes = steps.reduce((sum, { kind, entry }) => sum + (kind === "state" ? entry.sizeBytes : 0), 0);
+    // Versions below the snapshot's own carry what does not fit in memory; there is one a height.
+    this.#pendingSizeBytesMax = Math.max(PENDING_SIZE_BYTES_MAX, Math.ceil((2 * stateBytes) / Number(height)));
   }
 
-  static async begin(store: Store, network: NetworkFile): Promise<Restoration> {
+  static async begin(
+    root: Hash,
+    steps: readonly Step[],
+    { store, network }: { readonly store: Store; readonly network: NetworkFile },
+  ): Promise<Restoration> {
     assert(new LedgerRows(store).networkHash() === undefined, "restored into a store that is not empty");
-    return new Restoration(store, network, await StateTree.open(store));
+    const progress = readProgress(store);
+    if (progress !== undefined && !bytesEqual(progress.root, root)) refuse("snapshot_progress", "of another snapshot");
+    const tree = await StateTree.open(store);
+    const last = steps.findLast((step) => step.kind === "headers");
+    const height = heightOf((last?.kind === "headers" ? last.span.to : 0n) + 1n);
+    return new Restoration({ store, network, root, steps, height, tree, position: progress?.position ?? 0 });
   }
 
-  async take(chunk: Exclude<Chunk, { readonly kind: "end" }>): Promise<void> {
-    switch (chunk.kind) {
-      case "start":
-        if (chunk.chainId !== this.#network.chainId || !bytesEqual(chunk.networkHash, this.#networkHash))
-          refuse("snapshot_network", `of ${chunk.chainId}`);
-        this.#height = chunk.height;
-        return;
-      case "headers":
-        for (const bytes of chunk.headers) await this.#takeHeader(bytes);
-        return;
-      case "validators":
-        for (const members of chunk.sets) await this.#takeSet(members);
-        return;
-      case "certificates":
-        for (const { height, certificate } of chunk.certificates) this.#certificates.set(height, certificate);
-        return;
+  /** The first chunk that is not in the store. */
+  get position(): number {
+    return this.#position;
+  }
+
+  async take(at: number, step: Step, bytes: Uint8Array): Promise<void> {
+    switch (step.kind) {
+      case "changes":
+        return await this.#takeChanges(at, bytes);
       case "block":
-        await this.#takeBlock(chunk);
-        return;
+        return await this.#takeBlock(at, bytes);
+      case "headers":
       case "state":
-        await this.#takeRows(chunk.rows);
-        return;
       case "records":
-        await this.#takeRecords(chunk);
-        return;
+        return await this.#takeContent(at, step, bytes);
     }
   }
 
   /** Checks what only shows at the end, and makes the store one that opens. */
-  async finish(): Promise<Restored> {
-    const header = this.#certified;
-    if (header === undefined) return refuse("snapshot_order", "a snapshot without a block");
-    await this.#stage(this.#height);
-    const root = this.#tree.rootAt(this.#height);
-    if (root === undefined || !bytesEqual(root, header.stateRoot))
-      refuse("snapshot_state", "the rows are not those of the state root");
+  async finish(): Promise<Pick<Restored, "height" | "stateRoot">> {
+    const { header } = present(this.#trust.certified, "certified header");
     this.#checkPartitions();
+    const root = this.#tree.rootAt(this.#height);
+    // Every chunk was proven against it.
+    assert(root !== undefined && bytesEqual(root, header.stateRoot), "the rows are not those of the state root");
     await this.#tree.prune(this.#height);
     // Last, and durable: a store without these is empty to whoever opens it.
-    await this.#store.write([this.#rows.networkOperation(this.#networkHash), this.#rows.headOperation(this.#height)], {
-      sync: true,
-    });
-    return { height: this.#height, stateRoot: header.stateRoot, ...this.#counts };
-  }
-
-  async #takeHeader(bytes: Uint8Array): Promise<void> {
-    const parsed = parseHeader(bytes);
-    if (!parsed.ok) return refuse("snapshot_headers", parsed.error.code);
-    const header = parsed.value;
-    const last = this.#last;
-    const previous = last === undefined ? this.#networkHash : headerHash(last);
-    const follows =
-      header.chainId === this.#network.chainId &&
-      header.height === nextHeight(last?.height ?? GENESIS_HEIGHT) &&
-      header.height <= this.#height &&
-      bytesEqual(header.previous, previous) &&
-      bytesEqual(header.historyRoot, this.#history.root()) &&
-      (last === undefined || (header.timeMs > last.timeMs && bytesEqual(header.validatorsHash, last.nextValidatorsHash)));
-    if (!follows) refuse("snapshot_headers", `header ${header.height} does not follow ${last?.height ?? 0}`);
-    const hashed = headerHash(header);
-    const put: StoreOperation = { kind: "put", key: heightKey("header", header.height), value: encodeHeader(header) };
-    await this.#store.write([put, ...this.#rows.validatorChangeOperations(header), ...this.#history.operations(hashed)], {
-      sync: false,
-    });
-    this.#history.adopt(hashed);
-    if (!bytesEqual(header.validatorsHash, header.nextValidatorsHash)) this.#changes.push(header);
-    this.#last = header;
-    this.#counts.headers += 1;
-  }
-
-  async #takeSet(members: Uint8Array): Promise<void> {
-    const set = parseMembers(members);
-    if (!set.ok) return refuse("snapshot_validators", set.error.code);
-    this.#sets.set(toHex(hash("validators", members)), members);
-    await this.#store.write([this.#rows.validatorsOperation(set.value)], { sync: false });
-  }
-
-  /** Follows the validator sets from genesis to the last header, which is thereby believed, and all before it with it. */
-  async #certify(certificate: Uint8Array): Promise<Header> {
-    const last = this.#last;
-    if (last?.height !== this.#height)
-      return refuse("snapshot_headers", `headers end at ${last?.height ?? 0}, not ${this.#height}`);
-    const verifier = LightVerifier.fromGenesis(this.#network);
-    const operations: StoreOperation[] = [];
-    for (const header of this.#changes) {
-      const proof = header.height === this.#height ? certificate : this.#certificates.get(header.height);
-      const validators = this.#sets.get(toHex(header.nextValidatorsHash));
-      if (proof === undefined) return refuse("snapshot_certificate", `height ${header.height} has none`);
-      if (validators === undefined) return refuse("snapshot_validators", `the set after height ${header.height} is missing`);
-      const accepted = await verifier.acceptChange({ anchor: { header: encodeHeader(header), certificate: proof }, validators });
-      if (!accepted.ok) refuse("snapshot_certificate", `height ${header.height}: ${accepted.error.code}`);
-      operations.push({ kind: "put", key: heightKey("certificate", header.height), value: proof });
-    }
-    if (!this.#sets.has(toHex(last.validatorsHash))) refuse("snapshot_validators", "the set of the last height is missing");
-    const accepted = await verifier.acceptHeader({ header: encodeHeader(last), certificate });
-    if (!accepted.ok) refuse("snapshot_certificate", `height ${last.height}: ${accepted.error.code}`);
-    await this.#store.write(operations, { sync: false });
-    return last;
-  }
-
-  async #takeBlock(chunk: Extract<Chunk, { readonly kind: "block" }>): Promise<void> {
-    const header = await this.#certify(chunk.certificate);
-    const block = parseBlock(chunk.block);
-    if (!block.ok || !bytesEqual(block.value.hash, headerHash(header)))
-      return refuse("snapshot_block", "the block is not that of the last header");
-    const results = chunk.results.map((bytes) => {
-      const result = parseResult(bytes);
-      return result.ok ? result.value : refuse("snapshot_block", result.error.code);
-    });
-    if (results.length !== block.value.transactions.length || !bytesEqual(resultsRoot(results), header.resultsRoot)) {
-      refuse("snapshot_block", "the results are not those of the last header");
-    }
-    // Strict decoding means one encoding: what is written is what was proven.
-    assert(
-      results.every((result, index) => bytesEqual(encodeResult(result), present(chunk.results[index], "result"))),
-      "a result encodes otherwise",
-    );
-    const operations = this.#rows.blockOperations(block.value, results);
     await this.#store.write(
-      [...operations, { kind: "put", key: heightKey("certificate", header.height), value: chunk.certificate }],
-      { sync: false },
+      [
+        ...this.#history.operations(headerHash(header)),
+        this.#rows.networkOperation(networkHash(this.#network)),
+        this.#rows.headOperation(this.#height),
+        { kind: "delete", key: PROGRESS_KEY },
+      ],
+      { sync: true },
     );
-    this.#certified = header;
+    return { height: this.#height, stateRoot: header.stateRoot };
   }
 
-  async #takeRows(rows: Extract<Chunk, { readonly kind: "state" }>["rows"]): Promise<void> {
-    if (this.#certified === undefined) refuse("snapshot_order", "state before the block");
+  async #takeChanges(at: number, bytes: Uint8Array): Promise<void> {
+    const operations: StoreOperation[] = [];
+    for (const { height, change } of accepted(await this.#trust.takeChanges(bytes))) {
+      const set = parseMembers(change.validators);
+      assert(set.ok, "a set that was accepted does not decode");
+      // The rest of what the ledger keeps of this height comes with its header.
+      operations.push(
+        this.#rows.validatorsOperation(set.value),
+        this.#rows.certificateOperation(height, change.anchor.certificate),
+      );
+    }
+    await this.#write(operations, at);
+  }
+
+  async #takeBlock(at: number, bytes: Uint8Array): Promise<void> {
+    const { certificate } = accepted(await this.#trust.takeBlock(bytes));
+    const { header, block, results } = present(this.#trust.certified, "certified header");
+    await this.#write(
+      [
+        this.#rows.validatorsOperation(genesisValidators(this.#network)),
+        ...this.#rows.blockOperations(block, results),
+        ...this.#rows.validatorChangeOperations(header),
+        this.#rows.certificateOperation(header.height, certificate),
+      ],
+      at,
+    );
+  }
+
+  async #takeContent(at: number, step: Step, bytes: Uint8Array): Promise<void> {
+    this.#checkHistory();
+    if (step.kind === "records") this.#checkPartitions();
+    const content = accepted(this.#trust.check(step, bytes));
+    switch (content.kind) {
+      case "headers":
+        for (const { header, hash } of content.headers) this.#stageHeader(header, hash);
+        return await this.#write(this.#staged.splice(0), at);
+      case "state":
+        return await this.#takeRows(at, content.rows);
+      case "records": {
+        assert(step.kind === "records", "records of another step");
+        const view = { get: (key: Uint8Array) => this.#tree.get(this.#height, key) };
+        // So that what the stream's rules let go is let go here as it is elsewhere.
+        const keep = EXECUTOR.keepRules(view, step.id.stream);
+        const append = { ...step.id, firstIndex: step.span.from, records: content.records, keep };
+        return await this.#write(appendOperations(this.#store, append), at);
+      }
+    }
+  }
+
+  readonly #staged: StoreOperation[] = [];
+
+  #stageHeader(header: Header, hash: Hash): void {
+    this.#staged.push(
+      { kind: "put", key: heightKey("header", header.height), value: encodeHeader(header) },
+      ...this.#rows.validatorChangeOperations(header),
+      ...this.#history.operations(hash),
+    );
+    this.#history.adopt(hash);
+  }
+
+  async #takeRows(at: number, rows: readonly { readonly key: Uint8Array; readonly value: Uint8Array }[]): Promise<void> {
     for (const { key, value } of rows) {
-      if (this.#lastKey !== undefined && compareBytes(this.#lastKey, key) >= 0) refuse("snapshot_state", "rows out of order");
-      if (key.length < 1 || key.length > KEY_SIZE_BYTES_MAX || value.length > VALUE_SIZE_BYTES_MAX)
-        refuse("snapshot_state", "a row of a size that no state has");
-      this.#lastKey = key;
       this.#pending.push({ key: key.slice(), value: value.slice() });
       this.#pendingSizeBytes += key.length + value.length;
     }
-    this.#counts.stateRows += rows.length;
-    // Versions below the snapshot's own carry what does not fit in memory; they are pruned at the end.
-    if (this.#pendingSizeBytes > PENDING_SIZE_BYTES_MAX && this.#nextVersion < this.#height) {
-      await this.#stage(this.#nextVersion);
-      this.#nextVersion = nextHeight(this.#nextVersion);
-    }
+    const isLast = this.#steps[at + 1]?.kind !== "state";
+    const next = nextHeight(this.#tree.latest() ?? GENESIS_HEIGHT);
+    if (isLast) await this.#stage(this.#height, at);
+    else if (this.#pendingSizeBytes > this.#pendingSizeBytesMax && next < this.#height) await this.#stage(next, at);
   }
 
-  async #stage(version: Height): Promise<void> {
+  async #stage(version: Height, at: number): Promise<void> {
     const staged = this.#tree.stage(this.#tree.latest(), version, this.#pending.splice(0));
-    await this.#store.write(staged.operations, { sync: false });
-    this.#tree.adopt(staged);
     this.#pendingSizeBytes = 0;
+    await this.#write(staged.operations, at);
+    this.#tree.adopt(staged);
   }
 
-  async #takeRecords(chunk: Extract<Chunk, { readonly kind: "records" }>): Promise<void> {
-    const { stream, partition, firstIndex, records } = chunk;
-    const name = `${stream}/${partition}`;
-    const size = this.#partition?.name === name ? this.#partition.size : 0n;
-    const isThere = records.length === 0 || readRecords(this.#store, { stream, partition }, firstIndex, 1).length > 0;
-    if (firstIndex !== size || isThere) refuse("snapshot_records", `${name} goes on at ${firstIndex} after ${size}`);
-    await this.#store.write(appendOperations(this.#store, { stream, partition, firstIndex, records }), { sync: false });
-    this.#partition = { name, size: size + BigInt(records.length) };
-    this.#counts.records += records.length;
+  /**
+   * One batch: what a chunk holds, and that it is here. Durable each time: LevelDB syncs only the log that it writes, so a
+   * later batch could survive a power cut that an earlier one does not.
+   */
+  async #write(operations: readonly StoreOperation[], at: number): Promise<void> {
+    const position = Math.max(this.#position, at + 1);
+    await this.#store.write([...operations, { kind: "put", key: PROGRESS_KEY, value: encodeProgress(this.#root, position) }], {
+      sync: true,
+    });
+    this.#position = position;
   }
 
-  /** Every partition of the state has all of its records, and no record is of any other. */
+  #checkHistory(): void {
+    if (this.#isHistoryChecked) return;
+    if (this.#trust.certified === undefined) refuse("snapshot_order", "headers or state before the block");
+    accepted(this.#trust.checkHistory(this.#steps));
+    this.#isHistoryChecked = true;
+  }
+
   #checkPartitions(): void {
-    let total = 0n;
+    if (this.#arePartitionsChecked) return;
+    // All of them, also those whose rows an attempt before this one has proven.
     for (const { key, value } of this.#tree.entries(this.#height, partitionRange())) {
-      const name = parseStateKey(key);
-      if (name?.kind !== "partition") return refuse("snapshot_state", "a partition row under another key");
-      const { frontier } = ownRow(parsePartitionHead(value), "partition");
-      total += frontier.size;
-      const held = heldRoot(this.#store, name, frontier.size);
-      if (held === undefined || !bytesEqual(held, frontierRoot(LOG_HASHER, frontier)))
-        refuse("snapshot_records", `${name.stream}/${name.partition}`);
+      if (!this.#trust.takePartition(key, value)) refuse("snapshot_state", "a partition row that is none");
     }
-    if (total !== BigInt(this.#counts.records)) refuse("snapshot_records", `${this.#counts.records} records of ${total}`);
+    accepted(this.#trust.checkPartitions(this.#steps));
+    this.#arePartitionsChecked = true;
   }
 }
 
-/** The root over the first `size` records that the store holds; `undefined` when it holds fewer. */
-function heldRoot(store: Store, name: { readonly stream: string; readonly partition: number }, size: bigint): Hash | undefined {
-  if (size > 0n && readRecords(store, name, size - 1n, 1).length === 0) return undefined;
-  return frontierRoot(LOG_HASHER, partitionFrontier(store, name, size));
+/** What an attempt made that was broken off after its last batch. */
+function finishedBefore(store: Store, network: NetworkFile, index: Index): Pick<Restored, "height" | "stateRoot"> | undefined {
+  const rows = new LedgerRows(store);
+  const known = rows.networkHash();
+  if (known === undefined) return undefined;
+  const header = rows.header(index.height);
+  if (!bytesEqual(known, networkHash(network)) || rows.headHeight() !== index.height || header === undefined)
+    return refuse("snapshot_progress", "the store is another one's");
+  const { stateRoot } = ours(parseHeader(header), "header");
+  return { height: index.height, stateRoot };
+}
+
+function countsOf(steps: readonly Step[]): Pick<Restored, "chunks" | "headers" | "records"> {
+  const of = (kind: "headers" | "records"): number =>
+    steps.reduce((sum, { entry }) => sum + (entry.kind === kind ? entry.count : 0), 0);
+  // The header of the height itself is in its block.
+  return { chunks: steps.length, headers: of("headers") + 1, records: of("records") };
+}
+
+function encodeProgress(root: Hash, position: number): Uint8Array {
+  return new Writer().array(2).bytes(root).uint(position).finish();
+}
+
+function readProgress(store: Store): { readonly root: Hash; readonly position: number } | undefined {
+  const bytes = store.get(PROGRESS_KEY);
+  if (bytes === undefined) return undefined;
+  const progress = readWith(bytes, (reader) => {
+    reader.tuple(2);
+    return { root: hashOf(reader.field("root").fixed(HASH_SIZE_BYTES).slice()), position: reader.field("position").number() };
+  });
+  if (!progress.ok) throw new CodedError("snapshot_progress", { message: "the note of what was restored does not decode" });
+  return progress.value;
 }

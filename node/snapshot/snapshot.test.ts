@@ -1,29 +1,57 @@
 /** Snapshots: what is restored goes on as the original does, and no lie in a file is believed. */
 
-import { mkdtemp, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
+import { encodeBlock } from "../../chain/block/block.ts";
+import { isDropped } from "../../chain/block/record.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { certificateOf, hashAt, keyPairAt, setOf } from "../../chain/block/testing/fixtures.ts";
 import { type Call, signTransaction } from "../../chain/block/transaction.ts";
+import { encodeMembers } from "../../chain/block/validators.ts";
 import { encodeCertificate } from "../../chain/block/vote.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
+import { spanOf } from "../../chain/merkle/span.ts";
+import { leafHash, valueHash } from "../../chain/state/hashing.ts";
+import { encodeProof, parseProof, type ProofStep } from "../../chain/state/proof.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
+import type { Store } from "../../chain/store/store.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { minedNetwork } from "../driver/testing/miner.ts";
+import { openLog } from "../log/log.ts";
+import { openMetrics } from "../metrics/metrics.ts";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
+import { SYSTEM_DISK } from "../ports/disk.ts";
 import { DevNet } from "../rpc/testing/devnet.ts";
-import { snapshotChunks } from "./create.ts";
-import { readSnapshotFile, writeSnapshotFile } from "./file.ts";
-import { type Chunk, encodeChunk, parseChunk } from "./format.ts";
-import { restoreSnapshot } from "./restore.ts";
+import { scrubRows } from "../scrub/rows.ts";
+import { type Part, snapshotIndex, snapshotParts } from "./create.ts";
+import {
+  addressOf,
+  type Chunk,
+  encodeChunk,
+  encodeIndex,
+  encodePage,
+  type Entry,
+  type EntryPlace,
+  type Index,
+  parseChunk,
+  parseIndex,
+  parsePage,
+} from "./format.ts";
+import { sourceOf } from "./install.ts";
+import { makeSnapshot, SnapshotMaker } from "./make.ts";
+import { type ChunkSource, restoreSnapshot } from "./restore.ts";
+import { Shelf } from "./shelf.ts";
 
 const SEED = Number(process.env["SEED"] ?? 20_253);
 const SIGNAL = new AbortController().signal;
@@ -66,28 +94,35 @@ async function send(net: DevNet, nonce: number, calls: readonly Call[]): ReturnT
   return net.commit([signTransaction(body, keyPair)]);
 }
 
+type Parts = readonly Part[];
+
+/** What a copier could hand on: the chunks under the names that their entries say, whatever bytes they have. */
+function sourceFrom(net: DevNet, parts: Parts, told: Partial<Index> = {}): ChunkSource {
+  const entries = parts.map(({ entry }) => entry);
+  const parsed = parseIndex(snapshotIndex(net.ledger, heightOf(6n), entries).index);
+  if (!parsed.ok) throw new Error(parsed.error.code);
+  const index = { ...parsed.value, ...told };
+  const chunks = new Map(parts.map(({ entry, bytes }) => [toHex(entry.hash), bytes]));
+  return {
+    root: addressOf(encodeIndex(index)),
+    index,
+    entries: async () => Promise.resolve(entries),
+    get: async ({ hash }) => Promise.resolve(chunks.get(toHex(hash))),
+  };
+}
+
 async function restore(
   net: DevNet,
-  chunks: readonly Chunk[],
+  source: ChunkSource,
 ): Promise<{ readonly ledger: Ledger; readonly restored: Awaited<ReturnType<typeof restoreSnapshot>> }> {
   const store = openMemoryStore();
-  const restored = await restoreSnapshot(streamed(chunks), { store, network: net.network, signal: SIGNAL });
+  const restored = await restoreSnapshot(source, { store, network: net.network, signal: SIGNAL });
   return { restored, ledger: await Ledger.open({ store, network: net.network, executor: EXECUTOR }) };
-}
-
-async function collected(chunks: AsyncIterable<Chunk>): Promise<readonly Chunk[]> {
-  const all: Chunk[] = [];
-  for await (const chunk of chunks) all.push(chunk);
-  return all;
-}
-
-async function* streamed(chunks: readonly Chunk[]): AsyncGenerator<Chunk> {
-  for (const chunk of chunks) yield chunk;
 }
 
 t.test("a restored ledger is where the original was, and goes on with it", async (t) => {
   const net = await openChain(t);
-  const { ledger, restored } = await restore(net, [...snapshotChunks(net.ledger, heightOf(6n))]);
+  const { ledger, restored } = await restore(net, sourceFrom(net, [...snapshotParts(net.ledger, heightOf(6n))]));
   t.match(restored, { height: 6n, headers: 6, records: 9 });
   t.strictSame(ledger.head(), net.ledger.head());
   t.ok(bytesEqual(present(ledger.blockBytes(heightOf(6n)), "block"), present(net.ledger.blockBytes(heightOf(6n)), "block")));
@@ -103,9 +138,47 @@ t.test("a restored ledger is where the original was, and goes on with it", async
   t.strictSame(ledger.proveRecord(heightOf(7n), "events", 0, 6n), net.ledger.proveRecord(heightOf(7n), "events", 0, 6n));
 });
 
+t.test("records that were dropped come as commitments, and what is to be dropped is, on both at the same block", async (t) => {
+  const net = await DevNet.open({ powers: [1n] });
+  t.teardown(() => net[Symbol.asyncDispose]());
+  const forgetful = { stream: "forgetful", partition: 0 };
+  const append = (...records: readonly string[]): Call => ({ kind: "logAppend", ...forgetful, records: records.map(utf8) });
+  const kept = (ledger: Ledger): string[] =>
+    ledger.records("forgetful", 0, 0n, 100).map(({ bytes }) => (isDropped(bytes) ? "-" : "+"));
+  await send(net, 0, [
+    {
+      kind: "streamCreate",
+      stream: "forgetful",
+      partitions: 1,
+      isOpen: false,
+      segmentSizeBytes: 1_048_576,
+      segmentAgeMs: 86_400_000,
+      retentionMs: 3_000,
+    },
+    append("a", "b"),
+  ]);
+  await send(net, 1, [append("c")]);
+  await send(net, 2, [{ kind: "recordErase", ...forgetful, index: 2n }]);
+  for (let nonce = 3; kept(net.ledger).slice(0, 2).includes("+"); nonce += 1) await send(net, nonce, [append(`${nonce}`)]);
+  const { height } = net.ledger.head();
+  const parts = [...snapshotParts(net.ledger, height)];
+  const { ledger } = await restore(net, sourceFrom(net, parts, { height }));
+  t.strictSame(kept(ledger), kept(net.ledger));
+  t.same(kept(ledger).slice(0, 3), ["-", "-", "-"], "two whose time was up, and one that was erased");
+  t.ok(kept(ledger).includes("+"), "others are there");
+  for await (const { damages } of scrubRows({ ledger, executor: EXECUTOR })) t.strictSame(damages, [], "nothing is damaged");
+  for (let count = 0; kept(net.ledger).slice(0, 5).includes("+") && count < 10; count += 1) {
+    const { block, certificate } = await send(net, Number(height) + count, [append("later")]);
+    t.match(await ledger.judge(block), { ok: true });
+    await ledger.commit(block, certificate);
+    t.strictSame(kept(ledger), kept(net.ledger), `after ${block.header.height}`);
+  }
+  t.notOk(kept(ledger).slice(0, 5).includes("+"), "what was whole in the snapshot has gone since");
+});
+
 t.test("a restored ledger proves old headers and every change of the validator set", async (t) => {
   const net = await openChain(t);
-  const { ledger } = await restore(net, [...snapshotChunks(net.ledger, heightOf(6n))]);
+  const { ledger } = await restore(net, sourceFrom(net, [...snapshotParts(net.ledger, heightOf(6n))]));
   const header = present(ledger.header(heightOf(6n)), "header");
   for (let height = 1n; height < 6n; height += 1n) {
     const siblings = ledger.proveHistory(heightOf(height), heightOf(6n));
@@ -125,23 +198,49 @@ t.test(
   "a snapshot of an earlier height holds that height's state and records, and one that is not there is refused",
   async (t) => {
     const net = await openChain(t);
-    const { ledger, restored } = await restore(net, [...snapshotChunks(net.ledger, heightOf(3n))]);
+    const { ledger, restored } = await restore(
+      net,
+      sourceFrom(net, [...snapshotParts(net.ledger, heightOf(3n))], { height: heightOf(3n) }),
+    );
     t.match(restored, { height: 3n, records: 3 });
     t.equal(toHex(ledger.head().stateRoot), toHex(present(net.ledger.header(heightOf(3n)), "header").stateRoot));
-    for (const height of [0n, 7n]) t.throws(() => [...snapshotChunks(net.ledger, heightOf(height))], { code: "snapshot_height" });
+    for (const height of [0n, 7n]) t.throws(() => [...snapshotParts(net.ledger, heightOf(height))], { code: "snapshot_height" });
   },
 );
 
 type Lie = {
   readonly name: string;
   readonly code: string;
-  readonly tell: (chunks: readonly Chunk[], net: DevNet) => readonly Chunk[];
+  readonly tell: (parts: Parts, net: DevNet) => Parts;
+  readonly index?: Partial<Index>;
 };
 
-/** Changes every chunk of one kind. */
-function change<Kind extends Chunk["kind"]>(kind: Kind, alter: (chunk: Extract<Chunk, { readonly kind: Kind }>) => Chunk) {
-  return (chunks: readonly Chunk[]): readonly Chunk[] =>
-    chunks.map((chunk) => (chunk.kind === kind ? alter(chunk as Extract<Chunk, { readonly kind: Kind }>) : chunk));
+type Place = Parameters<typeof changed>[1];
+
+/** A part with other data, under the name of that data: what somebody makes who lies from the beginning. */
+function changed(part: Part, place: Partial<EntryPlace>, chunk?: Chunk): Part {
+  const bytes = chunk === undefined ? part.bytes : encodeChunk(chunk);
+  return { entry: { ...part.entry, ...place, hash: addressOf(bytes), sizeBytes: bytes.length } as Entry, bytes };
+}
+
+function chunkOf<Kind extends Chunk["kind"]>(part: Part, kind: Kind): Extract<Chunk, { readonly kind: Kind }> {
+  const chunk = parseChunk(part.bytes);
+  if (!chunk.ok || chunk.value.kind !== kind) throw new Error(`no chunk of ${kind}`);
+  return chunk.value as Extract<Chunk, { readonly kind: Kind }>;
+}
+
+/** Changes every chunk of one kind, and its entry with it. */
+function change<Kind extends Chunk["kind"]>(
+  kind: Kind,
+  alter: (chunk: Extract<Chunk, { readonly kind: Kind }>, net: DevNet) => Chunk,
+  place: (chunk: Chunk) => Place = () => ({}),
+): Lie["tell"] {
+  return (parts, net) =>
+    parts.map((part) => {
+      if (part.entry.kind !== kind) return part;
+      const chunk = alter(chunkOf(part, kind), net);
+      return changed(part, place(chunk), chunk);
+    });
 }
 
 function flipped(bytes: Uint8Array, place = bytes.length - 1): Uint8Array {
@@ -150,198 +249,399 @@ function flipped(bytes: Uint8Array, place = bytes.length - 1): Uint8Array {
   return copy;
 }
 
-/** With the count at the end put right. */
-function without(chunks: readonly Chunk[], left: (chunk: Chunk) => boolean): readonly Chunk[] {
-  const kept = chunks.filter(left);
-  return kept.map((chunk) => (chunk.kind === "end" ? { ...chunk, chunks: kept.length - 1 } : chunk));
+const without =
+  (left: (part: Part) => boolean): Lie["tell"] =>
+  (parts) =>
+    parts.filter(left);
+
+/** The span that records of a changed chunk have: the lie goes as far as it can. */
+function spanned(chunk: Chunk): Place {
+  const leaves = chunk.kind === "records" ? chunk.records.map((record) => LOG_HASHER.leaf(record)) : [];
+  return { count: leaves.length, span: spanOf(LOG_HASHER, 0n, leaves).hashes };
 }
 
 const LIES: readonly Lie[] = [
-  { name: "another network", code: "snapshot_network", tell: change("start", (chunk) => ({ ...chunk, networkHash: hashAt(1) })) },
+  { name: "another network", code: "snapshot_network", tell: (parts) => parts, index: { networkHash: hashAt(1) } },
+  { name: "another chain", code: "snapshot_network", tell: (parts) => parts, index: { chainId: "other" } },
+  { name: "a count of another size", code: "snapshot_malformed", tell: (parts) => parts, index: { chunks: 9 } },
+  { name: "another size in all", code: "snapshot_malformed", tell: (parts) => parts, index: { sizeBytes: 9n } },
+  {
+    name: "a header that does not decode",
+    code: "snapshot_headers",
+    tell: change("headers", ({ headers, kind }) => ({ kind, headers: headers.map((bytes) => bytes.slice(1)) })),
+  },
   {
     name: "a changed header",
     code: "snapshot_headers",
-    tell: change("headers", ({ headers, ...rest }) => ({
-      ...rest,
+    tell: change("headers", ({ headers, kind }) => ({
+      kind,
       headers: headers.map((header, index) => (index === 2 ? flipped(header, 60) : header)),
     })),
   },
   {
-    name: "a header left out",
+    name: "headers in another order",
     code: "snapshot_headers",
-    tell: change("headers", ({ headers, ...rest }) => ({ ...rest, headers: headers.filter((_, index) => index !== 2) })),
+    tell: change("headers", ({ headers, kind }) => ({ kind, headers: headers.toReversed() })),
   },
   {
-    name: "headers that end too early",
+    name: "a header left out",
     code: "snapshot_headers",
-    tell: change("headers", ({ headers, ...rest }) => ({ ...rest, headers: headers.slice(0, -1) })),
+    tell: change("headers", ({ headers, kind }) => ({ kind, headers: headers.filter((_, index) => index !== 2) })),
+  },
+  {
+    name: "a history of fewer headers",
+    code: "snapshot_headers",
+    tell: (parts) =>
+      parts.map((part) =>
+        part.entry.kind === "headers" ? changed(part, { count: 4, span: part.entry.span.slice(0, 1) }) : part,
+      ),
+  },
+  {
+    name: "a history of other headers",
+    code: "snapshot_headers",
+    tell: (parts) =>
+      parts.map((part) =>
+        part.entry.kind === "headers" ? changed(part, { span: part.entry.span.map((_, index) => hashAt(index)) }) : part,
+      ),
+  },
+  {
+    name: "a span of another length",
+    code: "snapshot_headers",
+    tell: (parts) => parts.map((part) => (part.entry.kind === "headers" ? changed(part, { span: [] }) : part)),
   },
   {
     name: "a certificate without the power it takes",
     code: "snapshot_certificate",
-    tell: (chunks, net) => {
+    tell: change("block", (chunk, net) => {
       const blockHash = present(net.ledger.block(heightOf(6n)), "block").hash;
-      return change("block", (chunk) => ({
-        ...chunk,
-        certificate: encodeCertificate(certificateOf(setOf([3n, 1n]), [1], { height: heightOf(6n), blockHash })),
-      }))(chunks);
-    },
+      const certificate = encodeCertificate(certificateOf(setOf([3n, 1n]), [1], { height: heightOf(6n), blockHash }));
+      return { ...chunk, certificate };
+    }),
   },
+  { name: "a change of the set left out", code: "snapshot_validators", tell: without(({ entry }) => entry.kind !== "changes") },
   {
     name: "a change of the set without its certificate",
     code: "snapshot_certificate",
-    tell: (chunks) => without(chunks, ({ kind }) => kind !== "certificates"),
+    tell: change("changes", ({ kind, changes }) => ({
+      kind,
+      changes: changes.map(({ anchor, validators }) => ({ anchor: { ...anchor, certificate: new Uint8Array(1) }, validators })),
+    })),
   },
   {
-    name: "a set left out",
+    name: "another set than the header names",
     code: "snapshot_validators",
-    tell: change("validators", ({ sets, ...rest }) => ({ ...rest, sets: sets.slice(0, 1) })),
+    tell: change("changes", ({ kind, changes }) => ({
+      kind,
+      changes: changes.map(({ anchor }) => ({ anchor, validators: encodeMembers(setOf([3n])) })),
+    })),
+  },
+  {
+    name: "a change that is told twice",
+    code: "snapshot_validators",
+    tell: change("changes", ({ kind, changes }) => ({ kind, changes: [...changes, ...changes] })),
   },
   {
     name: "another block",
     code: "snapshot_block",
-    tell: (chunks, net) =>
-      change("block", (chunk) => ({ ...chunk, block: present(net.ledger.blockBytes(heightOf(5n)), "block") }))(chunks),
+    tell: change("block", (chunk, net) => ({ ...chunk, block: present(net.ledger.blockBytes(heightOf(5n)), "block") })),
+  },
+  {
+    name: "a block with another body",
+    code: "snapshot_block",
+    tell: change("block", (chunk, net) => {
+      const [five, six] = [5n, 6n].map((height) => present(net.ledger.block(heightOf(height)), "block"));
+      return { ...chunk, block: encodeBlock({ ...present(six, "block"), transactions: present(five, "block").transactions }) };
+    }),
   },
   { name: "results left out", code: "snapshot_block", tell: change("block", (chunk) => ({ ...chunk, results: [] })) },
+  { name: "no block", code: "snapshot_order", tell: without(({ entry }) => entry.kind !== "block") },
+  { name: "no rows at all", code: "snapshot_order", tell: without(({ entry }) => entry.kind !== "state") },
   {
     name: "a changed row",
     code: "snapshot_state",
-    tell: change("state", ({ rows, ...rest }) => ({
-      ...rest,
-      rows: rows.map((row, index) => (index === 3 ? { ...row, value: flipped(row.value) } : row)),
-    })),
+    tell: change("state", ({ kind, proof }) => ({ kind, proof: alteredProof(proof, (steps) => steps.map(flipOne)) })),
   },
   {
     name: "a row left out",
     code: "snapshot_state",
-    tell: change("state", ({ rows, ...rest }) => ({ ...rest, rows: rows.slice(1) })),
+    tell: change("state", ({ kind, proof }) => ({ kind, proof: alteredProof(proof, (steps) => steps.map(hideOne)) })),
   },
   {
-    name: "a row twice",
+    name: "rows that end too early",
     code: "snapshot_state",
-    tell: change("state", ({ rows, ...rest }) => ({ ...rest, rows: [present(rows[0], "row"), ...rows] })),
+    tell: (parts, net) =>
+      parts.map((part) =>
+        part.entry.kind === "state"
+          ? changed(part, {}, { kind: "state", proof: net.ledger.tree.prove(heightOf(6n), { limit: 3 }) })
+          : part,
+      ),
   },
   {
-    name: "a row without a key",
+    name: "the state of another height",
     code: "snapshot_state",
-    tell: change("state", ({ rows, ...rest }) => ({
-      ...rest,
-      rows: [{ key: new Uint8Array(0), value: new Uint8Array(1) }, ...rows],
-    })),
+    tell: (parts, net) =>
+      parts.map((part) =>
+        part.entry.kind === "state" ? changed(part, {}, { kind: "state", proof: net.ledger.tree.prove(heightOf(5n), {}) }) : part,
+      ),
   },
-  { name: "no rows at all", code: "snapshot_state", tell: (chunks) => without(chunks, ({ kind }) => kind !== "state") },
+  {
+    name: "a state that begins in the middle",
+    code: "snapshot_order",
+    tell: (parts) => parts.map((part) => (part.entry.kind === "state" ? changed(part, { from: utf8("m") }) : part)),
+  },
   {
     name: "a changed record",
     code: "snapshot_records",
-    tell: change("records", ({ records, ...rest }) => ({
-      ...rest,
+    tell: change("records", ({ kind, records }) => ({
+      kind,
       records: records.map((record, index) => (index === 1 ? flipped(record) : record)),
     })),
   },
   {
-    name: "a record left out",
+    name: "a changed record, with the span that it has",
     code: "snapshot_records",
-    tell: change("records", ({ records, ...rest }) => ({ ...rest, records: records.slice(0, -1) })),
+    tell: change("records", ({ kind, records }) => ({ kind, records: records.map((record) => flipped(record)) }), spanned),
+  },
+  {
+    name: "a record left out, with the span that is left",
+    code: "snapshot_records",
+    tell: change("records", ({ kind, records }) => ({ kind, records: records.slice(0, -1) }), spanned),
   },
   {
     name: "a partition left out",
     code: "snapshot_records",
-    tell: (chunks) => without(chunks, (chunk) => chunk.kind !== "records" || chunk.partition !== 7),
+    tell: without(({ entry }) => entry.kind !== "records" || entry.partition !== 7),
   },
   {
     name: "a partition that nobody made",
     code: "snapshot_records",
-    tell: (chunks) =>
-      chunks.flatMap((chunk): Chunk[] =>
-        chunk.kind === "end"
-          ? [
-              { kind: "records", stream: "other", partition: 0, firstIndex: 0n, records: [utf8("x")] } as const,
-              { ...chunk, chunks: chunk.chunks + 1 },
-            ]
-          : [chunk],
-      ),
+    tell: (parts) => [...parts, changed(present(parts.at(-1), "part"), { stream: "other" })],
   },
   {
     name: "the same records again",
     code: "snapshot_records",
-    tell: (chunks) =>
-      chunks.flatMap((chunk): Chunk[] => (chunk.kind === "records" ? [chunk, { ...chunk, stream: "other" }, chunk] : [chunk])),
+    tell: (parts) => [...parts, present(parts.at(-1), "part")],
   },
+  { name: "chunks in another order", code: "snapshot_order", tell: (parts) => parts.toReversed() },
   {
-    name: "records beyond the end",
-    code: "snapshot_records",
-    tell: change("records", (chunk) => ({ ...chunk, firstIndex: 1n << 63n })),
-  },
-  {
-    name: "chunks in another order",
+    name: "a chunk of another kind",
     code: "snapshot_order",
-    tell: (chunks) =>
-      [...chunks.slice(0, 2), ...chunks.slice(2).toReversed()].toSorted(
-        (a, b) => Number(a.kind === "end") - Number(b.kind === "end"),
-      ),
+    tell: (parts) =>
+      parts.map((part) => (part.entry.kind === "state" ? { ...part, bytes: present(parts[0], "part").bytes } : part)),
   },
-  { name: "a beginning that comes twice", code: "snapshot_order", tell: (chunks) => [present(chunks[0], "start"), ...chunks] },
-  { name: "no beginning", code: "snapshot_order", tell: (chunks) => chunks.slice(1) },
-  { name: "no end", code: "snapshot_malformed", tell: (chunks) => chunks.slice(0, -1) },
   {
-    name: "an end that counts otherwise",
+    name: "a chunk that is cut short",
     code: "snapshot_malformed",
-    tell: change("end", (chunk) => ({ ...chunk, chunks: chunk.chunks + 1 })),
+    tell: (parts) => parts.map((part) => (part.entry.kind === "state" ? { ...part, bytes: part.bytes.subarray(1) } : part)),
   },
 ];
+
+function alteredProof(proof: Uint8Array, alter: (steps: readonly ProofStep[]) => readonly ProofStep[]): Uint8Array {
+  const parsed = parseProof(proof);
+  if (!parsed.ok) throw new Error(parsed.error.code);
+  return encodeProof({ ...parsed.value, steps: alter(parsed.value.steps) });
+}
+
+let seen = 0;
+function flipOne(step: ProofStep): ProofStep {
+  seen = step.kind === "leaf" ? seen + 1 : seen;
+  return step.kind === "leaf" && seen === 4 ? { ...step, value: flipped(step.value) } : step;
+}
+
+function hideOne(step: ProofStep, index: number): ProofStep {
+  return step.kind === "leaf" && index > 8 ? { kind: "hidden", hash: leafHash(step.key, valueHash(step.value)) } : step;
+}
 
 t.test("a chain of work has no snapshot: its seals are in none", async (t) => {
   await using net = await DevNet.open({ network: minedNetwork() });
   await net.commitUntil(3n);
-  t.throws(() => [...snapshotChunks(net.ledger, heightOf(2n))], { code: "snapshot_engine" });
-  const chunks = async function* (): AsyncGenerator<Chunk> {
-    await Promise.resolve();
-    yield { kind: "start", chainId: net.network.chainId, networkHash: net.ledger.networkHash, height: heightOf(2n) };
-  };
-  const options = { store: openMemoryStore(), network: net.network, signal: SIGNAL };
-  await t.rejects(restoreSnapshot(chunks(), options), { code: "snapshot_engine" });
+  t.throws(() => [...snapshotParts(net.ledger, heightOf(2n))], { code: "snapshot_engine" });
+  const source = sourceFrom(net, [], { height: heightOf(2n) });
+  await t.rejects(restore(net, source), { code: "snapshot_engine" });
 });
 
 t.test("no lie in a snapshot is believed", async (t) => {
   const net = await openChain(t);
-  const chunks = [...snapshotChunks(net.ledger, heightOf(6n))];
-  for (const { name, code, tell } of LIES) await t.rejects(restore(net, tell(chunks, net)), { code }, name);
+  const parts = [...snapshotParts(net.ledger, heightOf(6n))];
+  for (const { name, code, tell, index } of LIES)
+    await t.rejects(restore(net, sourceFrom(net, tell(parts, net), index)), { code }, name);
 });
 
-t.test("a file is read back chunk by chunk; one changed byte or a missing end is found", async (t) => {
+t.test(
+  "what a node keeps on its shelf is made of the same bytes by every node, and survives what becomes of the directory",
+  async (t) => {
+    const path = await directoryFor(t);
+    const net = await openChain(t);
+    const [first, second] = [await Shelf.open(join(path, "a"), SYSTEM_DISK), await Shelf.open(join(path, "b"), SYSTEM_DISK)];
+    const options = { shelf: first, signal: SIGNAL };
+    const three = await makeSnapshot(net.ledger, heightOf(3n), options);
+    const { ledger } = await restore(net, sourceOf(first, three));
+    // A node that began at height 3 and executed the rest.
+    for (let height = 4n; height <= 6n; height += 1n) {
+      const block = present(net.ledger.block(heightOf(height)), "block");
+      const certificate = present(net.ledger.certificate(heightOf(height)), "certificate");
+      t.match(await ledger.judge(block), { ok: true });
+      await ledger.commit(block, certificate);
+    }
+    const five = await makeSnapshot(net.ledger, heightOf(5n), options);
+    t.strictSame(
+      await makeSnapshot(ledger, heightOf(5n), { ...options, shelf: second }),
+      five,
+      "the same index, so the same chunks",
+    );
+
+    const again = await Shelf.open(join(path, "a"), SYSTEM_DISK);
+    t.strictSame(again.snapshots(), [five, three], "newest first");
+    const entries = present(await again.entries(five.index), "entries");
+    const entry = present(
+      entries.find(({ kind }) => kind === "state"),
+      "entry",
+    );
+    const chunkPath = join(path, "a", "chunks", toHex(entry.hash));
+    await writeFile(chunkPath, flipped(await readFile(chunkPath)));
+    t.equal(await again.get(entry), undefined, "a rotten chunk is not given");
+    t.notOk(existsSync(chunkPath), "and is gone");
+    await t.rejects(restore(net, sourceOf(again, five)), { code: "snapshot_chunk" });
+
+    await writeFile(join(path, "a", "chunks", "half.tmp"), "torn");
+    await writeFile(join(path, "a", "note.txt"), "not ours");
+    await writeFile(join(path, "a", "7.index"), "no index");
+    const opened = await Shelf.open(join(path, "a"), SYSTEM_DISK);
+    t.strictSame(opened.snapshots().length, 2);
+    await opened.drop(heightOf(5n));
+    t.ok((await opened.sweep()) > 0, "chunks of no snapshot are swept up");
+    t.notOk(existsSync(join(path, "a", "chunks", "half.tmp")) || existsSync(join(path, "a", "7.index")));
+    t.ok(existsSync(join(path, "a", "note.txt")));
+    await restore(net, sourceOf(opened, three));
+  },
+);
+
+async function directoryFor(t: Test): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), "pyralog-snapshot-"));
   t.teardown(() => rm(directory, { recursive: true }));
-  const path = join(directory, "file");
+  return directory;
+}
+
+t.test(
+  "snapshots are made as heights come due, the newest are kept, and one that somebody fetches from is kept longer",
+  async (t) => {
+    const net = await openChain(t);
+    await using log = await openLog({ level: "silent", destination: "stderr" });
+    const shelf = await Shelf.open(await directoryFor(t), SYSTEM_DISK);
+    const maker = new SnapshotMaker(
+      { intervalHeights: 2, keep: 1 },
+      { ledger: net.ledger, shelf, clock: SYSTEM_CLOCK, log, metrics: openMetrics(), signal: SIGNAL },
+    );
+    const heights = (): readonly bigint[] => maker.offers().map(({ height }) => height);
+    await maker.follow(net.ledger.head().height);
+    t.strictSame(heights(), [4n], "the newest that has a block above it");
+    await maker.follow(net.ledger.head().height);
+    t.strictSame(heights(), [4n], "nothing new is due");
+    const { root } = present(maker.offers()[0], "offer");
+    t.ok(await maker.serve(heightOf(4n), root));
+    t.equal(await maker.serve(heightOf(4n), hashAt(1)), undefined, "a chunk that nobody has");
+    t.equal(await maker.serve(heightOf(2n), root), undefined, "a snapshot that is not offered");
+    await net.commitUntil(8n);
+    await maker.follow(heightOf(8n));
+    t.strictSame(heights(), [6n, 4n], "4 was fetched from");
+    await net.commitUntil(10n);
+    await maker.follow(heightOf(10n));
+    t.strictSame(heights(), [8n, 4n], "6 was not");
+    t.equal(maker.floor(), 4n);
+  },
+);
+
+t.test("a restoration that is broken off after any batch goes on where it was", async (t) => {
   const net = await openChain(t);
-  const chunks = [...snapshotChunks(net.ledger, heightOf(6n))];
-  const sizeBytes = await writeSnapshotFile(path, chunks, () => undefined);
-  t.strictSame(await collected(readSnapshotFile(path)), chunks);
-  const bytes = await readFile(path);
-  t.equal(bytes.length, sizeBytes);
-  const read = async (): Promise<unknown> => collected(readSnapshotFile(path));
-  for (let place = 0; place < bytes.length; place += 97) {
-    await writeFile(path, flipped(bytes, place));
-    await t.rejects(read(), { code: /^snapshot_(damaged|malformed)$/ }, `byte ${place}`);
+  const source = sourceFrom(net, [...snapshotParts(net.ledger, heightOf(6n))]);
+  const expected = await restore(net, source);
+  for (let cut = 0; ; cut += 1) {
+    const store = openMemoryStore();
+    let writes = 0;
+    const failing = (limit: number): Store => ({
+      ...bound(store),
+      write: async (operations, options) => {
+        writes += 1;
+        if (writes > limit) throw new CodedError("store_io", { message: "the disk is full" });
+        await store.write(operations, options);
+      },
+    });
+    const options = { network: net.network, signal: SIGNAL };
+    let isWhole = false;
+    try {
+      await restoreSnapshot(source, { ...options, store: failing(cut) });
+      isWhole = true;
+    } catch (error) {
+      if (codeOf(error) !== "store_io") throw error;
+    }
+    let reads = 0;
+    const counted: ChunkSource = { ...source, get: async (entry) => ((reads += 1), await source.get(entry)) };
+    t.match(await restoreSnapshot(counted, { ...options, store }), expected.restored, `after ${cut} batches`);
+    if (cut >= 4) t.ok(reads < 6, `only what was missing was read after ${cut} batches, and what is proven first: ${reads}`);
+    const ledger = await Ledger.open({ store, network: net.network, executor: EXECUTOR });
+    t.strictSame(ledger.head(), net.ledger.head());
+    t.strictSame(ledger.proveHistory(heightOf(3n), heightOf(6n)), net.ledger.proveHistory(heightOf(3n), heightOf(6n)));
+    t.strictSame(ledger.proveRecord(heightOf(6n), "events", 0, 4n), net.ledger.proveRecord(heightOf(6n), "events", 0, 4n));
+    if (isWhole) break;
   }
-  await writeFile(path, bytes);
-  await truncate(path, sizeBytes - 1);
-  await t.rejects(read(), { code: "snapshot_malformed" });
-  await t.rejects(collected(readSnapshotFile(join(directory, "none"))), { code: "snapshot_missing" });
+  const other = sourceFrom(net, [...snapshotParts(net.ledger, heightOf(3n))], { height: heightOf(3n) });
+  const store = openMemoryStore();
+  await restoreSnapshot(source, { store, network: net.network, signal: SIGNAL });
+  await t.rejects(restoreSnapshot(other, { store, network: net.network, signal: SIGNAL }), { code: "snapshot_progress" });
 });
 
-t.test(`mutated chunks are refused or are what they encode to, and never thrown on (seed ${SEED})`, async (t) => {
-  const net = await openChain(t);
-  const encoded = [...snapshotChunks(net.ledger, heightOf(6n))].map(encodeChunk);
-  for (const bytes of encoded) t.ok(parseChunk(bytes).ok);
-  fc.assert(
-    fc.property(fc.nat(encoded.length - 1), fc.nat(1_000_000), fc.nat(255), fc.nat(4), (which, at, byte, cut) => {
-      const original = present(encoded[which], "chunk");
-      const mutated = original.slice(0, cut === 0 ? at % original.length : original.length);
-      if (mutated.length > 0) mutated[at % mutated.length] = byte;
-      const parsed = parseChunk(mutated);
-      return !parsed.ok || bytesEqual(encodeChunk(parsed.value), mutated);
-    }),
-    { seed: SEED, numRuns: 2000 },
-  );
-});
+/** A store's methods, to be replaced one by one. */
+function bound(store: Store): Store {
+  return {
+    get: (key) => store.get(key),
+    getMany: (keys) => store.getMany(keys),
+    entries: (range) => store.entries(range),
+    write: async (operations, options) => await store.write(operations, options),
+    snapshot: () => store.snapshot(),
+    clear: async (range) => await store.clear(range),
+    compact: async (range) => await store.compact(range),
+    sizeBytes: async () => await store.sizeBytes(),
+    [Symbol.asyncDispose]: async () => await store[Symbol.asyncDispose](),
+  };
+}
+
+t.test(
+  `mutated chunks, pages and indexes are refused or are what they encode to, and never thrown on (seed ${SEED})`,
+  async (t) => {
+    const net = await openChain(t);
+    const parts = [...snapshotParts(net.ledger, heightOf(6n))];
+    const { index, pages } = snapshotIndex(
+      net.ledger,
+      heightOf(6n),
+      parts.map(({ entry }) => entry),
+    );
+    const chunk = (bytes: Uint8Array) => {
+      const parsed = parseChunk(bytes);
+      return parsed.ok ? encodeChunk(parsed.value) : undefined;
+    };
+    const page = (bytes: Uint8Array) => {
+      const parsed = parsePage(bytes);
+      return parsed.ok ? encodePage(parsed.value) : undefined;
+    };
+    const whole = (bytes: Uint8Array) => {
+      const parsed = parseIndex(bytes);
+      return parsed.ok ? encodeIndex(parsed.value) : undefined;
+    };
+    const encoded = [
+      ...parts.map(({ bytes }) => ({ bytes, again: chunk })),
+      ...pages.map(({ bytes }) => ({ bytes, again: page })),
+      { bytes: index, again: whole },
+    ];
+    for (const { bytes, again } of encoded) t.ok(bytesEqual(present(again(bytes), "parsed"), bytes));
+    fc.assert(
+      fc.property(fc.nat(encoded.length - 1), fc.nat(1_000_000), fc.nat(255), fc.nat(4), (which, at, byte, cut) => {
+        const { bytes: original, again } = present(encoded[which], "bytes");
+        const mutated = original.slice(0, cut === 0 ? at % original.length : original.length);
+        if (mutated.length > 0) mutated[at % mutated.length] = byte;
+        const parsed = again(mutated);
+        return parsed === undefined || bytesEqual(parsed, mutated);
+      }),
+      { seed: SEED, numRuns: 3000 },
+    );
+  },
+);
