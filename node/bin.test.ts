@@ -84,3 +84,35 @@ t.test("without a Node that is new enough it says what to do, and exits with 2",
   const ended = await run(node, [programOf("alone", ECHO, { withNode: false })]);
   t.match(ended, { code: 2, stdout: "", stderr: /needs Node 24 or newer and runs on \d+[^]*npm ci/ });
 });
+
+t.test(
+  "a node that is to stay begins again with the memory settings of one, in the same process; other verbs do not",
+  async (t) => {
+    const SHOW =
+      'console.log(JSON.stringify({ pid: process.pid, parent: process.ppid, flags: process.execArgv.join(" "), arenas: process.env.MALLOC_ARENA_MAX, argv: process.argv.slice(2) }));\n';
+    const program = programOf("memory", SHOW, { withNode: true });
+    type Shown = {
+      readonly pid: number;
+      readonly parent: number;
+      readonly flags: string;
+      readonly arenas?: string;
+      readonly argv: readonly string[];
+    };
+    const show = async (node: string, ...args: readonly string[]): Promise<Shown> => {
+      const { code, stdout, stderr } = await run(node, [...args.slice(0, -1), program, ...args.slice(-1)]);
+      t.match({ code, stderr }, { code: 0, stderr: "" });
+      return JSON.parse(stdout) as Shown;
+    };
+    for (const verb of ["start", "join"]) {
+      const shown = await show(process.execPath, verb);
+      t.match(shown, { flags: /--max-semi-space-size=\d+/, arenas: "2", argv: [verb] });
+      t.equal(shown.parent, process.pid, "no process of ours stands between");
+    }
+    t.match(await show(olderNode() ?? process.execPath, "start"), { flags: /--max-semi-space-size=\d+/, arenas: "2" });
+    const chosen = await show(process.execPath, "--max-semi-space-size=4", "start");
+    t.equal(chosen.flags, "--max-semi-space-size=4", "what the operator decided stands");
+    const status = await show(process.execPath, "status");
+    t.equal(status.flags, "");
+    t.equal(status.arenas, process.env["MALLOC_ARENA_MAX"]);
+  },
+);

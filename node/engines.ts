@@ -6,6 +6,7 @@
 
 import type { Address } from "../crypto/identity/address.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
+import type { Height } from "../chain/block/height.ts";
 import { unreachable } from "../crypto/base/assert.ts";
 import { PBFT_CODEC } from "../consensus/pbft/codec.ts";
 import { PbftEngine } from "../consensus/pbft/engine.ts";
@@ -27,6 +28,8 @@ export type EngineParts = Omit<DriverParts<object>, "codec" | "newEngine" | "isC
   readonly sendTo: (peer: string, bytes: Uint8Array) => void;
   /** Looks for seals under proof of work; without it the node follows. */
   readonly searcher: Searcher | undefined;
+  /** See `MiningParts`. */
+  readonly onSplit?: ((forkHeight: Height) => void) | undefined;
 };
 
 /** The driver of the network's engine. */
@@ -54,7 +57,11 @@ export function openDriver(parts: EngineParts): Driver {
         ...parts,
         codec: RAFT_CODEC,
         isContinuous: true,
-        newEngine: () => new RaftEngine({ chainId, self, protocol: engine }),
+        newEngine: () => {
+          const { guard } = parts;
+          const spoken = guard === undefined ? {} : { spoken: { term: guard.term, signed: guard.newest } };
+          return new RaftEngine({ chainId, self, protocol: engine, ...spoken });
+        },
       });
     case "pow":
       return new MiningDriver(parts);

@@ -13,10 +13,11 @@
  */
 
 import { existsSync } from "node:fs";
+import { BACKEND_REPORT } from "../crypto/backend/backends.ts";
 import { CodedError } from "../crypto/base/error.ts";
 import type { Hash } from "../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
-import { ed25519SeedOf, keyPairFromSeed, type KeyType, verifySignatureAsync } from "../crypto/sign/key.ts";
+import { ed25519SeedOf, keyPairFromSeed, type KeyType, noteSeedOf, verifySignatureAsync } from "../crypto/sign/key.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import type { NetworkEngine } from "../chain/block/protocol.ts";
@@ -25,9 +26,11 @@ import { Ledger } from "../chain/ledger/ledger.ts";
 import { Mempool } from "../chain/mempool/mempool.ts";
 import { openLevelStore } from "../chain/store/level.ts";
 import { EXECUTOR } from "../contracts/executor.ts";
-import { beginConsensus, blockSink, blockSource, isMember } from "./begin.ts";
+import { Archives } from "./archive/fallback.ts";
+import { beginConsensus, blockSink, isMember } from "./begin.ts";
 import type { Config } from "./config/schema.ts";
 import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "./driver/catchup.ts";
+import { Bodies, BODIES_PROTOCOL } from "./driver/bodies.ts";
 import { DIRECT_PROTOCOL, DirectChannel } from "./driver/direct.ts";
 import type { Driver } from "./driver/driver.ts";
 import { EvidencePool } from "./driver/evidence.ts";
@@ -40,13 +43,30 @@ import type { Home } from "./home/home.ts";
 import { Intake } from "./intake/intake.ts";
 import type { Log } from "./log/log.ts";
 import { type Metrics, openMetrics } from "./metrics/metrics.ts";
+import { CHUNKS_PROTOCOL, chunkServer } from "./network/chunks.ts";
 import { LIMITS } from "./network/limits.ts";
 import { Network } from "./network/network.ts";
 import { blockServer, SYNC_PROTOCOL, Synchroniser, type SyncProgress } from "./network/sync.ts";
+import { ObeliskRole } from "./obelisk/role.ts";
 import { SYSTEM_CLOCK } from "./ports/clock.ts";
 import { SYSTEM_DISK } from "./ports/disk.ts";
-import { includedStatus, type NodeBackend, type NodeStatus, type TransactionStatus } from "./rpc/backend.ts";
-import { RpcServer } from "./rpc/server.ts";
+import {
+  type Attention,
+  includedStatus,
+  type NodeBackend,
+  type NodeStatus,
+  type OldStates,
+  type TransactionStatus,
+} from "./rpc/backend.ts";
+import { RecordLogs } from "./recordlog/recordlog.ts";
+import { Pruner, type PruningPolicy } from "./pruning/pruner.ts";
+import { RELAY_PROTOCOL, relayServer } from "./rpc/relay.ts";
+import { openRpcServer, type RpcServer } from "./rpc/server.ts";
+import { requireSoundFiles } from "./scrub/files.ts";
+import { GuardedReads, guardedSource } from "./scrub/guard.ts";
+import { peerCopies, Scrubber } from "./scrub/scrubber.ts";
+import { SnapshotMaker } from "./snapshot/make.ts";
+import { Shelf } from "./snapshot/shelf.ts";
 
 /** The version that a node tells its operator. */
 export const NODE_VERSION = "0.1.0";
@@ -60,6 +80,8 @@ export type NodeOptions = {
   readonly key: { readonly type: KeyType; readonly seed: Uint8Array };
   readonly log: Log;
   readonly signal: AbortSignal;
+  /** See `beginConsensus`. */
+  readonly vouchedHeight?: Height | undefined;
   readonly onSyncProgress?: (progress: SyncProgress) => void;
 };
 
@@ -74,8 +96,9 @@ const MESSAGE_FRAME_SIZE_BYTES_MAX: { readonly [Name in NetworkEngine]: number }
   pbft: 1024 * 1024,
   pow: 8 * 1024,
 };
-/** State versions are pruned once in so many heights. */
-const PRUNE_INTERVAL_HEIGHTS = 100n;
+
+/** Beside the store of the chain: tiles are read rarely and written in rows of 8 KiB. */
+const RECORD_LOG_STORE = { cacheSizeBytes: 4 * 1024 * 1024, writeBufferSizeBytes: 1024 * 1024 };
 
 /** A running node. */
 export class Node implements AsyncDisposable {
@@ -102,10 +125,10 @@ export class Node implements AsyncDisposable {
   /**
    * Opens every part in order; when one fails, those before it are closed again.
    *
-   * @throws CodedError of the part that failed (`store_locked`, `ledger_network`, `sign_state_missing`, `network_listen`, ...)
+   * @throws CodedError of the part that failed (`store_file_damaged`, `store_locked`, `ledger_network`, `sign_state_missing`, `network_listen`, ...)
    */
   static async open(options: NodeOptions): Promise<Node> {
-    const { home, config, network: file, key, log } = options;
+    const { home, config, network: file, key, log, vouchedHeight } = options;
     requireSupported(file);
     await using stack = new AsyncDisposableStack();
     const closing = new AbortController();
@@ -115,6 +138,7 @@ export class Node implements AsyncDisposable {
     const keyPair = keyPairFromSeed(key.type, key.seed);
     const self = addressOfKey(keyPair.publicKey);
 
+    await requireSoundFiles(home.storePath);
     const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: config.storage.cacheSizeBytes });
     const ledger = stack.use(await openLedger(store, file, config));
     const isNew = ledger.head().height === 0n && !existsSync(home.walPath);
@@ -151,6 +175,14 @@ export class Node implements AsyncDisposable {
         onWork: () => driver.wake(),
       }),
     );
+    const bodies = new Bodies({
+      waiting: (id) => intake.waiting(id),
+      isYoung: (transaction) => intake.isYoung(transaction),
+      network,
+      log,
+      signal,
+    });
+    let attention: Attention | undefined;
     const evidence = new EvidencePool();
     const isWork = file.engine.name === "pow";
     const { threads } = config.mining;
@@ -163,11 +195,11 @@ export class Node implements AsyncDisposable {
       wal: new WriteAheadLog(home.walPath, SYSTEM_DISK),
       guard,
       self,
-      broadcast: (bytes) =>
+      broadcast: (bytes, block) =>
         own(
           network
             .gossip("consensus")
-            .publish(bytes)
+            .publish(block === undefined ? bytes : bodies.compact(bytes, block))
             .then(() => undefined),
         ),
       reap: (limits) => intake.reap(limits),
@@ -184,6 +216,7 @@ export class Node implements AsyncDisposable {
       hasWork: () => intake.hasWork(),
       onAhead: (peer, height) => synchroniser.hint(peer, height),
       sendTo: (peer, bytes) => direct.send(peer, bytes),
+      onSplit: (height) => (attention = { code: "pow_split", height }),
       searcher: isWork && threads > 0 ? new WorkerSearcher({ workers: threads, clock: SYSTEM_CLOCK }) : undefined,
       log: log.child({ part: "consensus" }),
     });
@@ -210,17 +243,39 @@ export class Node implements AsyncDisposable {
     failure.promise.catch(() => undefined); // `failed` is awaited by whoever runs the node.
     driver.failed.catch((error: unknown) => failure.reject(error));
 
-    const pruner = new Pruner(ledger, keptHeights(config, file), signal);
-    await network.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), network.limits));
+    const reads = new GuardedReads(ledger, (place) =>
+      log.error({ part: "scrub", code: "store_damaged", place }, "the disk changed what was asked for: it is not served"),
+    );
+    const maker = new SnapshotMaker(
+      { ...config.snapshots, intervalHeights: isWork ? 0 : config.snapshots.intervalHeights },
+      { ledger, shelf: await Shelf.open(home.snapshotsPath, SYSTEM_DISK), clock: SYSTEM_CLOCK, log, metrics, signal },
+    );
+    const pruner = new Pruner(
+      { policy: policyOf(config) },
+      { ledger, floor: () => ({ states: maker.making, blocks: maker.floor() }), clock: SYSTEM_CLOCK, log, signal },
+    );
+    await network.handle(CHUNKS_PROTOCOL, chunkServer(maker, network.limits));
+    await network.handle(
+      SYNC_PROTOCOL,
+      blockServer(
+        guardedSource(reads, () => ledger.oldestBlock()),
+        network.limits,
+      ),
+    );
     await network.handle(DIRECT_PROTOCOL, direct.handler);
+    await network.handle(BODIES_PROTOCOL, bodies.handler);
     await network.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
-    network.onGossip("consensus", async (from, bytes) => await driver.receive(from, bytes));
+    network.onGossip("consensus", async (from, bytes) =>
+      bodies.receive(from, bytes, async (whole, known) => driver.receive(from, whole, known)),
+    );
     network.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
     stack.use(
       ledger.onCommit((commit) => {
         evidence.remove(commit.block.evidence);
         intake.onCommit(commit);
         own(pruner.follow(commit.block.header.height));
+        // Who is behind has other things to do, and takes the newest when it is there.
+        if (synchroniser.progress().target <= commit.block.header.height + 1n) own(maker.follow(commit.block.header.height));
         log.info(
           {
             height: commit.block.header.height,
@@ -235,22 +290,89 @@ export class Node implements AsyncDisposable {
     stack.use(ledger.onRollback((undone) => intake.onRollback(undone)));
     blockMetrics(ledger, metrics);
 
+    const role = config.obelisk.enabled
+      ? stack.use(
+          await ObeliskRole.open({
+            path: home.obeliskPath,
+            config: config.obelisk,
+            ledger,
+            network,
+            file,
+            keyPair,
+            submit: async (bytes) => await intake.submit(bytes),
+            own,
+            clock: SYSTEM_CLOCK,
+            disk: SYSTEM_DISK,
+            draw: Math.random,
+            log: log.child({ part: "obelisk" }),
+            metrics,
+          }),
+        )
+      : undefined;
+
+    const recordLogs = config.rpc.recordLogs
+      ? stack.use(
+          new RecordLogs({
+            ledger: reads,
+            network: file,
+            keyPair: keyPairFromSeed("ed25519", noteSeedOf(key.seed)),
+            open: async () => await openLevelStore({ path: home.recordLogPath, ...RECORD_LOG_STORE }),
+            follow: config.rpc.recordLogStreams,
+            log,
+          }),
+        )
+      : undefined;
+    await recordLogs?.begin();
+    if (recordLogs !== undefined) stack.use(ledger.onCommit((commit) => recordLogs.follow(commit)));
+
+    const { scrubBytesPerSecondMax: bytesPerSecondMax, scrubIntervalMs: intervalMs } = config.storage;
+    const paths = { storePath: home.storePath, cursorPath: home.scrubPath };
+    const copies = peerCopies(network, signal);
+    const scrubbing = { subject: { ledger, executor: EXECUTOR }, ...paths, copies, bytesPerSecondMax, intervalMs };
+    if (bytesPerSecondMax > 0) own(new Scrubber({ ...scrubbing, clock: SYSTEM_CLOCK, log, metrics }).run(signal));
     const backend = backendOf({
+      attention: () => attention,
+      obelisk: role,
+      recordLogs,
       target: () => (driver instanceof MiningDriver ? driver.targetHeight : heightOf(synchroniser.progress().target)),
       ledger,
+      reads,
       network,
       intake,
       mempool,
       file,
       startedAtMs,
       self: () => (isValidator() ? self : undefined),
+      oldStates:
+        config.rpc.archives.length === 0 ? undefined : new Archives({ places: config.rpc.archives, network: file, log, signal }),
+      driver,
     });
-    const server = config.rpc.enabled ? stack.use(await openServer(config, { backend, log, metrics })) : undefined;
+    await network.handle(RELAY_PROTOCOL, relayServer({ backend, log }));
+    const server = config.rpc.enabled ? stack.use(await openRpcServer(config, { backend, log, metrics })) : undefined;
     // Under proof of work there is no telling which block of a height a peer has: the engine follows headers instead.
     if (!isWork) own(synchroniser.run(signal));
+    own(maker.begin(ledger.head().height));
     own(catchUp({ driver, network, clock: SYSTEM_CLOCK, log, signal }));
     if (isWork) driver.start();
-    else own(beginConsensus({ ledger, network, synchroniser, guard, driver, self, clock: SYSTEM_CLOCK, log, signal }));
+    else
+      own(
+        beginConsensus({
+          ledger,
+          network,
+          synchroniser,
+          guard,
+          driver,
+          self,
+          clock: SYSTEM_CLOCK,
+          log,
+          signal,
+          vouchedHeight,
+          onSilence: (height) => {
+            attention = height === undefined ? undefined : { code: "sign_unknown", height };
+          },
+        }),
+      );
+    log.info({ ...BACKEND_REPORT }, "back ends of cryptography");
     log.info(
       { chainId: file.chainId, height: ledger.head().height, peer: network.peerId, address: self, isValidator: isValidator() },
       "node open",
@@ -317,44 +439,16 @@ async function openLedger(
   }
 }
 
-async function openServer(
-  config: Config,
-  parts: { readonly backend: NodeBackend; readonly log: Log; readonly metrics: Metrics },
-): Promise<RpcServer> {
-  const { host, port, cors, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = config.rpc;
-  const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
-  return await RpcServer.open({ host, port, cors, serveMetrics: config.metrics.enabled, limits }, parts);
-}
-
-/** How many state versions are kept (0: all): as configured, and under proof of work all that may yet be gone back to. */
-function keptHeights(config: Config, { engine }: NetworkFile): number {
-  const { keepHeights } = config.storage;
-  return keepHeights > 0 && engine.name === "pow" ? Math.max(keepHeights, engine.reorgDepthMax + 1) : keepHeights;
-}
-
-/** Forgets old state versions, a stretch at a time. Sync applies a stretch faster than one is forgotten: then it is left for the next. */
-class Pruner {
-  readonly #ledger: Ledger;
-  readonly #keepHeights: number;
-  readonly #signal: AbortSignal;
-  #isAtWork = false;
-
-  constructor(ledger: Ledger, keepHeights: number, signal: AbortSignal) {
-    this.#ledger = ledger;
-    this.#keepHeights = keepHeights;
-    this.#signal = signal;
-  }
-
-  /** A block of this height was committed. */
-  async follow(height: Height): Promise<void> {
-    const isDue = this.#keepHeights > 0 && height % PRUNE_INTERVAL_HEIGHTS === 0n && height > BigInt(this.#keepHeights);
-    if (!isDue || this.#isAtWork) return;
-    this.#isAtWork = true;
-    try {
-      await this.#ledger.tree.prune(heightOf(height - BigInt(this.#keepHeights)), this.#signal);
-    } finally {
-      this.#isAtWork = false;
-    }
+/** What the operator wants forgotten. */
+function policyOf({ storage }: Config): PruningPolicy {
+  const { pruning, keepHeights, keepHours, sizeBytesMax } = storage;
+  switch (pruning) {
+    case "archive":
+      return { kind: pruning, keepHeights };
+    case "recent":
+      return { kind: pruning, keepHeights, keepHours };
+    case "size":
+      return { kind: pruning, sizeBytesMax };
   }
 }
 
@@ -372,14 +466,21 @@ function backendOf(parts: {
   /** The height that this node is on its way to. */
   readonly target: () => Height;
   readonly ledger: Ledger;
+  /** What of it is served. */
+  readonly reads: GuardedReads;
   readonly network: Network;
   readonly intake: Intake;
   readonly mempool: Mempool;
   readonly file: NetworkFile;
   readonly startedAtMs: number;
   readonly self: () => Address | undefined;
+  readonly obelisk: ObeliskRole | undefined;
+  readonly recordLogs: RecordLogs | undefined;
+  readonly oldStates: OldStates | undefined;
+  readonly driver: Driver;
+  readonly attention: () => Attention | undefined;
 }): NodeBackend {
-  const { ledger, network, intake, mempool, file, startedAtMs, self } = parts;
+  const { ledger, reads, network, intake, mempool, file, startedAtMs, self, driver } = parts;
   const status = (): NodeStatus => {
     const { height } = ledger.head();
     const target = parts.target();
@@ -393,14 +494,16 @@ function backendOf(parts: {
       mempoolTransactions: mempool.count,
       mempoolSizeBytes: mempool.sizeBytes,
       startedAtMs,
+      attention: parts.attention(),
     };
   };
   const transactionStatus = (id: Hash): TransactionStatus => {
-    const location = ledger.findTransaction(id);
-    return location === undefined ? intake.status(id) : includedStatus(ledger, file.engine, location);
+    const location = reads.findTransaction(id);
+    return location === undefined ? intake.status(id) : includedStatus(reads, file.engine, location);
   };
   return {
-    ledger,
+    ledger: reads,
+    oldStates: parts.oldStates,
     networkFile: file,
     submit: async (bytes) => await intake.submit(bytes),
     transactionStatus,
@@ -413,7 +516,13 @@ function backendOf(parts: {
         height: heightOf(peer.height),
         score: peer.score,
       })),
+    consensus: () => {
+      const engine = driver.status();
+      return { height: driver.height, round: engine?.round, step: engine?.step, stalledMs: Math.round(driver.stalledMs) };
+    },
     onCommit: (listener) => ledger.onCommit(listener),
     onRollback: (listener) => ledger.onRollback(listener),
+    obelisk: parts.obelisk,
+    recordLogs: parts.recordLogs,
   };
 }

@@ -3,14 +3,16 @@
  * of it again.
  *
  * ```
+ *   the beginning:    genesis; or, of a source that lacks old blocks, a snapshot: every header below it proven by its history
+ *                     root, every row and record by its roots, and those by a certificate, without executing what led there
  *   for each height:  decode -> certificate (more than 2/3 of the set that our own replica has) -> re-execute on the
  *                     replica: every root, result and validator hash of the header must come out -> indexes
  *   at the head:      every row of the state proven against its root, every record against its partition, old headers
  *                     against the history root
  * ```
  *
- * The replica is a ledger of our own, in a store of our own, that starts at genesis: nothing of the source is believed
- * but what the replica comes to as well. The first thing that does not hold ends the audit and is named.
+ * The replica is a ledger of our own, in a store of our own: nothing of the source is believed but what the replica comes to
+ * as well. The report says from which height on. The first thing that does not hold ends the audit and is named.
  */
 
 import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
@@ -18,18 +20,27 @@ import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
-import { type Block, encodeHeader, encodeResult, parseBlock, type TransactionResult } from "../../chain/block/block.ts";
+import {
+  type Block,
+  encodeHeader,
+  encodeResult,
+  headerHash,
+  parseBlock,
+  type TransactionResult,
+} from "../../chain/block/block.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { encodeMembers, findValidator } from "../../chain/block/validators.ts";
 import { parseCertificate } from "../../chain/block/vote.ts";
-import { Ledger } from "../../chain/ledger/ledger.ts";
+import { type Head, Ledger } from "../../chain/ledger/ledger.ts";
 import { frontierRoot, LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { Executor } from "../../chain/state/executor.ts";
+import { storedLeaf } from "../../chain/block/record.ts";
 import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
 import { verifyRange } from "../../chain/state/proof.ts";
 import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
 import type { Store } from "../../chain/store/store.ts";
+import { type ChunkSource, restoreSnapshot } from "../snapshot/restore.ts";
 import type { AuditFault } from "./errors.ts";
 import type { AuditSource, EncodedHeight } from "./source.ts";
 
@@ -48,6 +59,12 @@ export type AuditReport = {
   readonly source: string;
   readonly height: Height;
   readonly stateRoot: Hash;
+  /** The first height that was executed. Above 1, what led to the state before it is its validators' word alone. */
+  readonly from: Height;
+  /** Headers below that, each proven from a certified one and not executed. */
+  readonly headersBefore: number;
+  /** Blocks that the source lacks and others showed. */
+  readonly blocksElsewhere: number;
   readonly headers: number;
   readonly certificates: number;
   readonly signatures: number;
@@ -66,10 +83,20 @@ export type AuditOptions = {
   /** An empty store for the replica, which the audit closes. */
   readonly store: Store;
   readonly signal: AbortSignal;
+  /** Makes or opens the snapshot that the replica begins with; genesis when absent. Believed nothing. */
+  readonly base?: (() => Promise<ChunkSource>) | undefined;
   readonly onProgress?: (progress: { readonly height: bigint; readonly target: bigint }) => void;
 };
 
-type Counts = { -readonly [Key in keyof Omit<AuditReport, "source" | "height" | "stateRoot">]: number };
+/** What auditing height after height needs. */
+export type HeightsOptions = Pick<AuditOptions, "source" | "signal" | "onProgress"> & {
+  /** Kept by the caller, and where the audit goes on. */
+  readonly replica: Ledger;
+};
+
+type Counts = {
+  -readonly [Key in keyof Omit<AuditReport, "source" | "height" | "stateRoot" | "from" | "headersBefore">]: number;
+};
 
 /** Thrown inside an audit and caught by `audit` alone, so that checks read straight down. */
 class Fault extends Error {
@@ -82,9 +109,48 @@ class Fault extends Error {
 
 /** Audits everything up to the head that the source has when asked. */
 export async function audit(options: AuditOptions): Promise<Result<AuditReport, AuditFault>> {
-  await using replica = await Ledger.open({ store: options.store, network: options.network, executor: options.executor });
+  const { store, network, executor } = options;
   try {
+    await using stack = new AsyncDisposableStack();
+    const opened = stack.use(store);
+    if (options.base !== undefined) await begin(options, options.base);
+    stack.move();
+    await using replica = await Ledger.open({ store: opened, network, executor });
     return ok(await new Audit(options, replica).run());
+  } catch (error) {
+    if (error instanceof Fault) return fail(error.fault);
+    throw error;
+  }
+}
+
+/** Puts a snapshot into the replica's store, once nothing in the rows that it may be made from is damaged. */
+async function begin(options: AuditOptions, base: NonNullable<AuditOptions["base"]>): Promise<void> {
+  const { source, store, network, signal } = options;
+  await requireRows(source, GENESIS_HEIGHT, signal);
+  let height: Height = GENESIS_HEIGHT;
+  try {
+    const chunks = await base();
+    ({ height } = chunks.index);
+    await restoreSnapshot(chunks, { store, network, signal });
+  } catch (error) {
+    if (!(error instanceof CodedError) || signal.aborted) throw error;
+    throw new Fault({ code: "audit_base", height, reason: error.code });
+  }
+}
+
+/** Every row of a data directory, by what a scrub checks: the last node of a partition, what is to be cleaned up, strays. */
+async function requireRows(source: AuditSource, head: Height, signal: AbortSignal): Promise<void> {
+  for await (const { code, kind, place, height } of source.indexes?.damages() ?? []) {
+    signal.throwIfAborted();
+    throw new Fault({ code: "audit_damage", height: height ?? head, field: `${kind}: ${place}`, reason: code });
+  }
+}
+
+/** Audits the heights above those that the replica has, up to one, by executing them. The replica stands at the last good one. */
+export async function auditHeights(options: HeightsOptions, to: Height): Promise<Result<Counts, AuditFault>> {
+  const audit = new Audit(options, options.replica);
+  try {
+    return ok(await audit.heights(to));
   } catch (error) {
     if (error instanceof Fault) return fail(error.fault);
     throw error;
@@ -106,9 +172,10 @@ class Audit {
     stateRows: 0,
     records: 0,
     historyProofs: 0,
+    blocksElsewhere: 0,
   };
 
-  constructor(options: AuditOptions, replica: Ledger) {
+  constructor(options: Pick<AuditOptions, "source" | "signal" | "onProgress">, replica: Ledger) {
     this.#source = options.source;
     this.#replica = replica;
     this.#signal = options.signal;
@@ -117,30 +184,67 @@ class Audit {
 
   async run(): Promise<AuditReport> {
     const head = await this.#ask(GENESIS_HEIGHT, () => this.#source.head());
-    for (let height = heightOf(1n); height <= head; height = nextHeight(height)) {
-      this.#signal.throwIfAborted();
-      await this.#auditHeight(height);
-      if (height % PRUNE_INTERVAL_HEIGHTS === 0n) await this.#replica.tree.prune(height, this.#signal);
-      this.#onProgress({ height, target: head });
-    }
+    const base = this.#replica.head();
+    if (base.height > GENESIS_HEIGHT) await this.#requireBase(head, base);
+    await this.heights(head);
     if (head > GENESIS_HEIGHT) {
       await this.#auditState(head);
       this.#auditVersions(head);
       await this.#auditRecords(head);
       await this.#auditHistory(head);
     }
-    return { source: this.#source.name, height: head, stateRoot: this.#replica.head().stateRoot, ...this.#counts };
+    // Of a source that gave the base, they were looked at before.
+    if (base.height === GENESIS_HEIGHT) await requireRows(this.#source, head, this.#signal);
+    return {
+      source: this.#source.name,
+      height: head,
+      stateRoot: this.#replica.head().stateRoot,
+      from: nextHeight(base.height),
+      headersBefore: Number(base.height),
+      ...this.#counts,
+    };
+  }
+
+  /** The source must be on the chain of the snapshot, and have got as far. */
+  async #requireBase(head: Height, { height, hash }: Head): Promise<void> {
+    if (head < height) throw new Fault({ code: "audit_missing", height, field: "head" });
+    const encoded = await this.#ask(height, () => this.#source.height(height));
+    // Whoever has no block of that height any more shows by the next one which it follows.
+    if (encoded === undefined && head > height) return;
+    if (encoded === undefined) throw new Fault({ code: "audit_missing", height });
+    if (!bytesEqual(this.#decode(height, encoded).hash, hash)) throw new Fault({ code: "audit_base", height, field: "header" });
+  }
+
+  /** Everything above what the replica has, up to a height. */
+  async heights(to: Height): Promise<Counts> {
+    for (let height = nextHeight(this.#replica.head().height); height <= to; height = nextHeight(height)) {
+      this.#signal.throwIfAborted();
+      await this.#auditHeight(height);
+      if (height % PRUNE_INTERVAL_HEIGHTS === 0n) await this.#replica.tree.prune(height, this.#signal);
+      this.#onProgress({ height, target: to });
+    }
+    return this.#counts;
   }
 
   async #auditHeight(height: Height): Promise<void> {
     const encoded = await this.#ask(height, () => this.#source.height(height));
     if (encoded === undefined) throw new Fault({ code: "audit_missing", height });
+    try {
+      await this.#auditEncoded(height, encoded);
+    } catch (error) {
+      if (!(error instanceof Fault) || encoded.holder === undefined) throw error;
+      throw new Fault({ ...error.fault, holder: encoded.holder });
+    }
+  }
+
+  async #auditEncoded(height: Height, encoded: EncodedHeight): Promise<void> {
     const block = this.#decode(height, encoded);
     await this.#requireSameChain(block);
     const certificate = await this.#auditCertificate(height, block, encoded.certificate);
     await this.#auditBlock(height, block);
     const { results } = await this.#replica.commit(block, certificate);
-    this.#auditIndexes(height, block, results);
+    if (encoded.holder === undefined) this.#auditIndexes(height, block, results);
+    else this.#auditForgotten(height, block);
     this.#counts.headers += 1;
     this.#counts.transactions += block.transactions.length;
     this.#counts.results += results.length;
@@ -190,6 +294,16 @@ class Audit {
       reason: code,
       field: `transactions[${transactionIndex}]${field === undefined ? "" : `.${field}`}`,
     });
+  }
+
+  /** Who does not keep a block keeps nothing beside it either, but its header. */
+  #auditForgotten(height: Height, block: Block): void {
+    this.#counts.blocksElsewhere += 1;
+    const { indexes } = this.#source;
+    if (indexes === undefined) return;
+    const header = this.#read(height, () => indexes.header(height));
+    if (header === undefined || !bytesEqual(header, encodeHeader(block.header)))
+      throw new Fault({ code: "audit_header", height, field: "header" });
   }
 
   /** What a data directory keeps beside the blocks, each found by its own key. */
@@ -276,7 +390,7 @@ class Audit {
       for (const { index, bytes, siblings } of records) {
         const field = `${place}[${from}]`;
         if (index !== from || siblings === undefined) throw new Fault({ code: "audit_records", height, field, reason: "absent" });
-        const proven = verifyInclusion(LOG_HASHER, { leafHash: LOG_HASHER.leaf(bytes), index, siblings, ...head });
+        const proven = verifyInclusion(LOG_HASHER, { leafHash: storedLeaf(bytes), index, siblings, ...head });
         if (!proven.ok) throw new Fault({ code: "audit_records", height, field, reason: proven.error.code });
         this.#counts.records += 1;
         from += 1n;
@@ -294,7 +408,7 @@ class Audit {
       this.#signal.throwIfAborted();
       const of = heightOf(height);
       const siblings = await this.#ask(of, () => this.#source.history(of, head));
-      const hash = present(this.#replica.block(of), "block of the replica").hash;
+      const hash = headerHash(present(this.#replica.header(of), "header of the replica"));
       const proven = verifyInclusion(LOG_HASHER, {
         leafHash: LOG_HASHER.leaf(hash),
         index: height - 1n,

@@ -8,10 +8,21 @@ import type { Height } from "../../chain/block/height.ts";
 import { nextHeight } from "../../chain/block/height.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
+import type { Executor } from "../../chain/state/executor.ts";
+import { CodedError } from "../../crypto/base/error.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Damage, scrubRows } from "../scrub/rows.ts";
 
-/** A block and the certificate of its own height, as bytes. */
-export type EncodedHeight = { readonly block: Uint8Array; readonly certificate: Uint8Array };
+/** A block and the certificate of its own height, as bytes. `holder`: who has it, when it is not the source. */
+export type EncodedHeight = { readonly block: Uint8Array; readonly certificate: Uint8Array; readonly holder?: string };
+
+/** Who may have blocks that a source has forgotten, or never had. Believed no more than the source. */
+export type BlockHolder = {
+  /** For people: a path or a URL. */
+  readonly name: string;
+  /** `undefined` when it does not have it. @throws CodedError when it does not answer */
+  readonly height: (height: Height) => Promise<EncodedHeight | undefined>;
+};
 
 /** A record and its path to the root of its partition. */
 export type EncodedRecord = {
@@ -49,11 +60,38 @@ export interface AuditSource {
     stateRoot(height: Height): Hash | undefined;
     /** Recomputes every hash of a kept state; the key at fault, or `undefined`. */
     stateFault(height: Height): Uint8Array | undefined;
+    /** What a scrub finds: rows that no proof of the newest state goes through, and rows that nothing leads to. */
+    damages(): AsyncIterable<Damage>;
+  };
+}
+
+/**
+ * A source whose missing blocks come from others, in order. One that fails is passed over while another has the block; when none
+ * has, its failure is what is told.
+ */
+export function withHolders(source: AuditSource, holders: readonly BlockHolder[]): AuditSource {
+  return {
+    ...source,
+    height: async (height) => {
+      const own = await source.height(height);
+      let failure: CodedError | undefined;
+      for (const { name, height: ask } of own === undefined ? holders : []) {
+        try {
+          const found = await ask(height);
+          if (found !== undefined) return { ...found, holder: name };
+        } catch (error) {
+          if (!(error instanceof CodedError)) throw error;
+          failure ??= error;
+        }
+      }
+      if (own === undefined && failure !== undefined) throw failure;
+      return own;
+    },
   };
 }
 
 /** The source over an opened ledger. Reads alone. */
-export function ledgerSource(ledger: Ledger, name: string): AuditSource {
+export function ledgerSource(ledger: Ledger, executor: Executor, name: string): AuditSource {
   return {
     name,
     head: async () => ledger.head().height,
@@ -78,6 +116,9 @@ export function ledgerSource(ledger: Ledger, name: string): AuditSource {
       find: (id) => ledger.findTransaction(id),
       stateRoot: (height) => ledger.tree.rootAt(height),
       stateFault: (height) => ledger.tree.audit(height)?.key,
+      async *damages() {
+        for await (const step of scrubRows({ ledger, executor })) yield* step.damages;
+      },
     },
   };
 }

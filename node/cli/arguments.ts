@@ -38,6 +38,12 @@ function findCommand(
   let index = 0;
   for (let command = root; command.subcommands !== undefined && index < argv.length; index += 1) {
     const token = argv[index] as string;
+    const aliased = command.subcommands.find((each) => each.aliases?.includes(token));
+    if (aliased !== undefined) {
+      path.push(aliased);
+      command = aliased;
+      continue;
+    }
     if (token.startsWith("-")) {
       rest.push(token);
       if (takesNext(token)) rest.push(...argv.slice((index += 1), index + 1));

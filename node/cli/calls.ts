@@ -7,6 +7,7 @@ import type { Call } from "../../chain/block/transaction.ts";
 import { parseHex, parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { decodeValue } from "../../crypto/codec/value.ts";
+import { NODE_NUMBER_MAX } from "../../crypto/id/scarab.ts";
 import { addressOfKey, formatAddress, parseAddress, type Address } from "../../crypto/identity/address.ts";
 import type { Json } from "./answer.ts";
 import { encodeJsonText, jsonOf } from "./value.ts";
@@ -41,6 +42,7 @@ const HEX = z.string().max(1_000_000);
 const ADDRESS = z.string().max(128);
 const AMOUNT = z.string().regex(/^\d{1,20}$/);
 const BPS = z.int().min(0).max(BPS_WHOLE);
+const NODE_NUMBER = z.int().min(0).max(NODE_NUMBER_MAX);
 const BYTES = z.union([z.strictObject({ hex: HEX }), z.strictObject({ text: z.string().max(1_000_000) })]);
 
 const CALL_SCHEMA = z.discriminatedUnion("kind", [
@@ -54,6 +56,35 @@ const CALL_SCHEMA = z.discriminatedUnion("kind", [
     partition: z.int().min(0),
     records: z.array(BYTES).min(1).max(1024),
   }),
+  z.strictObject({
+    kind: z.literal("streamCreate"),
+    stream: NAME,
+    partitions: z.int().min(1),
+    isOpen: z.boolean(),
+    segmentSizeBytes: z.int().min(1),
+    segmentAgeMs: z.int().min(1),
+    retentionMs: z.int().min(1).optional(),
+    compactionMs: z.int().min(1).optional(),
+  }),
+  z.strictObject({
+    kind: z.literal("streamAppend"),
+    stream: NAME,
+    partition: z.int().min(0),
+    records: z
+      .array(
+        z.strictObject({
+          key: BYTES.optional(),
+          value: BYTES.optional(),
+          headers: z
+            .array(z.strictObject({ name: NAME, value: BYTES }))
+            .max(16)
+            .default([]),
+        }),
+      )
+      .min(1)
+      .max(1024),
+  }),
+  z.strictObject({ kind: z.literal("recordErase"), stream: NAME, partition: z.int().min(0), index: AMOUNT }),
   z.strictObject({ kind: z.literal("validatorSet"), key: HEX, power: AMOUNT }),
   z.strictObject({ kind: z.literal("rewardsClaim"), validator: ADDRESS.optional() }),
   z.strictObject({
@@ -66,6 +97,18 @@ const CALL_SCHEMA = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.enum(["stakeBond", "stakeUnbond"]), validator: ADDRESS, amount: AMOUNT }),
   z.strictObject({ kind: z.literal("validatorCommission"), validator: ADDRESS, commissionBps: BPS }),
   z.strictObject({ kind: z.literal("validatorUnjail"), validator: ADDRESS }),
+  z.strictObject({ kind: z.literal("numberClaim"), number: NODE_NUMBER, holder: HEX }),
+  z.strictObject({ kind: z.literal("sessionOpen"), stream: NAME, partition: z.int().min(0), session: AMOUNT }),
+  z.strictObject({
+    kind: z.literal("sessionAppend"),
+    stream: NAME,
+    partition: z.int().min(0),
+    session: AMOUNT,
+    sequence: AMOUNT,
+    records: z.array(BYTES).min(1).max(1024),
+  }),
+  z.strictObject({ kind: z.literal("numberRenew"), number: NODE_NUMBER, epoch: AMOUNT }),
+  z.strictObject({ kind: z.literal("numberRelease"), number: NODE_NUMBER, epoch: AMOUNT, endMs: AMOUNT }),
 ]);
 
 const CALLS_SCHEMA = z.array(CALL_SCHEMA).min(1).max(64);
@@ -107,6 +150,28 @@ function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
       return { ...call, key: given(call.key, `${field}.key`) };
     case "logAppend":
       return { ...call, records: call.records.map((record, index) => given(record, `${field}.records.${index}`)) };
+    case "streamCreate": {
+      const { retentionMs, compactionMs, ...rest } = call;
+      return {
+        ...rest,
+        ...(retentionMs === undefined ? {} : { retentionMs }),
+        ...(compactionMs === undefined ? {} : { compactionMs }),
+      };
+    }
+    case "streamAppend":
+      return {
+        ...call,
+        records: call.records.map(({ key, value, headers }, index) => ({
+          key: key === undefined ? undefined : given(key, `${field}.records.${index}.key`),
+          value: value === undefined ? undefined : given(value, `${field}.records.${index}.value`),
+          headers: headers.map((header) => ({
+            name: header.name,
+            value: given(header.value, `${field}.records.${index}.headers`),
+          })),
+        })),
+      };
+    case "recordErase":
+      return { ...call, index: BigInt(call.index) };
     case "validatorSet":
       return { kind: "validatorSet", key: keyGiven(call.key, `${field}.key`), power: BigInt(call.power) };
     case "rewardsClaim":
@@ -125,6 +190,21 @@ function callOf(call: z.output<typeof CALL_SCHEMA>, field: string): Call {
     case "validatorCommission":
     case "validatorUnjail":
       return { ...call, validator: requireAddress(call.validator, `${field}.validator`) };
+    case "numberClaim":
+      return { ...call, holder: bytesOf(call.holder, true, `${field}.holder`) };
+    case "sessionOpen":
+      return { ...call, session: BigInt(call.session) };
+    case "sessionAppend":
+      return {
+        ...call,
+        session: BigInt(call.session),
+        sequence: BigInt(call.sequence),
+        records: call.records.map((record, index) => given(record, `${field}.records.${index}`)),
+      };
+    case "numberRenew":
+      return { ...call, epoch: BigInt(call.epoch) };
+    case "numberRelease":
+      return { ...call, epoch: BigInt(call.epoch), endMs: BigInt(call.endMs) };
   }
 }
 
@@ -157,6 +237,20 @@ export function callJson(call: Call): Json {
       return { kind: call.kind, namespace: call.namespace, table: call.table, key: bytesJson(call.key) };
     case "logAppend":
       return { kind: call.kind, stream: call.stream, partition: call.partition, records: call.records.map(bytesJson) };
+    case "streamCreate":
+    case "recordErase":
+      return { ...call };
+    case "streamAppend":
+      return {
+        kind: call.kind,
+        stream: call.stream,
+        partition: call.partition,
+        records: call.records.map(({ key, value, headers }) => ({
+          ...(key === undefined ? {} : { key: bytesJson(key) }),
+          ...(value === undefined ? {} : { value: bytesJson(value) }),
+          headers: headers.map((header) => ({ name: header.name, value: bytesJson(header.value) })),
+        })),
+      };
     case "validatorSet":
       return { kind: call.kind, key: toHex(encodePublicKey(call.key)), power: call.power };
     case "rewardsClaim":
@@ -168,6 +262,14 @@ export function callJson(call: Call): Json {
     case "validatorCommission":
     case "validatorUnjail":
       return { ...call, validator: formatAddress(call.validator) };
+    case "numberClaim":
+      return { ...call, holder: toHex(call.holder) };
+    case "sessionAppend":
+      return { ...call, records: call.records.map(bytesJson) };
+    case "sessionOpen":
+    case "numberRenew":
+    case "numberRelease":
+      return { ...call };
   }
 }
 
@@ -197,6 +299,12 @@ export function callText(call: Call): string {
       return `delete ${call.namespace}/${call.table} ${bytesText(call.key)}`;
     case "logAppend":
       return `append ${call.records.length} records to ${call.stream}/${call.partition}`;
+    case "streamCreate":
+      return `declare stream ${call.stream} of ${call.partitions} partitions${call.isOpen ? ", open to all" : ""}`;
+    case "streamAppend":
+      return `append ${call.records.length} records to ${call.stream}/${call.partition}`;
+    case "recordErase":
+      return `erase ${call.stream}/${call.partition}[${call.index}]`;
     case "validatorSet":
       return `set validator ${toHex(encodePublicKey(call.key)).slice(0, 16)}... to power ${call.power}`;
     case "rewardsClaim":
@@ -211,6 +319,16 @@ export function callText(call: Call): string {
       return `set the commission of ${formatAddress(call.validator)} to ${call.commissionBps} basis points`;
     case "validatorUnjail":
       return `unjail ${formatAddress(call.validator)}`;
+    case "numberClaim":
+      return `lease node number ${call.number}`;
+    case "sessionOpen":
+      return `open session ${call.session} on ${call.stream}/${call.partition}`;
+    case "sessionAppend":
+      return `append ${call.records.length} records to ${call.stream}/${call.partition}, number ${call.sequence} of session ${call.session}`;
+    case "numberRenew":
+      return `renew the lease of node number ${call.number} in epoch ${call.epoch}`;
+    case "numberRelease":
+      return `give node number ${call.number} of epoch ${call.epoch} back at ${call.endMs}`;
   }
 }
 

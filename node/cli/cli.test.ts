@@ -69,6 +69,14 @@ function everyCommand(command: Command, path: readonly Command[] = []): readonly
   return [here, ...(command.subcommands ?? []).flatMap((each) => everyCommand(each, here))];
 }
 
+t.test("an id is decoded from its text and from its number, and nothing else passes for one", async (t) => {
+  const value = { id: "504806297812639821", text: "0e0bemwyr182d", timeMs: 1_795_867_200_123, node: 5, sequence: 77 };
+  t.match(await json(["id", "decode", "0e0bemwyr182d"]), { code: 0, value });
+  t.match(await json(["id", "decode", "504806297812639821"]), { code: 0, value });
+  for (const wrong of ["0E0BEMWYR182D", "18446744073709551616", "0e0bemwyr182", "x"])
+    t.match(await json(["id", "decode", wrong]), { code: 1, value: { error: { code: "scarab_text" } } }, wrong);
+});
+
 t.test("every verb has a summary, examples that parse, and described options", async (t) => {
   for (const path of everyCommand(ROOT)) {
     const command = path.at(-1) as Command;

@@ -12,7 +12,8 @@ import type { Json } from "./answer.ts";
 import type { Invocation } from "./invocation.ts";
 import { usageError } from "./usage.ts";
 
-const HEIGHT_MAX = (1n << 63n) - 1n;
+/** The largest height there is. */
+export const HEIGHT_MAX = (1n << 63n) - 1n;
 
 /** A client of the chosen node that verifies against the chosen network file. */
 export async function openClient(invocation: Invocation): Promise<PyralogClient> {

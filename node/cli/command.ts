@@ -21,6 +21,8 @@ export type OptionTable = { readonly [name: string]: OptionSpec };
 /** One verb or subverb. Either it runs, or it has subverbs. */
 export type Command = {
   readonly name: string;
+  /** Other words for it, which may look like options. */
+  readonly aliases?: readonly string[];
   /** One line for the list of verbs. */
   readonly summary: string;
   /** More, for its own help. */
@@ -30,6 +32,8 @@ export type Command = {
   readonly options?: OptionTable;
   /** Whole command lines. */
   readonly examples: readonly string[];
+  /** Exit codes of some refusals of this verb, by code; 1 for all others. */
+  readonly exits?: Readonly<Record<string, number>>;
   readonly subcommands?: readonly Command[];
   /** Returns what to print; `undefined` when it has printed already (`Invocation.emit`). */
   readonly run?: (invocation: Invocation) => Promise<Answer | undefined>;

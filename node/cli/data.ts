@@ -1,7 +1,7 @@
 /** `pyralog snapshot` and `pyralog rollback`: work on the data directory of a stopped node. */
 
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openLevelStore } from "../../chain/store/level.ts";
@@ -10,13 +10,13 @@ import { toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { SignGuard } from "../driver/guard.ts";
 import { SYSTEM_DISK } from "../ports/disk.ts";
-import { DIRECTORY_MODE_PRIVATE, syncDirectory } from "../home/files.ts";
 import { type Home, readNetworkFile } from "../home/home.ts";
 import { NODE_KEY_NAME, openKey } from "../home/keys.ts";
-import { snapshotChunks } from "../snapshot/create.ts";
-import { readSnapshotFile, writeSnapshotFile } from "../snapshot/file.ts";
-import { restoreSnapshot, type Restored } from "../snapshot/restore.ts";
-import { encodeNetworkFile } from "../../chain/block/genesis.ts";
+import { settleStore } from "../scrub/repair.ts";
+import { installSnapshot, sourceOf } from "../snapshot/install.ts";
+import { makeSnapshot } from "../snapshot/make.ts";
+import { Shelf } from "../snapshot/shelf.ts";
+import { encodeNetworkFile, type NetworkFile } from "../../chain/block/genesis.ts";
 import type { Answer } from "./answer.ts";
 import type { Command } from "./command.ts";
 import { createHome, NEW_HOME_OPTIONS } from "./init.ts";
@@ -24,30 +24,40 @@ import type { Invocation } from "./invocation.ts";
 
 const HEIGHT_BOUNDS = { min: 0n, max: (1n << 63n) - 1n };
 
-/** `pyralog snapshot create|restore`. */
+/** `pyralog snapshot create|list|restore`. */
 export const SNAPSHOT_COMMAND: Command = {
   name: "snapshot",
-  summary: "write the state of a stopped node to a file, and start a new node from one",
+  summary: "back up the state of a stopped node into a directory of chunks, and start a new node from one",
   examples: [
-    "pyralog snapshot create node.snapshot --home ./node1",
-    "pyralog snapshot restore node.snapshot --network ./network.json --home ./node5 --generate-passphrase",
+    "pyralog snapshot create ./backup --home ./node1",
+    "pyralog snapshot restore ./backup --network ./network.json --home ./node5 --generate-passphrase",
   ],
   subcommands: [
     {
       name: "create",
-      summary: "one state with its headers, certificates and records, in hashed chunks",
-      positionals: ["FILE"],
+      summary: "one state with its headers, certificates and records, in chunks named by their hashes",
+      detail:
+        "Chunks that the directory has already are not written again. A running node makes the same of itself, in\ndata/snapshots of its home: that directory can be copied at any time, and restored from.",
+      positionals: ["DIR"],
       options: { height: { kind: "text", value: "H", description: "the state after this height (default: the newest)" } },
-      examples: ["pyralog snapshot create node.snapshot --home ./node1 --json"],
+      examples: ["pyralog snapshot create ./backup --home ./node1 --json"],
       run: createSnapshot,
+    },
+    {
+      name: "list",
+      summary: "the snapshots of a directory",
+      positionals: ["DIR"],
+      examples: ["pyralog snapshot list ./node1/data/snapshots --json"],
+      run: listSnapshots,
     },
     {
       name: "restore",
       summary: "make a home from a snapshot, verified against the network file alone",
       detail:
-        "A node that was restored has no blocks before the snapshot's height. Never restore a validator's key that may\nhave signed elsewhere: what it signed is in no snapshot.",
-      positionals: ["FILE"],
+        "Broken off, it goes on where it was when it is run again. A node that was restored has no blocks before the\nsnapshot's height. Never restore a validator's key that may have signed elsewhere: what it signed is in no snapshot.",
+      positionals: ["DIR"],
       options: {
+        height: { kind: "text", value: "H", description: "the snapshot of this height (default: the newest in the directory)" },
         network: {
           kind: "text",
           value: "FILE",
@@ -55,7 +65,7 @@ export const SNAPSHOT_COMMAND: Command = {
         },
         ...NEW_HOME_OPTIONS,
       },
-      examples: ["pyralog snapshot restore node.snapshot --network ./network.json --home ./node5 --generate-passphrase --json"],
+      examples: ["pyralog snapshot restore ./backup --network ./network.json --home ./node5 --generate-passphrase --json"],
       run: restore,
     },
   ],
@@ -90,6 +100,7 @@ async function openLedger(invocation: Invocation): Promise<Ledger> {
   await home.require();
   await home.requireStopped();
   const network = await home.network();
+  await settleStore(home.storePath);
   const store = await openLevelStore({ path: home.storePath });
   try {
     return await Ledger.open({ store, network, executor: EXECUTOR });
@@ -100,81 +111,85 @@ async function openLedger(invocation: Invocation): Promise<Ledger> {
 }
 
 async function createSnapshot(invocation: Invocation): Promise<Answer> {
-  const path = invocation.positional(0);
+  const path = resolve(invocation.positional(0));
   await using ledger = await openLedger(invocation);
   const height: Height = heightOf(invocation.bigint("height", HEIGHT_BOUNDS) ?? ledger.head().height);
   using progress = invocation.progress("Writing chunks");
-  const sizeBytes = await writeSnapshotFile(path, snapshotChunks(ledger, height), (count) => progress.update(count, 0));
+  const shelf = await Shelf.open(path, SYSTEM_DISK);
+  const { root, index } = await makeSnapshot(ledger, height, {
+    shelf,
+    signal: invocation.signal,
+    onChunk: (count) => progress.update(count, 0),
+  });
   const stateRoot = ledger.header(height)?.stateRoot ?? ledger.head().stateRoot;
+  const { chunks, sizeBytes } = index;
   return {
-    json: { file: path, height, stateRoot, sizeBytes },
-    text: `Wrote ${path}: the state after height ${height} (root ${toHex(stateRoot)}), ${sizeBytes} bytes`,
+    json: { directory: path, height, root, stateRoot, chunks, sizeBytes },
+    text: `Wrote ${path}: the state after height ${height} (root ${toHex(stateRoot)}), ${chunks} chunks of ${sizeBytes} bytes`,
   };
+}
+
+async function listSnapshots(invocation: Invocation): Promise<Answer> {
+  const shelf = await openShelf(resolve(invocation.positional(0)));
+  const snapshots = shelf.snapshots().map(({ root, index: { chainId, height, chunks, sizeBytes } }) => ({
+    height,
+    root,
+    chainId,
+    chunks,
+    sizeBytes,
+  }));
+  const lines = snapshots.map(
+    ({ height, root, chainId, chunks, sizeBytes }) =>
+      `${height}  ${toHex(root)}  ${chainId}  ${chunks} chunks, ${sizeBytes} bytes`,
+  );
+  return { json: { snapshots }, text: lines.length === 0 ? "No whole snapshot here" : lines.join("\n") };
+}
+
+/** The shelf of a directory that must be there. @throws CodedError `snapshot_missing` */
+export async function openShelf(path: string): Promise<Shelf> {
+  if (!existsSync(join(path, "chunks")))
+    throw new CodedError("snapshot_missing", { path, field: "DIR", message: `${path} is no directory of chunks` });
+  return await Shelf.open(path, SYSTEM_DISK);
 }
 
 async function restore(invocation: Invocation): Promise<Answer> {
   const { home } = invocation;
   const network = await networkOf(invocation, home);
+  await settleStore(home.storePath);
   if (existsSync(home.storePath))
     throw new CodedError("snapshot_data", { field: "--home", message: `${home.path} has data already: restore into a new home` });
+  const shelf = await openShelf(resolve(invocation.positional(0)));
+  const wanted = invocation.bigint("height", HEIGHT_BOUNDS);
+  const shelved = shelf.snapshots().find(({ index }) => wanted === undefined || index.height === wanted);
+  if (shelved === undefined)
+    throw new CodedError("snapshot_missing", { field: "DIR", message: "there is no such snapshot in the directory" });
   const isNew = !(await home.keyNames(".key")).includes(NODE_KEY_NAME);
   const passphrase = isNew
     ? (await createHome(invocation, home, encodeNetworkFile(network))).passphrase
     : await invocation.passphrase(home);
   const key = await openKey(home, NODE_KEY_NAME, passphrase);
-  const restored = await restoreStore(invocation, home, network);
   // A node with blocks must know what its key has signed. This home has never run, so that is nothing.
   await SignGuard.open({ path: home.signStatePath, disk: SYSTEM_DISK, keyPair: key.keyPair, isNew: !existsSync(home.walPath) });
-  const { height, stateRoot, headers, stateRows, records } = restored;
+  using progress = invocation.progress("Restoring chunks");
+  const restored = await installSnapshot(home, sourceOf(shelf, shelved), {
+    network,
+    signal: invocation.signal,
+    onChunk: (done, total) => progress.update(done, total),
+  });
+  const { height, stateRoot, headers, records, chunks } = restored;
   return {
     json: { home: home.path, ...restored },
     text: [
       `Restored ${home.path} at height ${height} (state root ${toHex(stateRoot)})`,
-      `  headers     ${headers}, back to the network file`,
-      `  state rows  ${stateRows}, all of the state root`,
-      `  records     ${records}, all of their partitions`,
+      `  headers  ${headers}, back to the network file`,
+      `  records  ${records}, all of their partitions`,
+      `  chunks   ${chunks}, each proven`,
       `Next: pyralog start --home ${home.path}`,
     ].join("\n"),
   };
 }
 
-/** Restores beside and renames: a store that is there is whole and verified. */
-async function restoreStore(
-  invocation: Invocation,
-  home: Home,
-  network: Parameters<typeof restoreSnapshot>[1]["network"],
-): Promise<Restored> {
-  const beside = `${home.storePath}.restoring`;
-  await rm(beside, { recursive: true, force: true });
-  await mkdir(beside, { recursive: true, mode: DIRECTORY_MODE_PRIVATE });
-  using progress = invocation.progress("Restoring chunks");
-  try {
-    const restored = await restoreInto(beside, invocation, network, (count) => progress.update(count, 0));
-    await rename(beside, home.storePath);
-    await syncDirectory(home.dataPath);
-    return restored;
-  } catch (error) {
-    await rm(beside, { recursive: true, force: true });
-    throw error;
-  }
-}
-
-async function restoreInto(
-  path: string,
-  invocation: Invocation,
-  network: Parameters<typeof restoreSnapshot>[1]["network"],
-  onChunk: (count: number) => void,
-): Promise<Restored> {
-  await using store = await openLevelStore({ path });
-  return await restoreSnapshot(readSnapshotFile(invocation.positional(0)), {
-    store,
-    network,
-    signal: invocation.signal,
-    onChunk,
-  });
-}
-
-async function networkOf(invocation: Invocation, home: Home): Promise<Parameters<typeof restoreSnapshot>[1]["network"]> {
+async function networkOf(invocation: Invocation, home: Home): Promise<NetworkFile> {
   const path = invocation.text("network");
   const found = path === undefined ? await home.network() : await readNetworkFile(path);
   if (found === undefined) throw new CodedError("network_missing", { path, field: "--network", message: `${path} is not there` });

@@ -28,6 +28,7 @@ export const CLI_CODES = {
   network_missing: "the network file is not there: name another, or join a network first",
   key_exists: "a key or policy of this name exists; it is never replaced: choose another name",
   key_text: "not a public key in hex: take it from `pyralog keys show`",
+  checkpoint_work: "proof of work has no use for a checkpoint: its clients follow the work from genesis",
   node_failed: "the node cannot go on; `reason` says why, the log more",
   interrupted: "it was asked to stop",
   internal: "a fault of this program: report it with what was run",

@@ -7,8 +7,13 @@ import { compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { placeFile, placeFileWith } from "../home/files.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
-import { UnprovenError } from "../light/errors.ts";
-import type { PyralogClient } from "../rpc/client.ts";
+import { Archive } from "../archive/reader.ts";
+import { archiveSource } from "../archive/source.ts";
+import { encodeNoteKey } from "../light/checkpoint.ts";
+import { provenOrThrow, UnprovenError } from "../light/errors.ts";
+import { verifyReceipt } from "../light/receipt.ts";
+import { PyralogClient } from "../rpc/client.ts";
+import { exportLogReceipt } from "../rpc/logreceipt.ts";
 import { chainCertificate } from "../rpc/methods/chain.ts";
 import { stateProve } from "../rpc/methods/state.ts";
 import { bytesOf } from "./calls.ts";
@@ -17,27 +22,62 @@ import type { Answer, Json } from "./answer.ts";
 import { NODE_OPTIONS, type Command, type OptionTable } from "./command.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
 import { jsonText } from "./json.ts";
+import { urlsOf } from "./light.ts";
+import { usageError } from "./usage.ts";
 
 const OUT_OPTION: OptionTable = { out: { kind: "text", value: "FILE", description: "file to write" } };
 const HEIGHT_OPTION: OptionTable = {
   height: { kind: "text", value: "H", description: "of the state after this height (default: the newest)" },
 };
+const ARCHIVE_OPTION: OptionTable = {
+  archive: { kind: "text", value: "DIR|URL", description: "read an archive instead of asking a node" },
+};
 const PROOF_OPTIONS: OptionTable = {
   ...OUT_OPTION,
   hex: { kind: "flag", description: "keys are given in hex" },
   ...HEIGHT_OPTION,
+  ...ARCHIVE_OPTION,
   ...NODE_OPTIONS,
 };
 
 const ROWS_PER_PAGE = 100;
 const INDEX_MAX = (1n << 63n) - 1n;
 
-/** `pyralog export blocks|state|proof`. */
+const RECEIPT_FORMATS = ["pyralog", "tlog", "cose"] as const;
+
+/** `pyralog export receipt`, and `export proof receipt`. */
+const RECEIPT_COMMAND: Command = {
+  name: "receipt",
+  summary: "who appended or erased a record, and when: signature, block time, place; or its place, for foreign tools",
+  detail:
+    "tlog (c2sp.org/tlog-proof) and cose (RFC 9942) prove that the record is in a log over SHA-256, which the node signs.\nThat is the node's word, and no validator's: whoever checks it needs the node's key, which is printed, from its operator.\nThe default format needs the network file alone, and proves writer and time as well.",
+  positionals: ["ID", "[STREAM]", "[PARTITION]", "[INDEX]"],
+  options: {
+    ...OUT_OPTION,
+    format: { kind: "text", value: RECEIPT_FORMATS.join("|"), description: "pyralog (default), or one that foreign tools check" },
+    record: {
+      kind: "text",
+      value: "FILE",
+      description: "write the record's bytes there too: the entry, as foreign tools call it",
+    },
+    operators: { kind: "text", value: "URL[,URL...]", description: "further nodes that must sign the same log (tlog)" },
+    ...NODE_OPTIONS,
+  },
+  examples: [
+    "pyralog export receipt 5f0e... --out append.receipt",
+    "pyralog export receipt 5f0e... events 0 17 --out erasure.receipt",
+    "pyralog export receipt 5f0e... --format tlog --out append.tlog-proof",
+    "pyralog export receipt 5f0e... --format cose --out append.cose --record append.record",
+  ],
+  run: exportReceipt,
+};
+
+/** `pyralog export blocks|state|receipt|proof`. */
 export const EXPORT_COMMAND: Command = {
   name: "export",
   summary: "write verified blocks, state or proofs to files",
   examples: [
-    "pyralog export proof row shop orders o-1 --out row.proof",
+    "pyralog export --proofs row shop orders o-1 --height 100 --out row.proof",
     "pyralog export state --out state.jsonl",
     "pyralog export blocks --out blocks.jsonl",
   ],
@@ -61,8 +101,10 @@ export const EXPORT_COMMAND: Command = {
       examples: ["pyralog export state --height 100 --out state.jsonl --json"],
       run: exportState,
     },
+    RECEIPT_COMMAND,
     {
       name: "proof",
+      aliases: ["--proofs", "proofs"],
       summary: "a file that proves something to whoever has the network file; see pyralog verify",
       examples: ["pyralog export proof account alice --out alice.proof"],
       subcommands: [
@@ -74,11 +116,10 @@ export const EXPORT_COMMAND: Command = {
           examples: ["pyralog export proof row shop orders o-1 --out row.proof"],
           run: async (invocation) => {
             const key = bytesOf(invocation.positional(2), invocation.flag("hex"), "KEY");
+            const prover = await openProver(invocation);
             return writeProof(
               invocation,
-              await (
-                await openClient(invocation)
-              ).exportRow(invocation.positional(0), invocation.positional(1), key, readOptions(invocation)),
+              await prover.exportRow(invocation.positional(0), invocation.positional(1), key, readOptions(invocation)),
             );
           },
         },
@@ -100,7 +141,7 @@ export const EXPORT_COMMAND: Command = {
             const options = { ...readOptions(invocation), from: bound("from"), to: bound("to") };
             return writeProof(
               invocation,
-              await (await openClient(invocation)).exportRange(invocation.positional(0), invocation.positional(1), options),
+              await (await openProver(invocation)).exportRange(invocation.positional(0), invocation.positional(1), options),
             );
           },
         },
@@ -112,28 +153,42 @@ export const EXPORT_COMMAND: Command = {
           examples: ["pyralog export proof account alice --out alice.proof"],
           run: async (invocation) => {
             const address = await findAddress(invocation.home, invocation.positional(0), "ADDRESS");
-            return writeProof(invocation, await (await openClient(invocation)).exportAccount(address, readOptions(invocation)));
+            return writeProof(invocation, await (await openProver(invocation)).exportAccount(address, readOptions(invocation)));
           },
         },
         {
           name: "transaction",
           summary: "a final transaction and what it did",
           positionals: ["ID"],
-          options: { ...OUT_OPTION, ...NODE_OPTIONS },
-          examples: ["pyralog export proof transaction 5f0e... --out transaction.proof"],
+          options: {
+            ...OUT_OPTION,
+            height: { kind: "text", value: "H", description: "its block; needed with --archive, which has no index of ids" },
+            ...ARCHIVE_OPTION,
+            ...NODE_OPTIONS,
+          },
+          examples: [
+            "pyralog export proof transaction 5f0e... --out transaction.proof",
+            "pyralog export proof transaction 5f0e... --height 17 --archive ./archive --out transaction.proof",
+          ],
           run: async (invocation) => {
-            const client = await openClient(invocation);
-            return writeProof(
-              invocation,
-              await client.exportTransaction(requireId(invocation.positional(0), "ID"), { signal: invocation.signal }),
-            );
+            const id = requireId(invocation.positional(0), "ID");
+            const { height, signal } = readOptions(invocation);
+            if (invocation.text("archive") === undefined)
+              return writeProof(invocation, await (await openClient(invocation)).exportTransaction(id, { signal }));
+            if (height === undefined)
+              throw new CodedError("usage_missing_option", {
+                field: "--height",
+                message: "--archive needs the --height of the block",
+              });
+            return writeProof(invocation, await (await openArchive(invocation)).exportTransaction(id, height));
           },
         },
+        RECEIPT_COMMAND,
         {
           name: "record",
           summary: "a record of a stream",
           positionals: ["STREAM", "PARTITION", "INDEX"],
-          options: { ...OUT_OPTION, ...HEIGHT_OPTION, ...NODE_OPTIONS },
+          options: { ...OUT_OPTION, ...HEIGHT_OPTION, ...ARCHIVE_OPTION, ...NODE_OPTIONS },
           examples: ["pyralog export proof record events 0 17 --out record.proof"],
           run: async (invocation) => {
             const partition = Number(parseNumber(invocation.positional(1), "PARTITION", { min: 0n, max: 65_535n }));
@@ -141,7 +196,7 @@ export const EXPORT_COMMAND: Command = {
             return writeProof(
               invocation,
               await (
-                await openClient(invocation)
+                await openProver(invocation)
               ).exportRecord(invocation.positional(0), partition, index, readOptions(invocation)),
             );
           },
@@ -150,6 +205,54 @@ export const EXPORT_COMMAND: Command = {
     },
   ],
 };
+
+async function exportReceipt(invocation: Invocation): Promise<Answer> {
+  const [id = "", stream, partition, index] = invocation.positionals;
+  const at = {
+    ...(stream === undefined ? {} : { stream }),
+    ...(partition === undefined ? {} : { partition: Number(parseNumber(partition, "PARTITION", { min: 0n, max: 65_535n })) }),
+    ...(index === undefined ? {} : { index: parseNumber(index, "INDEX", { min: 0n, max: INDEX_MAX }) }),
+  };
+  const format = RECEIPT_FORMATS.find((each) => each === (invocation.text("format") ?? "pyralog"));
+  if (format === undefined)
+    throw usageError("usage_option_value", `--format must be one of ${RECEIPT_FORMATS.join(", ")}`, { field: "--format" });
+  const operators = invocation.text("operators") === undefined ? [] : urlsOf(invocation, "operators");
+  const path = invocation.text("record");
+  if (format !== "tlog" && operators.length > 0)
+    throw usageError("usage_option_value", "--operators sign a tlog proof alone", { field: "--operators" });
+  if (format === "pyralog" && path !== undefined)
+    throw usageError("usage_option_value", "--record is for foreign formats", { field: "--record" });
+  const { signal } = invocation;
+  const client = await openClient(invocation);
+  const file = await client.exportReceipt(requireId(id, "ID"), at, { signal });
+  if (format === "pyralog") return await writeProof(invocation, file);
+  const { record } = provenOrThrow(await verifyReceipt(file, client.network));
+  const { network } = client;
+  const others = operators.map((url) => new PyralogClient({ url, network }));
+  const exported = await exportLogReceipt(client, record, { format, operators: others, signal });
+  if (path !== undefined) await placeFile(path, exported.receipt.entry, { mode: 0o644 });
+  const { json, text } = await writeProof(invocation, exported.file);
+  const keys = exported.keys.map(encodeNoteKey);
+  const { origin, size, root } = exported.receipt;
+  return {
+    json: { ...(json as { readonly [name: string]: Json }), format, origin, size, root, keys, record: path ?? null },
+    text: [
+      text,
+      `  --key ${keys.join("\n  --key ")}`,
+      `The word of ${keys.length === 1 ? "one node" : `${keys.length} nodes`}: that the keys are theirs is for their operators to say`,
+    ].join("\n"),
+  };
+}
+
+/** Who makes proof files: a node that is asked, or an archive that is read. */
+async function openProver(invocation: Invocation): Promise<Archive | PyralogClient> {
+  return invocation.text("archive") === undefined ? await openClient(invocation) : await openArchive(invocation);
+}
+
+async function openArchive(invocation: Invocation): Promise<Archive> {
+  const source = archiveSource(invocation.requireText("archive"));
+  return await Archive.open(source, await invocation.network(), invocation.signal);
+}
 
 async function writeProof(invocation: Invocation, proof: Uint8Array): Promise<Answer> {
   const path = invocation.requireText("out");

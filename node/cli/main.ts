@@ -5,16 +5,17 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { parseArguments, titleOf } from "./arguments.ts";
 import { usageError } from "./usage.ts";
 import type { Answer, Json } from "./answer.ts";
+import type { Command } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
 import { jsonText } from "./json.ts";
 import { Invocation, type Surroundings } from "./invocation.ts";
 
-/** Exit codes that scripts rely on. */
+/** Exit codes that scripts rely on; a verb may have more (`Command.exits`). */
 export const EXIT = { done: 0, refused: 1, usage: 2 } as const;
 
-/** One of `EXIT`. */
-export type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+/** One of `EXIT`, or of the verb's own. */
+export type ExitCode = number;
 
 /** Runs the arguments after the program's name. Aborting `signal` asks the verb to stop in order. */
 export async function runCommandLine(
@@ -24,10 +25,12 @@ export async function runCommandLine(
 ): Promise<ExitCode> {
   // Before parsing has succeeded, whether the caller is a program can only be guessed from the arguments.
   let asJson = argv.includes("--json");
+  let exits: Command["exits"];
   try {
     const { path, values, positionals } = parseArguments(ROOT, argv);
     asJson = values["json"] === true;
     const command = present(path.at(-1), "command");
+    exits = command.exits;
     if (values["help"] === true) {
       print(surroundings, { json: { help: helpText(path) }, text: helpText(path).trimEnd() }, asJson);
       return EXIT.done;
@@ -43,7 +46,7 @@ export async function runCommandLine(
     if (answer !== undefined) emit(answer);
     return EXIT.done;
   } catch (error) {
-    return refuse(surroundings, error, asJson);
+    return refuse(surroundings, error, { asJson, exits });
   }
 }
 
@@ -51,14 +54,18 @@ function print(surroundings: Surroundings, answer: Answer, asJson: boolean): voi
   surroundings.stdout.write(`${asJson ? jsonText(answer.json) : answer.text}\n`);
 }
 
-function refuse(surroundings: Surroundings, error: unknown, asJson: boolean): ExitCode {
+function refuse(
+  surroundings: Surroundings,
+  error: unknown,
+  { asJson, exits }: { readonly asJson: boolean; readonly exits: Command["exits"] },
+): ExitCode {
   const refusal = refusalOf(error);
   if (asJson) surroundings.stdout.write(`${jsonText({ error: refusal })}\n`);
   else surroundings.stderr.write(`${refusal.code}: ${refusal.message}\n`);
   if (refusal.code === "internal" && error instanceof Error) surroundings.stderr.write(`${error.stack ?? error.message}\n`);
   const isUsage = refusal.code.startsWith("usage_");
   if (isUsage && !asJson) surroundings.stderr.write("See: pyralog --help\n");
-  return isUsage ? EXIT.usage : EXIT.refused;
+  return isUsage ? EXIT.usage : (exits?.[refusal.code] ?? EXIT.refused);
 }
 
 type Refusal = { readonly code: string; readonly message: string; readonly field?: string; readonly nearest?: string };

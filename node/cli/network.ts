@@ -6,14 +6,18 @@ import { toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import { readNetworkFile } from "../home/home.ts";
-import type { Json } from "./answer.ts";
-import type { Command } from "./command.ts";
+import { headerHash } from "../../chain/block/block.ts";
+import { placeFile } from "../home/files.ts";
+import { checkpointOf, trustPolicyOf } from "../light/trust.ts";
+import { openClient, readOptions, timeText } from "./client.ts";
+import type { Answer, Json } from "./answer.ts";
+import { type Command, NODE_OPTIONS } from "./command.ts";
 import type { Invocation } from "./invocation.ts";
 
 /** `pyralog network show|hash|check`. */
 export const NETWORK_COMMAND: Command = {
   name: "network",
-  summary: "show, hash and check network files",
+  summary: "show, hash and check network files, and vouch for a block in one",
   examples: ["pyralog network show", "pyralog network check ./network.json --json"],
   subcommands: [
     {
@@ -48,8 +52,43 @@ export const NETWORK_COMMAND: Command = {
         return { json: { valid: true, chainId: network.chainId, hash }, text: `${network.chainId} is valid\n  hash  ${hash}` };
       },
     },
+    {
+      name: "checkpoint",
+      summary: "write the network file with a checkpoint: a block that you vouch for, of a node that you trust",
+      detail:
+        "A light client that begins with the file begins with that block, as long as it is not older than the trusting\nperiod. Everything is verified on the way, so the node can only withhold; that its chain is the right one is yours to say.\nThe file still has the same hash: it is the same network.",
+      options: {
+        height: { kind: "text", value: "H", description: "block to vouch for (default: the newest)" },
+        "trusting-days": { kind: "text", value: "N", description: "for how long (default: the network's own period)" },
+        out: { kind: "text", value: "FILE", description: "file to write" },
+        ...NODE_OPTIONS,
+      },
+      examples: [
+        "pyralog network checkpoint --out network.json",
+        "pyralog network checkpoint --height 1000 --out network.json --json",
+      ],
+      run: vouch,
+    },
   ],
 };
+
+async function vouch(invocation: Invocation): Promise<Answer> {
+  const path = invocation.requireText("out");
+  const client = await openClient(invocation);
+  const { height: chosen, signal } = readOptions(invocation);
+  const { value: header } = chosen === undefined ? await client.head({ signal }) : await client.header(chosen, { signal });
+  if (client.network.engine.name === "pow")
+    throw new CodedError("checkpoint_work", { message: "under proof of work no block is vouched for: the work is" });
+  const days = invocation.bigint("trusting-days", { min: 1n, max: 36_500n });
+  const periodMs = days === undefined ? trustPolicyOf(client.network, Date.now).trustingPeriodMs : days * 86_400_000n;
+  const checkpoint = checkpointOf({ header, hash: headerHash(header) }, periodMs);
+  await placeFile(path, encodeNetworkFile({ ...client.network, checkpoint }), { mode: 0o644 });
+  const { height, hash, timeMs, trustingPeriodMs } = checkpoint;
+  return {
+    json: { file: path, checkpoint: { height, hash, timeMs, trustingPeriodMs } },
+    text: `Wrote ${path}, vouching for height ${height}\n  hash   ${toHex(hash)}\n  until  ${timeText(timeMs + trustingPeriodMs)}`,
+  };
+}
 
 async function networkOf(invocation: Invocation): Promise<NetworkFile> {
   const path = invocation.positionals[0];
@@ -91,6 +130,7 @@ function networkText(network: NetworkFile): string {
     `chain id   ${network.chainId}`,
     `hash       ${toHex(networkHash(network))}`,
     `engine     ${network.engine.name}`,
+    ...(network.checkpoint === undefined ? [] : [`checkpoint ${network.checkpoint.height} ${toHex(network.checkpoint.hash)}`]),
     `authority  ${network.authority === undefined ? "none: the validator set is fixed" : formatAddress(network.authority)}`,
     "validators",
     ...validators,

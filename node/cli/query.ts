@@ -85,6 +85,14 @@ export const QUERY_COMMAND: Command = {
       run: queryStream,
     },
     {
+      name: "segments",
+      summary: "the sealed segments of one partition of a stream, chained to its head",
+      positionals: ["STREAM", "PARTITION"],
+      options: { ...HEIGHT_OPTION, ...NODE_OPTIONS },
+      examples: ["pyralog query segments events 0"],
+      run: querySegments,
+    },
+    {
       name: "record",
       summary: "one record of a partition",
       positionals: ["STREAM", "PARTITION", "INDEX"],
@@ -210,6 +218,30 @@ async function queryStream(invocation: Invocation): Promise<Answer> {
   return answer({ stream, partition, head: { owner: formatAddress(owner), size, root } }, text, verified);
 }
 
+async function querySegments(invocation: Invocation): Promise<Answer> {
+  const { stream, partition } = partitionOf(invocation);
+  const { value, verified } = await (await openClient(invocation)).segments(stream, partition, readOptions(invocation));
+  const segments = value.map(({ number, firstIndex, count, sizeBytes, firstTimeMs, lastTimeMs, root, previous }) => ({
+    number,
+    firstIndex,
+    count,
+    sizeBytes,
+    firstTimeMs,
+    lastTimeMs,
+    root,
+    previous,
+  }));
+  const lines = value.map(
+    ({ number, firstIndex, count, sizeBytes, root }) =>
+      `  ${number}  records ${firstIndex} to ${firstIndex + count - 1n}, ${sizeBytes} bytes, root ${toHex(root)}`,
+  );
+  return answer(
+    { stream, partition, segments },
+    [`${stream}/${partition}: ${value.length} sealed`, ...lines].join("\n"),
+    verified,
+  );
+}
+
 async function queryRecord(invocation: Invocation): Promise<Answer> {
   const { stream, partition } = partitionOf(invocation);
   const index = parseNumber(invocation.positional(2), "INDEX", { min: 0n, max: (1n << 63n) - 1n });
@@ -306,12 +338,27 @@ function rowText({ key, value }: Row): string {
   return `${bytesText(key)} = ${jsonText(rowValueJson(value))}`;
 }
 
-function recordJson({ stream, partition, index, height, timeMs, data }: StreamRecord): Json {
-  return { stream, partition, index, height, timeMs, data: bytesJson(data) };
+/** A record as `query` and `verify` show it. */
+export function recordJson(record: StreamRecord): Json {
+  const { stream, partition, index, height, timeMs, key, data, isTombstone, headers = [], dropped } = record;
+  if (dropped !== undefined) return { stream, partition, index, dropped };
+  return {
+    stream,
+    partition,
+    index,
+    height,
+    timeMs,
+    ...(key === undefined ? {} : { key: bytesJson(key) }),
+    ...(isTombstone === true ? { tombstone: true } : { data: bytesJson(data) }),
+    ...(headers.length === 0 ? {} : { headers: headers.map(({ name, value }) => ({ name, value: bytesJson(value) })) }),
+  };
 }
 
-function recordText({ stream, partition, index, height, data }: StreamRecord): string {
-  return `${stream}/${partition}[${index}] height ${height}: ${bytesText(data)}`;
+/** As `recordJson`, in a line. */
+export function recordText({ stream, partition, index, height, key, data, isTombstone, dropped }: StreamRecord): string {
+  if (dropped !== undefined) return `${stream}/${partition}[${index}] dropped; its commitment is ${toHex(dropped)}`;
+  const about = key === undefined ? "" : ` ${bytesText(key)} =`;
+  return `${stream}/${partition}[${index}] height ${height}:${about} ${isTombstone === true ? "(tombstone)" : bytesText(data)}`;
 }
 
 function headerJson(header: Header): Json {

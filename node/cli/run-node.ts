@@ -5,12 +5,15 @@ import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { formatAddress } from "../../crypto/identity/address.ts";
 import { networkHash } from "../../chain/block/genesis.ts";
+import type { Height } from "../../chain/block/height.ts";
 import type { Config } from "../config/schema.ts";
 import type { Home } from "../home/home.ts";
 import { NODE_KEY_NAME, openKey } from "../home/keys.ts";
+import type { JoinOptions, JoinReport } from "../join.ts";
 import { type Log, openLog, type OpenLog } from "../log/log.ts";
 import { isTransportFault } from "../network/faults.ts";
 import type { Invocation } from "./invocation.ts";
+import { jsonText } from "./json.ts";
 
 /** What sysexits.h calls an internal software error. */
 const EXIT_FAULT = 70;
@@ -26,10 +29,21 @@ async function openNodeLog(invocation: Invocation, home: Home, config: Config): 
 /**
  * Opens the node of a home, says where it answers, and waits for the end: a signal, or the failure of a part.
  *
- * @param passphrase - the one just used to make the home; asked for when absent
+ * @param options - `passphrase`: the one just used to make the home; asked for when absent. `joins`: how a home without a
+ *   state gets one: from peers' snapshots, from the one that an earlier join began with, or by executing every block;
+ *   `vouchedHeight`: see `beginConsensus`
  * @throws CodedError of whatever part of the node failed
  */
-export async function runNode(invocation: Invocation, home: Home, passphrase?: string): Promise<undefined> {
+export async function runNode(
+  invocation: Invocation,
+  home: Home,
+  options: {
+    readonly passphrase?: string | undefined;
+    readonly joins: "snapshot" | "resume" | "blocks";
+    readonly vouchedHeight?: Height | undefined;
+  },
+): Promise<undefined> {
+  const { passphrase, joins, vouchedHeight } = options;
   await home.require();
   await home.requireStopped();
   const config = await home.config(invocation.environment);
@@ -42,16 +56,21 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   const watched = invocation.flag("stop-with-stdin") ? [stack.use(watchEnd(invocation.surroundings.stdin)).signal] : [];
   const signal = AbortSignal.any([invocation.signal, ...watched]);
   const startedAtMs = Date.now();
+  await (await import("../scrub/repair.ts")).settleStore(home.storePath);
   // The node brings libp2p and the store with it, which other verbs need not wait for.
   const { Node } = await import("../node.ts");
+  const nodeKey = { type: key.type, seed: key.seed };
+  await joinFirst(invocation, { home, config, network, key: nodeKey, log, signal }, { joins, startedAtMs });
+  if (signal.aborted) return undefined;
   const node = stack.use(
     await Node.open({
       home,
       config,
       network,
-      key: { type: key.type, seed: key.seed },
+      key: nodeKey,
       log,
       signal,
+      vouchedHeight,
       onSyncProgress: ({ height, target, peers }) => {
         if (height < target) progress.update(height, target, `${peers} peers`);
         else progress.clear();
@@ -84,6 +103,47 @@ export async function runNode(invocation: Invocation, home: Home, passphrase?: s
   });
   await ended(node.failed, signal);
   return undefined;
+}
+
+/** Under `--json`, how often progress is told at most. */
+const REPORT_INTERVAL_MS = 500;
+
+/** Gets a state from peers' snapshots, where there is none yet; questions are answered meanwhile. */
+async function joinFirst(
+  invocation: Invocation,
+  node: Omit<JoinOptions, "onProgress" | "onOpen">,
+  { joins, startedAtMs }: { readonly joins: "snapshot" | "resume" | "blocks"; readonly startedAtMs: number },
+): Promise<void> {
+  const { canJoin, dropGenesisStore, isJoining, joinFromSnapshot } = await import("../join.ts");
+  if (joins === "snapshot") await dropGenesisStore(node);
+  if (!canJoin(node) || joins === "blocks" || (joins === "resume" && !(await isJoining(node.home)))) return;
+  const { home, signal } = node;
+  using progress = invocation.progress("Joining");
+  let toldMs = Number.NEGATIVE_INFINITY;
+  let told = "";
+  const onProgress = (report: JoinReport): void => {
+    const { phase, sizeBytes, sizeBytesTotal, secondsLeft } = report;
+    const note = secondsLeft === undefined ? phase : `${phase}, ${Math.ceil(secondsLeft)} s left`;
+    progress.update(Math.round(sizeBytes / 1024), Math.round(sizeBytesTotal / 1024), `KB, ${note}, ${report.peers} peers`);
+    const nowMs = performance.now();
+    if (!invocation.flag("json") || (phase === told && nowMs - toldMs < REPORT_INTERVAL_MS)) return;
+    [toldMs, told] = [nowMs, phase];
+    // Standard output is for the one answer; this stands among the log lines.
+    invocation.surroundings.stderr.write(
+      `${jsonText({ join: { ...report, height: report.height ?? null, secondsLeft: secondsLeft ?? null } })}\n`,
+    );
+  };
+  try {
+    await joinFromSnapshot({
+      ...node,
+      onProgress,
+      onOpen: async (open) => await home.writeRun({ startedAtMs, ...open, listen: [...open.listen] }),
+    });
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    await home.removeRun();
+  }
 }
 
 /**

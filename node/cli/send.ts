@@ -13,6 +13,7 @@ import {
 import { present } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import type { Authorisation, MultisigPolicy } from "../../crypto/identity/authorisation.ts";
 import { type PublicKey, publicKeysEqual, signatureSizeBytes } from "../../crypto/sign/key.ts";
@@ -82,6 +83,20 @@ export async function sendCalls(invocation: Invocation, calls: readonly Call[]):
   const signed = await signWithHome(invocation, draft, sender);
   const policies = sender.kind === "policy" ? [sender.policy] : [];
   return submitTransaction(invocation, client, completeDraft(signed, policies));
+}
+
+/** Makes a transaction of these calls with a key of the home, and waits until it is final. @throws CodedError when it failed */
+export async function sendFinal(
+  invocation: Invocation,
+  calls: readonly Call[],
+): Promise<{ readonly client: PyralogClient; readonly id: Hash }> {
+  const sender = await findSender(invocation.home, invocation.requireText("from"));
+  const client = await openClient(invocation);
+  const draft: Draft = { body: await draftBody(invocation, client, sender, calls), signatures: [] };
+  const signed = await signWithHome(invocation, draft, sender);
+  const transaction = completeDraft(signed, sender.kind === "policy" ? [sender.policy] : []);
+  await submitTransaction(invocation, client, transaction);
+  return { client, id: transaction.id };
 }
 
 /** Hands a signed transaction in; waits for it, unless told not to, and fails when its calls did. */

@@ -1,40 +1,26 @@
 /** `pyralog stake`: what validators and delegators do under proof of stake, and what everybody may see of it. */
 
 import { AMOUNT_MAX, BPS_WHOLE, TIME_MS_MAX } from "../../chain/block/limits.ts";
-import {
-  delegationKey,
-  type KeyRange,
-  parseStateKey,
-  poolRange,
-  rewardsKey,
-  supplyKey,
-  unbondingRange,
-} from "../../chain/state/keys.ts";
-import type { Row } from "../../chain/state/proof.ts";
+import { delegationKey, parseStateKey, poolRange, rewardsKey, supplyKey, unbondingRange } from "../../chain/state/keys.ts";
 import { parseRewards, parseSupply } from "../../chain/state/rows.ts";
 import { type Delegation, parseDelegation, parsePool, parseUnbonding, type Pool } from "../../chain/state/stake.ts";
 import { findValidator } from "../../chain/block/validators.ts";
 import { earnedBy, worthOf } from "../../contracts/staking/shares.ts";
-import { bytesEqual, concatBytes } from "../../crypto/base/bytes.ts";
-import type { Coded, Result } from "../../crypto/base/result.ts";
+import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { type Address, formatAddress } from "../../crypto/identity/address.ts";
 import { UnprovenError } from "../light/errors.ts";
 import type { PyralogClient, ReadOptions, Verification } from "../rpc/client.ts";
-import type { Answer, Json } from "./answer.ts";
-import { findAddress, openClient, readOptions, timeText, verificationJson, verificationText } from "./client.ts";
-import { NODE_OPTIONS, type Command, type OptionTable } from "./command.ts";
+import type { Answer } from "./answer.ts";
+import { findAddress, openClient, readOptions, timeText } from "./client.ts";
+import type { Command } from "./command.ts";
 import { tableText } from "./help.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
 import { findPublicKey } from "./keys.ts";
+import { answer, decoded, oneKey, READ_OPTIONS, rowAt, rowsOf } from "./rows.ts";
 import { SEND_OPTIONS, sendCalls } from "./send.ts";
 
 /** A validator may change its commission by this much at once, when nobody says. */
 const COMMISSION_STEP_BPS_DEFAULT = 100;
-
-const READ_OPTIONS: OptionTable = {
-  height: { kind: "text", value: "H", description: "read the state after this height (default: the newest)" },
-  ...NODE_OPTIONS,
-};
 
 /** `pyralog stake declare|bond|unbond|claim|commission|unjail`. */
 export const STAKE_COMMAND: Command = {
@@ -262,40 +248,4 @@ async function poolsOf(
     return { validator: named.address, pool: decoded(parsePool(value)) };
   });
   return { pools, verified };
-}
-
-/** All rows of a range, with the verification of the first page: the others are of the same height. */
-async function rowsOf(
-  client: PyralogClient,
-  range: KeyRange,
-  options: ReadOptions,
-): Promise<{ readonly rows: readonly Row[]; readonly verified: Verification }> {
-  const rows: Row[] = [];
-  let verified: Verification | undefined;
-  for await (const page of client.stateRows(range, options)) {
-    rows.push(...page.value);
-    verified ??= page.verified;
-  }
-  if (verified === undefined) throw new UnprovenError({ code: "range_incomplete" });
-  return { rows, verified };
-}
-
-async function rowAt(client: PyralogClient, key: Uint8Array, options: ReadOptions): Promise<Uint8Array | undefined> {
-  return (await rowsOf(client, oneKey(key), options)).rows[0]?.value;
-}
-
-/** The range of one key and no other. */
-function oneKey(key: Uint8Array): KeyRange {
-  return { from: key, to: concatBytes(key, Uint8Array.of(0)) };
-}
-
-/** A row that is proven to be in the state, and so was written by the validators' own code. */
-function decoded<T>(parsed: Result<T, Coded>): T {
-  if (!parsed.ok) throw new UnprovenError({ code: "answer_malformed", field: "row" });
-  return parsed.value;
-}
-
-function answer(json: object, text: string, verified: Verification): Answer {
-  const shown: Json = { ...json, verified: verificationJson(verified) };
-  return { json: shown, text: `${text}\n${verificationText(verified)}` };
 }

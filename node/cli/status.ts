@@ -1,5 +1,6 @@
 /** `pyralog status`: how far a node is. Its head is verified; the rest is its own word, and said to be. */
 
+import { unreachable } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { formatAddress } from "../../crypto/identity/address.ts";
@@ -49,14 +50,27 @@ async function showStatus(invocation: Invocation): Promise<Answer> {
         : `head      ${head.value.height} of ${timeText(head.value.timeMs)}, verified by its certificate`,
       ...(head === undefined ? [] : [`state     ${stateRoot}`]),
       "By its own word:",
+      ...(claimed.attention === undefined ? [] : [`  NEEDS YOU ${attentionText(claimed.attention)}`]),
       `  version   ${claimed.version}`,
       `  role      ${validator === null ? "follows" : `validates as ${validator}`}`,
       `  progress  ${claimed.syncing ? `syncing, ${claimed.height} of ${claimed.targetHeight}` : `up to date at ${claimed.height}`}`,
       `  mempool   ${claimed.mempool.transactions} transactions, ${claimed.mempool.sizeBytes} bytes`,
+      `  native    ${claimed.backends["native"] ?? "unknown"}; Ed25519 by ${claimed.backends["ed25519"] ?? "unknown"}`,
       `  peers     ${peers.length}`,
       ...peers.map((peer) => `    ${peer.address}  height ${peer.height}  ${peer.direction}  score ${peer.score}`),
     ].join("\n"),
   };
+}
+
+function attentionText({ code, height }: { readonly code: "sign_unknown" | "pow_split"; readonly height: bigint }): string {
+  switch (code) {
+    case "sign_unknown":
+      return `nothing is decided without this validator, which may have signed what it does not remember: bring back its newest home, or start with --vouch ${height}`;
+    case "pow_split":
+      return `a heavier chain forks below what is settled here: stop, pyralog rollback --to ${height}, start`;
+    default:
+      return unreachable(code);
+  }
 }
 
 /** Before the first block there is nothing to verify, and that is no failure. */

@@ -14,6 +14,7 @@ import { NODE_OPTIONS, PASSPHRASE_OPTIONS, type Command, type OptionTable } from
 import { combineDrafts, completeDraft, type Draft, DRAFT_SIZE_BYTES_MAX, encodeDraft, parseDraft } from "./draft.ts";
 import { type Invocation, parseNumber } from "./invocation.ts";
 import { findPublicKey } from "./keys.ts";
+import { APPEND_COMMAND, CREATE_STREAM_COMMAND, ERASE_COMMAND } from "./streams.ts";
 import { requireChain, SEND_OPTIONS, sendCalls, signWith, SUBMIT_OPTIONS, submitDraft, submitTransaction } from "./send.ts";
 import { explain, transactionAnswer, transactionJson, transactionText } from "./transaction-text.ts";
 import { encodeJsonText } from "./value.ts";
@@ -88,26 +89,9 @@ export const TX_COMMAND: Command = {
         ]);
       },
     },
-    {
-      name: "append",
-      summary: "append records to one partition of a stream",
-      positionals: ["STREAM", "RECORD..."],
-      options: {
-        partition: { kind: "text", value: "N", description: "which partition (default 0)" },
-        ...HEX_OPTION,
-        ...SEND_OPTIONS,
-      },
-      examples: [
-        "pyralog tx append events 'door opened' 'door closed' --from alice",
-        "pyralog tx append events 00ff --hex --partition 3 --from alice",
-      ],
-      run: async (invocation) => {
-        const [stream, ...texts] = invocation.positionals;
-        const partition = invocation.integer("partition", { min: 0, max: 65_535 }) ?? 0;
-        const records = texts.map((text) => bytesOf(text, invocation.flag("hex"), "RECORD"));
-        return sendCalls(invocation, [{ kind: "logAppend", stream: stream ?? "", partition, records }]);
-      },
-    },
+    CREATE_STREAM_COMMAND,
+    APPEND_COMMAND,
+    ERASE_COMMAND,
     {
       name: "set-validator",
       summary: "set a validator's power, as the network's authority; 0 removes it",
@@ -124,7 +108,7 @@ export const TX_COMMAND: Command = {
       name: "calls",
       summary: "send several calls from a JSON file: all of them happen, or none",
       detail:
-        'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend validatorSet rewardsClaim\nvalidatorDeclare stakeBond stakeUnbond validatorCommission validatorUnjail.',
+        'A list such as [{"kind": "tablePut", "namespace": "shop", "table": "orders", "key": {"text": "o-1"}, "value": {"total": 12}},\n{"kind": "transfer", "to": "pyra1...", "amount": "5"}]. Kinds: transfer tableCreate tablePut tableDelete logAppend streamCreate streamAppend recordErase validatorSet rewardsClaim\nvalidatorDeclare stakeBond stakeUnbond validatorCommission validatorUnjail\nnumberClaim numberRenew numberRelease sessionOpen sessionAppend.',
       positionals: ["FILE"],
       options: SEND_OPTIONS,
       examples: ["pyralog tx calls ./calls.json --from alice --json"],

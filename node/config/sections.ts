@@ -5,6 +5,7 @@
 
 import { multiaddr } from "@multiformats/multiaddr";
 import { z } from "zod";
+import { NAME_PATTERN } from "../../chain/block/limits.ts";
 import { MEMPOOL_LIMITS_DEFAULT } from "../../chain/mempool/limits.ts";
 import { LOG_LEVELS } from "../log/log.ts";
 import { LIMITS as NETWORK_LIMITS } from "../network/limits.ts";
@@ -59,6 +60,23 @@ export const RPC_SECTION = z
       .describe("Address to bind. Anything but loopback lets strangers ask questions."),
     port: z.int().min(0).max(65_535).default(26_680).describe("TCP port for HTTP and WebSocket; 0 takes a free one."),
     cors: z.array(ORIGIN).max(64).default([]).describe('Origins whose web pages may call this node; ["*"] allows all of them.'),
+    archives: z
+      .array(z.string().min(1).max(1_024))
+      .max(8)
+      .default([])
+      .describe("Directories or URLs of archives, asked for states that this node has pruned. What they say is checked."),
+    recordLogs: z
+      .boolean()
+      .default(true)
+      .describe("Whether to sign receipts in foreign formats (tlog, COSE) when they are asked for, as this node's own word."),
+    recordLogStreams: z
+      .array(z.string().regex(NAME_PATTERN))
+      .max(64)
+      .default([])
+      .describe(
+        "Streams that are hashed for such receipts with every block, so that records which are dropped later do not stop them.",
+      ),
+    explorer: z.boolean().default(true).describe("Whether to serve the explorer's page at /explorer/, once it is built."),
     requestSizeBytesMax: z
       .int()
       .min(1024)
@@ -100,9 +118,59 @@ export const STORAGE_SECTION = z
       .min(0)
       .max(1_000_000_000)
       .default(0)
-      .describe("How many past state versions to keep readable; 0 keeps all of them. Headers and blocks are kept either way."),
+      .describe(
+        "How many past heights to keep: under archive their states alone (0 keeps all), under recent their blocks too (never fewer than 1,024).",
+      ),
+    pruning: z
+      .enum(["archive", "recent", "size"])
+      .default("archive")
+      .describe(
+        "What is forgotten. archive: no block. recent: blocks and states beyond keepHeights that are older than keepHours. size: the oldest, while the store takes more than sizeBytesMax. Headers are always kept; under proof of work blocks are too.",
+      ),
+    keepHours: z
+      .int()
+      .min(0)
+      .max(1_000_000)
+      .default(0)
+      .describe("Under recent: blocks and states that are younger than this are kept as well."),
+    sizeBytesMax: z
+      .int()
+      .min(64 * MEBIBYTE)
+      .max(1024 * 1024 * 1024 * MEBIBYTE)
+      .default(10 * 1024 * MEBIBYTE)
+      .describe("Under size: bytes that the store may take, but for the last 1,024 heights and what snapshots need."),
+    scrubBytesPerSecondMax: z
+      .int()
+      .min(0)
+      .max(1024 * MEBIBYTE)
+      .default(2 * MEBIBYTE)
+      .describe("How fast the store is read through for bytes that the disk changed; 0 never reads it through."),
+    scrubIntervalMs: z
+      .int()
+      .min(1_000)
+      .max(365 * 86_400_000)
+      .default(6 * 3_600_000)
+      .describe("How long to rest after the store was read through, before it is again."),
   })
   .describe("The store on disk.");
+
+/** Snapshots for peers. */
+export const SNAPSHOTS_SECTION = z
+  .strictObject({
+    intervalHeights: z
+      .int()
+      .min(0)
+      .max(1_000_000_000)
+      .default(1_000)
+      .describe("A snapshot is made at each height that this divides, for peers that join; 0 makes none and keeps none."),
+    keep: z
+      .int()
+      .min(1)
+      .max(16)
+      .default(2)
+      .describe("How many of the newest snapshots are kept. Each takes about as much as the state."),
+  })
+  .describe("Snapshots that peers join from. There are none under proof of work.");
 
 /** Log output. */
 export const LOG_SECTION = z
@@ -147,6 +215,30 @@ export const MINING_SECTION = z
       ),
   })
   .describe("Proof of work.");
+
+/** Durable counters and ids. */
+export const OBELISK_SECTION = z
+  .strictObject({
+    enabled: z.boolean().default(true).describe("Whether to give out counters and ids at all."),
+    durability: z
+      .enum(["lease", "sync", "none"])
+      .default("lease")
+      .describe(
+        "What a counter's value survives: lease skips values at a crash, sync does not, none is not safe: a power cut repeats values.",
+      ),
+    services: z
+      .array(z.string().regex(/^[a-z][a-z0-9]{0,15}$/))
+      .min(1)
+      .max(32)
+      .default(["session", "transaction", "record", "event", "group", "schema"])
+      .describe("Services whose counters and ids are given out, each in a space of its own; every node should have the same."),
+    serve: z.boolean().default(true).describe("Whether to serve peers."),
+    leaseNumber: z
+      .boolean()
+      .default(false)
+      .describe("Whether to lease a node number on chain, which ids need, and pay for it from the node key's account."),
+  })
+  .describe("Durable counters and ids (Obelisk).");
 
 /** Where the passphrase of sealed keys is. */
 export const KEYS_SECTION = z

@@ -9,8 +9,12 @@
  *   keys/<name>.key       sealed; accounts
  *   keys/<name>.policy    multisig policies, which hold no secret
  *   data/store            the database
+ *   data/snapshots        chunks of its newest snapshots, for peers, and of one that it joins from
  *   data/wal              the write-ahead log of consensus
+ *   data/obelisk          counters and ids (node/obelisk); a copy of it is another one
+ *   data/recordlog        SHA-256 logs of partitions, for receipts in foreign formats (node/recordlog); there once one was asked for
  *   data/sign-state       what this validator has signed; never copy it back from an older day
+ *   data/scrub.json       how far the store was read through for damage
  *   run.json              where the running node answers
  * ```
  *
@@ -61,12 +65,28 @@ export class Home {
     return join(this.dataPath, "store");
   }
 
+  get snapshotsPath(): string {
+    return join(this.dataPath, "snapshots");
+  }
+
   get walPath(): string {
     return join(this.dataPath, "wal");
   }
 
+  get obeliskPath(): string {
+    return join(this.dataPath, "obelisk");
+  }
+
+  get recordLogPath(): string {
+    return join(this.dataPath, "recordlog");
+  }
+
   get signStatePath(): string {
     return join(this.dataPath, "sign-state");
+  }
+
+  get scrubPath(): string {
+    return join(this.dataPath, "scrub.json");
   }
 
   get runPath(): string {

@@ -86,8 +86,13 @@ export class Batcher implements AsyncDisposable {
     this.#queue.push(item);
     this.#queuedBytes += item.length;
     this.#pump ??= this.#run();
-    if (this.#queuedBytes >= this.#limits.batchBytesMax || this.#queue.length >= this.#limits.batchItemsMax) this.#hurry?.();
+    if (this.#isFull()) this.#hurry?.();
     return true;
+  }
+
+  /** Whether what waits fills a batch. */
+  #isFull(): boolean {
+    return this.#queuedBytes >= this.#limits.batchBytesMax || this.#queue.length >= this.#limits.batchItemsMax;
   }
 
   /** Publishes what waits and stops. */
@@ -98,9 +103,11 @@ export class Batcher implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    // The first after a quiet while goes at once; those that follow closely wait for each other.
-    await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - this.#clock.monotonicMs()));
     while (this.#queue.length > 0) {
+      // The first after a quiet while goes at once; those that follow closely wait for each other, also those that came while one
+      // was being published.
+      if (!this.#isFull())
+        await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - this.#clock.monotonicMs()));
       this.#publishedAtMs = this.#clock.monotonicMs();
       const batch = encodeBatch(this.#next());
       const waitMs = this.#rate.charge(batch.length, this.#clock.monotonicMs());

@@ -216,6 +216,40 @@ const SYNC_LIMITS = {
   syncIdleMs: { value: 1_000, atBound: "slow", reason: "how often we look whether somebody is ahead" },
 } as const satisfies Record<string, Limit>;
 
+/** Bounds on fetching and serving snapshots. */
+const SNAPSHOT_LIMITS = {
+  snapshotOffersMax: { value: 16, atBound: "drop", reason: "a node keeps a handful; the oldest of more are not told" },
+  snapshotBatchChunksMax: {
+    value: 16,
+    atBound: "refuse",
+    reason: "chunks asked for at once, 4 MB: fewer questions a second than a peer may ask on any line",
+  },
+  snapshotBatchTimeoutMs: {
+    value: 20_000,
+    atBound: "penalise",
+    reason: "a peer that drips chunks out is as bad as one that stalls; a batch is sized so that it takes about two seconds",
+  },
+  snapshotAskedPerPeerMax: { value: 2, atBound: "slow", reason: "one batch is checked while the next is on its way" },
+  snapshotAskedMax: { value: 8, atBound: "slow", reason: "batches in memory, of all peers" },
+  snapshotHedgeMs: {
+    value: 3_000,
+    atBound: "slow",
+    reason: "when nothing else is left to fetch, chunks under way for this long are asked of somebody else as well",
+  },
+  snapshotListMs: { value: 5_000, atBound: "slow", reason: "how stale a peer's list of snapshots may be" },
+  snapshotSettleMs: { value: 1_000, atBound: "slow", reason: "how long we listen for better offers after the first" },
+  snapshotPatienceMs: {
+    value: 15_000,
+    atBound: "slow",
+    reason: "a snapshot that nobody offers for this long is given up for another, or for blocks",
+  },
+  snapshotHeightsMin: {
+    value: 64,
+    atBound: "slow",
+    reason: "a chain that is shorter is one question for blocks, and every node keeps at least its last 1,024 blocks",
+  },
+} as const satisfies Record<string, Limit>;
+
 /** Bounds on penalties. */
 const PEER_LIMITS = {
   banPoints: { value: 100, atBound: "penalise", reason: "points at which a peer is cut off and banned" },
@@ -231,6 +265,7 @@ export const LIMIT_TABLE = {
   ...GOSSIP_LIMITS,
   ...REQUEST_LIMITS,
   ...SYNC_LIMITS,
+  ...SNAPSHOT_LIMITS,
   ...PEER_LIMITS,
 } as const satisfies Record<string, Limit>;
 

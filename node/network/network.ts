@@ -13,7 +13,7 @@
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
 import type { GossipSub } from "@libp2p/gossipsub";
 import { identify, type Identify } from "@libp2p/identify";
-import type { Connection, ConnectionEncrypter, MultiaddrConnection, PeerId } from "@libp2p/interface";
+import type { Connection, MultiaddrConnection, PeerId } from "@libp2p/interface";
 import { kadDHT, passthroughMapper, type KadDHT } from "@libp2p/kad-dht";
 import { noise } from "@libp2p/noise";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
@@ -30,6 +30,7 @@ import type { Metrics } from "../metrics/metrics.ts";
 import { BoundedDatastore } from "./datastore.ts";
 import { discover, keepConnected, parseContacts, type DiscoveryPort } from "./discovery.ts";
 import { Gossip, isGossipStream, type GossipPort, type GossipTopic, type Validate } from "./gossip.ts";
+import { thriftyEncrypter } from "./encrypter.ts";
 import { encodeHello, HELLO_PROTOCOL, HELLO_VERSION, parseHello, type Hello, type Role } from "./hello.ts";
 import { limitsWith, type Limits } from "./limits.ts";
 import { PeerBook, type Offence } from "./peers.ts";
@@ -151,7 +152,7 @@ export class Network implements AsyncDisposable {
           tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } }),
         ]),
       ],
-      connectionEncrypters: [(components) => boundedEncrypter(noise()(components), limits.connectionWriteBytesMax)],
+      connectionEncrypters: [(components) => thriftyEncrypter(noise()(components), limits.connectionWriteBytesMax)],
       streamMuxers: [
         yamux({
           maxInboundStreams: limits.streamsPerConnectionMax,
@@ -604,23 +605,4 @@ function hostOf(connection: Pick<MultiaddrConnection, "remoteAddr">): string {
 
 function isLoopback(host: string): boolean {
   return host.startsWith("127.") || host === "::1";
-}
-
-/** Noise with a bound on what waits to be written below the streams, where pings and window updates queue. */
-function boundedEncrypter(encrypter: ConnectionEncrypter, writeBytesMax: number): ConnectionEncrypter {
-  return {
-    protocol: encrypter.protocol,
-    secureInbound: async (connection, options) => {
-      connection.maxWriteBufferLength = writeBytesMax;
-      const secured = await encrypter.secureInbound(connection, options);
-      secured.connection.maxWriteBufferLength = writeBytesMax;
-      return secured;
-    },
-    secureOutbound: async (connection, options) => {
-      connection.maxWriteBufferLength = writeBytesMax;
-      const secured = await encrypter.secureOutbound(connection, options);
-      secured.connection.maxWriteBufferLength = writeBytesMax;
-      return secured;
-    },
-  };
 }

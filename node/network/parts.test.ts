@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import t from "tap";
+import { Uint8ArrayList } from "uint8arraylist";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { concatBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
@@ -8,6 +9,7 @@ import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
 import { Batcher, encodeBatch, parseBatch } from "./batcher.ts";
 import { Bucket } from "./bucket.ts";
 import { BoundedDatastore } from "./datastore.ts";
+import { gatherFrames, joinPieces } from "./encrypter.ts";
 import { FrameWalk, messageId } from "./gossip.ts";
 import { encodeHello, parseHello, ROLES, type Hello } from "./hello.ts";
 import { LIMIT_TABLE, LIMITS, limitsWith } from "./limits.ts";
@@ -220,11 +222,16 @@ t.test("batches hold what was added, in order, and leave when full or when their
     [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
   );
   for (let index = 0; index < 120; index += 1) batcher.add(Uint8Array.of(index));
-  await new Promise((resolve) => setTimeout(resolve, 10));
+  await new Promise((resolve) => setImmediate(resolve));
   t.same(
     batches.slice(1).map((batch) => batch.length),
-    [50, 50, 20],
-    "fifty items are enough",
+    [50, 50],
+    "fifty items are enough, and what is left of them waits for company",
+  );
+  for (let tries = 0; batches.length < 4 && tries < 1_000; tries += 1) await new Promise((resolve) => setTimeout(resolve, 5));
+  t.same(
+    batches.slice(3).map((batch) => batch.length),
+    [20],
   );
   batcher.add(new Uint8Array(900));
   batcher.add(new Uint8Array(900));
@@ -241,7 +248,7 @@ t.test("batches hold what was added, in order, and leave when full or when their
 
 t.test("a full batcher refuses, a failing publisher does not stop it", async (t) => {
   let published = 0;
-  const limits = limitsWith({ batchBytesMax: 1_000, batchQueueBytesMax: 3_000 });
+  const limits = limitsWith({ batchBytesMax: 1_000, batchQueueBytesMax: 3_000, batchDelayMs: 5 });
   const publish = async (): Promise<void> => {
     published += 1;
     throw new Error("no peers");
@@ -251,7 +258,7 @@ t.test("a full batcher refuses, a failing publisher does not stop it", async (t)
     [1, 2, 3, 4].map(() => batcher.add(new Uint8Array(900))),
     [true, true, true, false],
   );
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let tries = 0; published < 3 && tries < 1_000; tries += 1) await new Promise((resolve) => setTimeout(resolve, 5));
   t.equal(published, 3);
   t.ok(batcher.add(new Uint8Array(900)), "room again");
 });
@@ -288,4 +295,74 @@ t.test("every bound has a reason and a positive value, and bounds that contradic
   t.equal(limitsWith({ banMs: 5 }).banMs, 5);
   t.throws(() => limitsWith({ streamWindowBytesMax: 8 << 20 }), { name: "AssertionError" });
   t.throws(() => limitsWith({ gossipConsensusBytesMax: LIMITS.gossipFrameBytesMax }), { name: "AssertionError" });
+});
+
+/** A stream that notes what is sent, as text. */
+class NotingStream {
+  status: "open" | "closed" | "aborted" = "open";
+  writableNeedsDrain = false;
+  readonly sent: string[][] = [];
+  fault: Error | undefined;
+
+  send(data: Uint8Array | Uint8ArrayList): boolean {
+    if (this.status !== "open") throw new Error("cannot write to a stream that is closed");
+    if (this.fault !== undefined) throw this.fault;
+    const pieces = data instanceof Uint8Array ? [data] : [...data];
+    this.sent.push(pieces.map((piece) => new TextDecoder().decode(piece)));
+    return !this.writableNeedsDrain;
+  }
+
+  async close(): Promise<void> {
+    this.status = "closed";
+    await Promise.resolve();
+  }
+
+  abort(): void {
+    this.status = "aborted";
+  }
+}
+
+t.test("frames that are sent in one breath go together and in order, and what comes later goes later", async (t) => {
+  const stream = new NotingStream();
+  gatherFrames(stream);
+  stream.send(utf8("a"));
+  stream.send(new Uint8ArrayList(utf8("b"), utf8("c")));
+  t.same(stream.sent, [], "not yet");
+  await Promise.resolve();
+  t.same(stream.sent, [["a", "b", "c"]]);
+  stream.send(utf8("d"));
+  await Promise.resolve();
+  t.same(stream.sent.slice(1), [["d"]]);
+  stream.writableNeedsDrain = true;
+  t.equal(stream.send(utf8("e")), false, "whoever sends is told when there is no room");
+});
+
+t.test("what was sent before a stream is closed still goes, and a stream that is over refuses at once", async (t) => {
+  const stream = new NotingStream();
+  gatherFrames(stream);
+  stream.send(utf8("last"));
+  await stream.close();
+  t.same(stream.sent, [["last"]]);
+  t.throws(() => stream.send(utf8("late")), { message: /closed/ });
+  const aborted = new NotingStream();
+  gatherFrames(aborted);
+  aborted.send(utf8("lost"));
+  aborted.abort();
+  await Promise.resolve();
+  t.same(aborted.sent, []);
+  const failing = new NotingStream();
+  gatherFrames(failing);
+  failing.fault = new Error("no");
+  failing.send(utf8("x"));
+  await Promise.resolve();
+  t.equal(failing.status, "aborted", "nobody would hear of it otherwise");
+});
+
+t.test("the pieces of one message are one write", (t) => {
+  const stream = new NotingStream();
+  joinPieces(stream);
+  stream.send(new Uint8ArrayList(utf8("length "), utf8("bytes")));
+  stream.send(utf8("alone"));
+  t.same(stream.sent, [["length bytes"], ["alone"]]);
+  t.end();
 });

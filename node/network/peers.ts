@@ -15,6 +15,10 @@ export const OFFENCES = {
   oversized: { points: 60, reason: "a frame or message over its limit, announced or sent" },
   gossip_invalid: { points: 30, reason: "a gossip message that validation rejected; the sender had to check it first" },
   invalid_block: { points: 100, reason: "a block whose certificate or content does not hold" },
+  snapshot_lie: {
+    points: 100,
+    reason: "offered a snapshot, or sent a chunk of one, that the certified header does not bear out",
+  },
   height_lie: { points: 60, reason: "claimed a height that it cannot serve" },
   stall: { points: 30, reason: "stopped answering in the middle; may be overloaded, so it takes several" },
   flood: { points: 10, reason: "more than its rate" },

@@ -61,6 +61,8 @@ export type SyncRequest =
 export type SyncStatus = { readonly height: bigint; readonly earliest: bigint };
 
 const HEIGHT_END = 1n << 63n;
+/** How often a node that cannot go on says so. */
+const STRANDED_INTERVAL_MS = 60_000;
 
 /** The one encoding of a question. */
 export function encodeSyncRequest(request: SyncRequest): Uint8Array {
@@ -182,6 +184,7 @@ export class Synchroniser {
   /** How many windows are being fetched from whom. */
   readonly #asking = new Map<string, number>();
   #wake: (() => void) | undefined;
+  #toldStrandedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: { readonly onProgress?: (progress: SyncProgress) => void }, dependencies: SyncParts) {
     this.#network = dependencies.network;
@@ -370,8 +373,19 @@ export class Synchroniser {
     return weighed[0];
   }
 
+  /** Says once in a while that peers are ahead and none of them keeps the next block: waiting will not help. */
+  #noteStranded(now: number): void {
+    const next = this.#sink.height() + 1n;
+    const ahead = this.#network.peers().filter(({ id, height }) => height >= next && (this.#earliest.get(id) ?? 0n) > next);
+    if (ahead.length === 0 || now < this.#toldStrandedMs + STRANDED_INTERVAL_MS) return;
+    this.#toldStrandedMs = now;
+    const code = "sync_stranded";
+    this.#log.warn({ code, height: next, peers: ahead.length }, "no peer keeps the next block: join again, from a snapshot");
+  }
+
   async #idle(signal: AbortSignal): Promise<void> {
     const now = this.#clock.monotonicMs();
+    this.#noteStranded(now);
     for (const [peer, untilMs] of this.#benched) if (untilMs <= now) this.#benched.delete(peer);
     const known = new Set(this.#network.peers().map(({ id }) => id));
     for (const heights of [this.#hints, this.#earliest])

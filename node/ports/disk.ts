@@ -9,12 +9,12 @@
  */
 
 import { type BigIntStats, closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
-import { mkdir, readdir, rename, stat } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { codeOf } from "../../crypto/base/error.ts";
 import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, readFileBounded, syncDirectory, unlinkIfThere } from "../home/files.ts";
 
-/** An open file that only grows at its end, or is cut. Throws what the system throws. */
+/** An open file that only grows at its end, or is cut or stretched. Throws what the system throws. */
 export interface DiskFile {
   /** What this file has in common with no copy of it: kept when it is renamed, lost when it is copied or restored. */
   readonly identity: string;
@@ -22,7 +22,10 @@ export interface DiskFile {
   append(bytes: Uint8Array): void;
   /** Resolves when all that was appended before would survive a power cut. */
   sync(): Promise<void>;
+  /** Cuts the file, or stretches it by a hole, which reads as zeros and takes no room. Durable after `sync`. */
   truncate(sizeBytes: number): void;
+  /** How long it is, durable or not. */
+  sizeBytes(): number;
   close(): void;
 }
 
@@ -42,6 +45,8 @@ export interface Disk {
   rename(from: string, to: string): Promise<void>;
   /** Deletes a file; one that is not there is fine. */
   remove(path: string): Promise<void>;
+  /** Deletes a directory and what is in it, one after another; one that is not there is fine. */
+  removeDirectory(path: string): Promise<void>;
   /** Makes the names in a directory durable. */
   syncDirectory(path: string): Promise<void>;
 }
@@ -63,6 +68,7 @@ export const SYSTEM_DISK: Disk = {
   open: async (path, mode) => Promise.resolve(openSystemFile(path, mode)),
   rename,
   remove: unlinkIfThere,
+  removeDirectory: async (path) => await rm(path, { recursive: true, force: true }),
   syncDirectory,
 };
 
@@ -118,6 +124,7 @@ function openSystemFile(path: string, mode: "existing" | "new"): DiskFile {
     },
     sync: async () => await fdatasyncAsync(file),
     truncate: (sizeBytes) => ftruncateSync(file, sizeBytes),
+    sizeBytes: () => fstatSync(file).size,
     close: () => closeSync(file),
   };
 }

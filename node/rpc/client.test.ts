@@ -6,6 +6,7 @@ import type { AddressInfo } from "node:net";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import t, { type Test } from "tap";
+import { BACKEND_REPORT } from "../../crypto/backend/backends.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { decodeValue, encodeValue } from "../../crypto/codec/value.ts";
@@ -15,6 +16,8 @@ import { encodeHeader, parseHeader } from "../../chain/block/block.ts";
 import { encodeNetworkFile, type NetworkFile, parseNetworkFile } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { hashAt, keyPairAt, networkOf, quorumOf } from "../../chain/block/testing/fixtures.ts";
+import { droppedRecord } from "../../chain/block/record.ts";
+import { LOG_HASHER } from "../../chain/merkle/log.ts";
 import { accountRange, rowRange } from "../../chain/state/keys.ts";
 import type { Call } from "../../chain/block/transaction.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
@@ -23,6 +26,7 @@ import { openLog } from "../log/log.ts";
 import { verifyProofFile } from "../light/prooffile.ts";
 import { PyralogClient } from "./client.ts";
 import type { FeedEvent } from "./feed.ts";
+import { counterKey, partitionOfKey } from "./routing.ts";
 import { RpcServer } from "./server.ts";
 import { AccountSession } from "./session.ts";
 import { DevNet } from "./testing/devnet.ts";
@@ -106,7 +110,7 @@ t.test("what is written is read back, and each answer says what was checked", as
   t.equal((await client.block(heightOf(2n))).value.transactions.length, 1);
   const old = await client.header(heightOf(1n));
   t.match([old.value.height, old.verified.how], [1n, [/history log of header 3/]]);
-  t.match(await client.claimedNodeStatus(), { height: 3n, chainId: net.network.chainId });
+  t.match(await client.claimedNodeStatus(), { height: 3n, chainId: net.network.chainId, backends: BACKEND_REPORT });
   t.same(await client.claimedPeers(), []);
 });
 
@@ -182,6 +186,81 @@ t.test("records are proven in their partition, and a partition only grows", asyn
   t.equal((await client.partition("orders", 2)).value, undefined);
 });
 
+t.test(
+  "records go where they are routed, segments are proven as a chain, and what was dropped is proven to have been",
+  async (t) => {
+    const { client, session, net } = await serve(t);
+    await net.commit();
+    t.equal((await client.stream("prices")).value, undefined);
+    const body = (name: string, value?: string) => ({
+      key: utf8(name),
+      value: value === undefined ? undefined : utf8(value),
+      headers: [{ name: "currency", value: utf8("eur") }],
+    });
+    await t.rejects(session.appendRouted("prices", [body("tea", "1")], { kind: "key" }), { code: "stream_unknown" });
+    const rules = { segmentSizeBytes: 4_096, segmentAgeMs: 1_000, compactionMs: 1_000 };
+    await session.send([{ kind: "streamCreate", stream: "prices", partitions: 4, isOpen: false, ...rules }]);
+    t.match((await client.stream("prices")).value, { partitions: 4, owner: alice, compactionMs: 1_000n, retentionMs: undefined });
+    const names = ["tea", "milk", "sugar", "salt"];
+    for (const round of ["1", "2", "3"])
+      await session.appendRouted(
+        "prices",
+        names.map((name) => body(name, round)),
+        { kind: "key" },
+      );
+    await net.commitUntil(net.ledger.head().height + 3n);
+    for (const name of names) {
+      const partition = partitionOfKey(utf8(name), 4);
+      const records = (await pagesOf(client.records("prices", partition))).flat();
+      const mine = records.filter(
+        (record) => record.dropped === undefined && toHex(record.key ?? utf8("")) === toHex(utf8(name)),
+      );
+      t.match(
+        mine,
+        [{ data: utf8("3"), headers: [{ name: "currency", value: utf8("eur") }], partition }],
+        `${name}: its newest alone`,
+      );
+      const others = names.filter((other) => partitionOfKey(utf8(other), 4) === partition).length;
+      t.equal(records.filter(({ dropped }) => dropped !== undefined).length, 2 * others);
+      const { value: segments } = await client.segments("prices", partition);
+      // A second apart, so each block's records seal those before.
+      t.same(
+        segments.map(({ number, firstIndex, count }) => [number, firstIndex, count]),
+        [
+          [0n, 0n, BigInt(others)],
+          [1n, BigInt(others), BigInt(others)],
+        ],
+      );
+      const file = await client.exportRecord("prices", partition, 0n);
+      const proven = await verifyProofFile(file, net.network);
+      t.match(proven, {
+        ok: true,
+        value: { statement: { kind: "record", record: { index: 0n, dropped: records[0]?.dropped } } },
+      });
+    }
+    await session.send([{ kind: "streamCreate", stream: "clicks", partitions: 3, isOpen: true, ...rules }]);
+    await session.appendRouted(
+      "clicks",
+      ["a", "b", "c", "d"].map((value) => body("x", value)),
+      { kind: "counter", from: 7n },
+    );
+    const of = async (partition: number) =>
+      (await pagesOf(client.records("clicks", partition))).flat().map(({ key: at, data }) => [at, data]);
+    t.same(await of(0), [[counterKey(9n), utf8("c")]], "counter v is in partition v mod P, under its eight bytes");
+    t.same(await of(1), [
+      [counterKey(7n), utf8("a")],
+      [counterKey(10n), utf8("d")],
+    ]);
+    t.same(await of(2), [[counterKey(8n), utf8("b")]]);
+    await session.appendRouted(
+      "clicks",
+      ["e", "f"].map((value) => body("y", value)),
+      { kind: "roundRobin", from: 2 },
+    );
+    t.same([(await of(2)).length, (await of(0)).length], [2, 2]);
+  },
+);
+
 t.test("a session counts its nonces, also when it sends side by side and when something is refused", async (t) => {
   const { client, session, net } = await serve(t);
   await net.commit();
@@ -241,6 +320,26 @@ t.test("proof files of every kind are exported, and hold without the node", asyn
     kinds.push(proven.value.statement.kind);
   }
   t.same(kinds, ["row", "row", "range", "account", "transaction", "record"]);
+});
+
+t.test("a proof file of an old height hangs from the newest header, whatever became of the row since", async (t) => {
+  const { client, session, net } = await serve(t);
+  const { value, verified } = await session.send([CREATE, ...puts([1])]);
+  await session.send([{ kind: "tableDelete", namespace: "shop", table: "stock", key: key(1) }]);
+  await net.commitUntil(6n);
+  const provenOf = async (file: Uint8Array) => {
+    const proven = await verifyProofFile(file, net.network);
+    assert(proven.ok, "proof file");
+    const { statement, height, certifiedHeight } = proven.value;
+    return { height, certifiedHeight, isThere: statement.kind === "row" && statement.value !== undefined };
+  };
+  const { height } = verified;
+  const then = await client.exportRow("shop", "stock", key(1), { height });
+  t.same(await provenOf(then), { height, certifiedHeight: 6n, isThere: true });
+  const now = await client.exportRow("shop", "stock", key(1));
+  t.same(await provenOf(now), { height: 6n, certifiedHeight: 6n, isThere: false });
+  const sent = await client.exportTransaction(value.transaction.id);
+  t.match(await provenOf(sent), { height, certifiedHeight: 6n });
 });
 
 // The lying proxy.
@@ -344,6 +443,16 @@ const CASES: readonly Case[] = [
   { name: "a height", lie: only("account.get", (result) => (result["height"] = "1")), ask: account, code: "answer_mismatch" },
   { name: "no proof", lie: only("account.get", (result) => delete result["proof"]), ask: account, code: "answer_malformed" },
   { name: "an empty proof", lie: only("account.get", (result) => (result["proof"] = "")), ask: account, code: "proof_malformed" },
+  {
+    name: "a commitment in the place of a record that nobody erased",
+    lie: only("stream.records", ({ records }) => {
+      const [first] = list(records);
+      const leaf = LOG_HASHER.leaf(fromHex(text(fields(first)["record"])));
+      fields(first)["record"] = toHex(droppedRecord(leaf));
+    }),
+    ask: records,
+    code: "record_withheld",
+  },
   {
     name: "a byte of a proof",
     lie: only("account.get", (result) => (result["proof"] = flip(result["proof"]))),
@@ -788,6 +897,46 @@ t.test("a head of work goes back only for a heavier chain", async (t) => {
   const future = clientOf(net.network, client.url, { nowMs: () => Number(net.network.genesisTimeMs) - 120_000 });
   await t.rejects(future.head(), { code: "header_future" });
 });
+
+t.test(
+  "a head that its node leaves before it is asked for the headers is asked for again, and an invented one is not believed",
+  async (t) => {
+    const { net, server } = await serveWork(t, 3n);
+    let heads = 0;
+    const race: typeof globalThis.fetch = async (url, init) => {
+      const { body } = init ?? {};
+      assert(typeof body === "string", "a call");
+      const response = await globalThis.fetch(url, init);
+      if ((JSON.parse(body) as { method: string }).method !== "chain.head") return response;
+      const text = await response.text();
+      heads += 1;
+      if (heads > 1) return new Response(text);
+      // It answers with block 3, and goes over to another chain at once.
+      await net.undo(heightOf(2n));
+      net.miner = bob;
+      await net.commitUntil(4n);
+      return new Response(text);
+    };
+    const client = new PyralogClient({ url: server.url, network: net.network, fetch: race });
+    t.equal((await client.head()).value.height, 4n);
+    t.equal(heads, 2);
+    await using other = await DevNet.open({ network: MINED });
+    other.miner = bob;
+    await other.commitUntil(5n);
+    const elsewhere = await listen(t, other);
+    const mixed: typeof globalThis.fetch = async (url, init) => {
+      const { body } = init ?? {};
+      assert(typeof body === "string", "a call");
+      const isHead = (JSON.parse(body) as { method: string }).method === "chain.head";
+      if (isHead) heads += 1;
+      return await globalThis.fetch(isHead ? elsewhere.url : url, init);
+    };
+    heads = 0;
+    const fooled = new PyralogClient({ url: server.url, network: net.network, fetch: mixed });
+    await t.rejects(fooled.head(), { code: "headers_unknown" });
+    t.equal(heads, 3, "three times, and no more");
+  },
+);
 
 t.test("a node that repeats headers for ever is left", async (t) => {
   const { server, net } = await serveWork(t, 3n);

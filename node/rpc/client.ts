@@ -17,18 +17,22 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { type Block, encodeHeader, type Header, parseBlock, parseHeader } from "../../chain/block/block.ts";
+import { type Block, encodeHeader, type Header, parseBlock } from "../../chain/block/block.ts";
 import { isName } from "../../chain/block/fields.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { isSettled } from "../../chain/block/finality.ts";
-import { type Height, heightOf } from "../../chain/block/height.ts";
+import type { Height } from "../../chain/block/height.ts";
 import type { StreamRecord } from "../../chain/block/record.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
-import { type KeyRange, rowKey, rowRange } from "../../chain/state/keys.ts";
+import type { SealedSegment } from "../../chain/block/segment.ts";
+import { erasedKey, type KeyRange, partitionKey, rowKey, rowRange, segmentRange, streamKey } from "../../chain/state/keys.ts";
+import { parseStream, type StreamRow } from "../../chain/state/partition.ts";
+import { successor } from "../../chain/state/range.ts";
 import type { Row } from "../../chain/state/proof.ts";
 import type { Account } from "../../chain/state/rows.ts";
 import { provenOrThrow, UnprovenError } from "../light/errors.ts";
-import { encodeProofFile, type Statement, verifyProofFile } from "../light/prooffile.ts";
+import { encodeProofFile, type Statement, trimmedProofFile, verifyProofFile } from "../light/prooffile.ts";
+import { encodeReceipt, verifyReceipt } from "../light/receipt.ts";
 import {
   type PartitionName,
   provenAccount,
@@ -39,24 +43,26 @@ import {
   provenRange,
   provenRecord,
   provenRow,
+  provenSegments,
   provenTable,
   provenTransaction,
   type ProvenTransaction,
+  transactionPathOf,
 } from "../light/statement.ts";
 import type { Anchor } from "../light/anchor.ts";
-import { LightVerifier, type VerifiedHeader } from "../light/verifier.ts";
-import type { WorkChain } from "../light/work.ts";
+import type { LightBlock } from "../light/trust.ts";
+import { LightVerifier, type SetChange, type VerifiedHeader } from "../light/verifier.ts";
 import type { TransactionStatus } from "./backend.ts";
 import { type FeedEvent, type FeedOptions, follow, isInPassing, pause } from "./feed.ts";
+import { Heads, presentAnchor, RETRY_MS } from "./heads.ts";
 import type { Method, Topic } from "./method.ts";
 import { accountGet } from "./methods/account.ts";
-import { chainBlock, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./methods/chain.ts";
+import { chainBlock, chainHead, chainHeader, chainHistoryProof } from "./methods/chain.ts";
 import { nodePeers, nodeStatus } from "./methods/node.ts";
 import { stateProve } from "./methods/state.ts";
 import { streamConsistency, streamHead, streamRecords } from "./methods/stream.ts";
 import { tableGet, tableRangeRead, tableRow } from "./methods/table.ts";
 import { transactionProof, transactionStatus, transactionSubmit, transactionWait } from "./methods/transaction.ts";
-import { validatorsChanges } from "./methods/validators.ts";
 import { type CallOptions, HttpTransport } from "./transport.ts";
 import type { ReadOptions, Verified } from "./verified.ts";
 
@@ -76,6 +82,8 @@ export type ClientOptions = {
   readonly headAgeMsMax?: number | undefined;
   /** Milliseconds since 1970 UTC; the platform's clock when absent. */
   readonly nowMs?: (() => number) | undefined;
+  /** One that several clients of one network share, or that skips; one from genesis when absent. */
+  readonly verifier?: LightVerifier | undefined;
 };
 
 const TIMEOUT_MS_DEFAULT = 30_000;
@@ -83,16 +91,11 @@ const ANSWER_SIZE_BYTES_MAX_DEFAULT = 48 * 1024 * 1024;
 /** How long the server holds one `transaction.wait`, and how much longer we wait for its answer. */
 const WAIT_MS = 20_000;
 const WAIT_GRACE_MS = 10_000;
+/** Records of a block that are tried for the one that a transaction appended. */
+const RECEIPT_SEARCH_MAX = 1_024n;
 const PARTITIONS_REMEMBERED_MAX = 1_024;
 const ROWS_PER_PAGE = 500;
 const RECORDS_PER_PAGE = 64;
-const HEADERS_PER_PAGE = 500;
-/** How far our own clock may be behind, beside what the network lets miners be ahead. */
-const CLOCK_BEHIND_MS_MAX = 60_000n;
-/** How long to let pass before a question whose answer a reorganisation got in the way of is asked again. */
-const RETRY_MS = 250;
-/** What is read of a branch that is not heavier yet. */
-const HEADERS_PER_BRANCH_MAX = 20_000;
 
 /** See the file's head. */
 export class PyralogClient {
@@ -103,17 +106,22 @@ export class PyralogClient {
   readonly #options: ClientOptions;
   /** Heads of partitions as they were last proven, oldest first. */
   readonly #partitions = new Map<string, { readonly head: ProvenPartition; readonly height: Height }>();
-  #head: VerifiedHeader | undefined;
-  /** The last round of following the validator sets; the next begins after it. */
-  #following: Promise<void> = Promise.resolve();
+  readonly #heads: Heads;
 
   constructor(options: ClientOptions) {
     this.#options = options;
     this.network = options.network;
     this.url = options.url;
-    this.verifier = LightVerifier.fromGenesis(options.network);
+    this.verifier = options.verifier ?? LightVerifier.fromGenesis(options.network);
     const { timeoutMs = TIMEOUT_MS_DEFAULT, answerSizeBytesMax = ANSWER_SIZE_BYTES_MAX_DEFAULT } = options;
     this.#transport = new HttpTransport({ url: options.url, fetch: options.fetch, timeoutMs, answerSizeBytesMax });
+    this.#heads = new Heads({
+      ask: (method, params, callOptions) => this.ask(method, params, callOptions),
+      network: options.network,
+      verifier: this.verifier,
+      headAgeMsMax: options.headAgeMsMax,
+      nowMs: options.nowMs ?? Date.now,
+    });
   }
 
   /**
@@ -144,86 +152,97 @@ export class PyralogClient {
 
   /** The highest head that was proven so far, of the heaviest chain; `undefined` before the first. */
   get headHeight(): Height | undefined {
-    return this.#head?.header.height;
+    return this.#heads.newest?.header.height;
   }
 
   // Chain.
 
   /** The newest head that the node proves. Never behind one that this client has seen, of the heaviest chain it has seen. */
   async head(options: CallOptions = {}): Promise<Verified<Header>> {
-    const floor = this.#floor();
-    const answer = await this.ask(chainHead, {}, options);
-    if (answer.height === 0n && floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
-    const at = await this.#believeHead(answer.anchor, floor, options);
-    if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash))
-      throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
-    return this.#verified(at.header, at, "certificate");
+    return await this.#heads.settled(async () => {
+      const floor = this.#heads.floor();
+      const answer = await this.ask(chainHead, {}, options);
+      if (answer.height === 0n && floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
+      const at = await this.#heads.believeHead(answer.anchor, floor, options);
+      if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash))
+        throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
+      return this.#heads.verified(at.header, at, "certificate");
+    }, options);
   }
 
   /** Any final header: a newer one proves it by the history log, so the validators of its time need not be followed. */
   async header(height: Height, options: CallOptions = {}): Promise<Verified<Header>> {
-    const head = this.#head ?? (await this.#refreshHead(options));
+    const head = this.#heads.newest ?? (await this.#heads.refresh(options));
     if (height >= head.header.height) {
-      const answer = await this.ask(chainHeader, { height }, options);
-      const at = await this.#believeAt(answer.anchor, height, options);
-      return this.#verified(at.header, at, "certificate");
+      return await this.#heads.settled(async () => {
+        const answer = await this.ask(chainHeader, { height }, options);
+        const at = await this.#heads.believeAt(answer.anchor, height, options);
+        return this.#heads.verified(at.header, at, "certificate");
+      }, options);
     }
     const answer = await this.ask(chainHistoryProof, { of: height, at: head.header.height }, options);
     const at = provenOrThrow(this.verifier.acceptHistory(answer, head));
     if (at.header.height !== height) throw new UnprovenError({ code: "answer_height", field: "of", height });
-    return this.#verified(at.header, at, `history log of header ${head.header.height}`);
+    return this.#heads.verified(at.header, at, `history log of header ${head.header.height}`);
   }
 
   /** A whole block: everything in it is what its certified header commits to. */
   async block(height: Height, options: CallOptions = {}): Promise<Verified<Block>> {
-    const answer = await this.ask(chainBlock, { height }, options);
-    const parsed = parseBlock(answer.block);
-    if (!parsed.ok) throw new UnprovenError({ code: "answer_malformed", field: "block", height });
-    const at = await this.#believeAt(
-      { header: encodeHeader(parsed.value.header), certificate: answer.certificate },
-      height,
-      options,
-    );
-    return this.#verified(provenOrThrow(provenBlock(at, answer.block)), at, "certificate", "roots of transactions and evidence");
+    return await this.#heads.settled(async () => {
+      const { block, certificate } = await this.ask(chainBlock, { height }, options);
+      const parsed = parseBlock(block);
+      if (!parsed.ok) throw new UnprovenError({ code: "answer_malformed", field: "block", height });
+      const at = await this.#heads.believeAt({ header: encodeHeader(parsed.value.header), certificate }, height, options);
+      return this.#heads.verified(provenOrThrow(provenBlock(at, block)), at, "certificate", "roots of transactions and evidence");
+    }, options);
   }
 
   /** Checks any header against its certificate, following the validator sets as far as needed. */
   async believe(anchor: Anchor, options: CallOptions = {}): Promise<VerifiedHeader> {
-    let accepted = await this.verifier.acceptHeader(anchor);
-    if (!accepted.ok && (accepted.error.code === "validators_unknown" || accepted.error.code === "headers_unknown")) {
-      await this.#follow(options);
-      accepted = await this.verifier.acceptHeader(anchor);
-    }
-    const at = provenOrThrow(accepted);
-    // Under proof of work a heavier chain takes the head with it.
-    const isLeft = this.#head !== undefined && this.verifier.finalityOf(this.#head) === undefined;
-    if (this.#head === undefined || isLeft || at.header.height > this.#head.header.height) this.#head = at;
-    return at;
+    return await this.#heads.believe(anchor, options);
+  }
+
+  /** Goes to a header above what is trusted, half way first where that is too far. Only with a verifier that skips. */
+  async skipTo(height: Height, options: CallOptions = {}): Promise<void> {
+    await this.#heads.skipTo(height, options);
+  }
+
+  /** What a node gives for a light block: not proven. */
+  async lightBlock(height: Height, options: CallOptions = {}): Promise<LightBlock> {
+    return await this.#heads.lightBlock(height, options);
+  }
+
+  /**
+   * What leads from the genesis set to the set that decides `height`, for somebody who has only the network file. A
+   * verifier that skips never saw it: then it is asked for, and not proven.
+   */
+  async trustPath(height: Height, options: CallOptions = {}): Promise<readonly SetChange[]> {
+    return await this.#heads.trustPath(height, options);
   }
 
   // State.
 
   /** Balance and nonce. */
   async account(address: Address, options: ReadOptions = {}): Promise<Verified<Account>> {
-    const { answer, at } = await this.#read(
+    const { answer, at } = await this.#heads.read(
       (height) => this.ask(accountGet, { address, height, anchor: true }, options),
       options,
     );
     const account = provenOrThrow(provenAccount(at, address, answer.proof));
     if (account.balance !== answer.balance || account.nonce !== answer.nonce)
       throw new UnprovenError({ code: "answer_mismatch", field: "balance" });
-    return this.#verified(account, at, "certificate", "state proof");
+    return this.#heads.verified(account, at, "certificate", "state proof");
   }
 
   /** The owner of a table; `undefined` when there is none of that name. */
   async table(namespace: string, table: string, options: ReadOptions = {}): Promise<Verified<Address | undefined>> {
-    const { answer, at } = await this.#read(
+    const { answer, at } = await this.#heads.read(
       (height) => this.ask(tableGet, { namespace, table, height, anchor: true }, options),
       options,
     );
     const owner = provenOrThrow(provenTable(at, { namespace, table }, answer.proof));
     if (!sameBytes(owner, answer.owner ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "owner" });
-    return this.#verified(owner, at, "certificate", "state proof");
+    return this.#heads.verified(owner, at, "certificate", "state proof");
   }
 
   /** The value of a row, canonical dag-cbor (`decodeValue` reads it); `undefined` when it is proven that there is none. */
@@ -233,13 +252,13 @@ export class PyralogClient {
     key: Uint8Array,
     options: ReadOptions = {},
   ): Promise<Verified<Uint8Array | undefined>> {
-    const { answer, at } = await this.#read(
+    const { answer, at } = await this.#heads.read(
       (height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options),
       options,
     );
     const value = provenOrThrow(provenRow(at, rowKey(namespace, table, key), answer.proof));
     if (!sameBytes(value, answer.value ?? undefined)) throw new UnprovenError({ code: "answer_mismatch", field: "value" });
-    return this.#verified(value, at, "certificate", value === undefined ? "state proof of absence" : "state proof");
+    return this.#heads.verified(value, at, "certificate", value === undefined ? "state proof of absence" : "state proof");
   }
 
   /**
@@ -263,12 +282,12 @@ export class PyralogClient {
     let { from } = range;
     while (true) {
       const asked = { from, to: range.to, limit: ROWS_PER_PAGE, anchor: true };
-      const { answer, at } = await this.#read((wanted) => this.ask(stateProve, { ...asked, height: wanted }, options), {
+      const { answer, at } = await this.#heads.read((wanted) => this.ask(stateProve, { ...asked, height: wanted }, options), {
         ...options,
         height,
       });
       const page = provenOrThrow(provenRange(at, { from, to: range.to, limit: ROWS_PER_PAGE }, answer.proof));
-      yield this.#verified(page.rows, at, "certificate", "state proof of a complete range");
+      yield this.#heads.verified(page.rows, at, "certificate", "state proof of a complete range");
       if (page.continueFrom === undefined) return;
       if (compareBytes(page.continueFrom, from) <= 0)
         throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
@@ -281,7 +300,7 @@ export class PyralogClient {
 
   /** Size and root of a partition. What was proven before must be its beginning. */
   async partition(stream: string, partition: number, options: ReadOptions = {}): Promise<Verified<ProvenPartition | undefined>> {
-    const { answer, at } = await this.#read(
+    const { answer, at } = await this.#heads.read(
       (height) => this.ask(streamHead, { stream, partition, height, anchor: true }, options),
       options,
     );
@@ -289,7 +308,35 @@ export class PyralogClient {
     if (head?.size !== answer.head?.size || !sameBytes(head?.root, answer.head?.root))
       throw new UnprovenError({ code: "answer_mismatch", field: "head" });
     const how = await this.#extend({ stream, partition }, head, at, options);
-    return this.#verified(head, at, "certificate", "state proof", ...how);
+    return this.#heads.verified(head, at, "certificate", "state proof", ...how);
+  }
+
+  /** What a stream was declared with; `undefined` when it is proven that nobody declared it. */
+  async stream(stream: string, options: ReadOptions = {}): Promise<Verified<StreamRow | undefined>> {
+    const found = await this.#stateRow(streamKey(stream), options);
+    if (found.value === undefined) return { ...found, value: undefined };
+    const parsed = parseStream(found.value);
+    if (!parsed.ok) throw new UnprovenError({ code: "answer_malformed", field: "proof", height: found.verified.height });
+    return { ...found, value: parsed.value };
+  }
+
+  /** The sealed segments of a partition, all of them, chained to its head. */
+  async segments(stream: string, partition: number, options: ReadOptions = {}): Promise<Verified<readonly SealedSegment[]>> {
+    const head = await this.#stateRow(partitionKey(stream, partition), options);
+    const { height } = head.verified;
+    const rows: Row[] = [];
+    for await (const page of this.stateRows(segmentRange(stream, partition), { ...options, height })) rows.push(...page.value);
+    const at = this.verifier.known(height);
+    if (at === undefined) throw new UnprovenError({ code: "block_undone", height });
+    const value = provenOrThrow(provenSegments(at, { stream, partition }, head.value, rows));
+    return { value, verified: { ...head.verified, how: [...head.verified.how, "chain of the sealed segments"] } };
+  }
+
+  /** One row of the state by its key. */
+  async #stateRow(key: Uint8Array, options: ReadOptions): Promise<Verified<Uint8Array | undefined>> {
+    const asked = { from: key, to: successor(key), limit: 1, anchor: true };
+    const { answer, at } = await this.#heads.read((height) => this.ask(stateProve, { ...asked, height }, options), options);
+    return this.#heads.verified(provenOrThrow(provenRow(at, key, answer.proof)), at, "certificate", "state proof");
   }
 
   /** Records of a partition from an index on, page by page, all at the height of the first page. */
@@ -335,11 +382,13 @@ export class PyralogClient {
 
   /** A final transaction and what it did, proven. @throws CodedError `transaction_unknown` when the node has none */
   async transaction(id: Hash, options: CallOptions = {}): Promise<Verified<ProvenTransaction>> {
-    const answer = await this.ask(transactionProof, { id, anchor: true }, options);
-    const at = await this.#believeAt(answer.anchor, answer.height, options);
-    const proven = provenOrThrow(provenTransaction(at, answer));
-    if (!bytesEqual(proven.transaction.id, id)) throw new UnprovenError({ code: "answer_mismatch", field: "transaction" });
-    return this.#verified(proven, at, "certificate", "inclusion of the transaction", "inclusion of its result");
+    return await this.#heads.settled(async () => {
+      const answer = await this.ask(transactionProof, { id, anchor: true }, options);
+      const at = await this.#heads.believeAt(answer.anchor, answer.height, options);
+      const proven = provenOrThrow(provenTransaction(at, answer));
+      if (!bytesEqual(proven.transaction.id, id)) throw new UnprovenError({ code: "answer_mismatch", field: "transaction" });
+      return this.#heads.verified(proven, at, "certificate", "inclusion of the transaction", "inclusion of its result");
+    }, options);
   }
 
   /** Why a transaction is where it is, in the node's own word: not proven. `transaction` proves a final one. */
@@ -380,7 +429,7 @@ export class PyralogClient {
   async #provenNow(id: Hash, options: CallOptions): Promise<Verified<ProvenTransaction> | undefined> {
     if (this.verifier.work === undefined) return await this.transaction(id, options);
     try {
-      await this.#refreshHead(options);
+      await this.#heads.refresh(options);
       const proven = await this.transaction(id, options);
       if (isSettled(proven.verified.finality)) return proven;
     } catch (error) {
@@ -406,11 +455,11 @@ export class PyralogClient {
 
   /** A proof file of a row, or of its absence. */
   async exportRow(namespace: string, table: string, key: Uint8Array, options: ReadOptions = {}): Promise<Uint8Array> {
-    const { answer, at, anchor } = await this.#read(
+    const { answer, at, anchor } = await this.#heads.read(
       (height) => this.ask(tableRow, { namespace, table, key, height, anchor: true }, options),
       options,
     );
-    return await this.#export(at, anchor, { kind: "row", namespace, table, key, proof: answer.proof });
+    return await this.#export(at, anchor, { kind: "row", namespace, table, key, proof: answer.proof }, options);
   }
 
   /** A proof file of all rows of a range. */
@@ -422,50 +471,76 @@ export class PyralogClient {
       last ??= page;
     }
     if (last === undefined) throw new UnprovenError({ code: "range_incomplete" });
-    return await this.#export(last.at, last.anchor, {
-      kind: "range",
-      namespace,
-      table,
-      from: options.from,
-      to: options.to,
-      proofs,
-    });
+    const { from, to } = options;
+    return await this.#export(last.at, last.anchor, { kind: "range", namespace, table, from, to, proofs }, options);
   }
 
   /** A proof file of an account. */
   async exportAccount(address: Address, options: ReadOptions = {}): Promise<Uint8Array> {
-    const { answer, at, anchor } = await this.#read(
+    const { answer, at, anchor } = await this.#heads.read(
       (height) => this.ask(accountGet, { address, height, anchor: true }, options),
       options,
     );
-    return await this.#export(at, anchor, { kind: "account", address, proof: answer.proof });
+    return await this.#export(at, anchor, { kind: "account", address, proof: answer.proof }, options);
   }
 
   /** A proof file of a final transaction and its result. */
   async exportTransaction(id: Hash, options: CallOptions = {}): Promise<Uint8Array> {
-    const answer = await this.ask(transactionProof, { id, anchor: true }, options);
-    const at = await this.#believeAt(answer.anchor, answer.height, options);
+    const { answer, at } = await this.#heads.settled(async () => {
+      const found = await this.ask(transactionProof, { id, anchor: true }, options);
+      return { answer: found, at: await this.#heads.believeAt(found.anchor, found.height, options) };
+    }, options);
+    provenOrThrow(provenTransaction(at, answer));
     const { transaction, index, count, siblings, result, resultSiblings } = answer;
-    return await this.#export(at, presentAnchor(answer.anchor), {
-      kind: "transaction",
-      transaction,
-      index,
-      count,
-      siblings,
-      result,
-      resultSiblings,
-    });
+    const claim = transactionPathOf({ transaction, index, count, siblings, result, resultSiblings });
+    return await this.#export(at, presentAnchor(answer.anchor), { kind: "transaction", ...claim }, options);
   }
 
   /** A proof file of a record. */
   async exportRecord(stream: string, partition: number, index: bigint, options: ReadOptions = {}): Promise<Uint8Array> {
     const ask = (height: Height | undefined) =>
       this.ask(streamRecords, { stream, partition, from: index, limit: 1, height, anchor: true }, options);
-    const { answer, at, anchor } = await this.#read(ask, options);
+    const { answer, at, anchor } = await this.#heads.read(ask, options);
     const [found] = answer.records;
     if (found === undefined) throw new UnprovenError({ code: "proof_missing", field: "records" });
     const { record, siblings } = found;
-    return await this.#export(at, anchor, { kind: "record", stream, partition, index, record, siblings, proof: answer.proof });
+    const claim = { stream, partition, index, record, siblings, proof: answer.proof };
+    return await this.#export(at, anchor, { kind: "record", ...claim }, options);
+  }
+
+  /**
+   * A receipt of what a final transaction did to a record: the last one that it appended or erased, or the one at a place.
+   *
+   * @throws CodedError `record_unknown` when it did nothing to any record, or not to that one
+   */
+  async exportReceipt(
+    id: Hash,
+    at: Partial<PartitionName> & { readonly index?: bigint } = {},
+    options: CallOptions = {},
+  ): Promise<Uint8Array> {
+    const { value, verified } = await this.transaction(id, options);
+    const { height } = verified;
+    const file = await this.exportTransaction(id, options);
+    for (const call of value.transaction.body.calls.toReversed()) {
+      if (call.kind !== "logAppend" && call.kind !== "streamAppend" && call.kind !== "recordErase") continue;
+      const { stream, partition } = call;
+      if ((at.stream ?? stream) !== stream || (at.partition ?? partition) !== partition) continue;
+      const size = (await this.partition(stream, partition, { ...options, height })).value?.size ?? 0n;
+      const last = call.kind === "recordErase" ? call.index : size - 1n;
+      // Other transactions of the block may have appended after this one: the newest that is this one's.
+      for (let index = at.index ?? last; index >= 0n; index -= 1n) {
+        const receipt = encodeReceipt({
+          transaction: file,
+          record: await this.exportRecord(stream, partition, index, { ...options, height }),
+        });
+        if ((await verifyReceipt(receipt, this.network)).ok) return receipt;
+        if (at.index !== undefined || call.kind === "recordErase" || last - index > RECEIPT_SEARCH_MAX) break;
+      }
+    }
+    throw new CodedError("record_unknown", {
+      message: "the transaction neither appended nor erased such a record",
+      id: toHex(id),
+    });
   }
 
   // What the node says of itself.
@@ -482,125 +557,6 @@ export class PyralogClient {
 
   // Inside.
 
-  #verified<T>(value: T, at: VerifiedHeader, ...how: readonly string[]): Verified<T> {
-    const { height, timeMs } = at.header;
-    const finality = this.verifier.finalityOf(at);
-    // Somebody else's question may have brought a heavier chain meanwhile.
-    if (finality === undefined) throw new UnprovenError({ code: "block_undone", height });
-    return { value, verified: { height, timeMs, finality, how } };
-  }
-
-  /** What no head may be behind, as long as it is on the chain: under proof of work all headers that were followed count. */
-  #floor(): Floor | undefined {
-    const { work } = this.verifier;
-    const tip = work?.hashAt(work.height);
-    if (work !== undefined && tip !== undefined) return work.height === 0n ? undefined : { height: work.height, hash: tip };
-    return this.#head === undefined ? undefined : { height: this.#head.header.height, hash: this.#head.hash };
-  }
-
-  async #refreshHead(options: CallOptions): Promise<VerifiedHeader> {
-    const floor = this.#floor();
-    const { anchor } = await this.ask(chainHead, {}, options);
-    return await this.#believeHead(anchor, floor, options);
-  }
-
-  /** Asks, and believes the header that the answer hangs from: of the height that was asked for, or a head. */
-  async #read<Answer extends { readonly height: Height; readonly anchor?: Anchor | undefined }>(
-    ask: (height: Height | undefined) => Promise<Answer>,
-    options: ReadOptions,
-  ): Promise<{ readonly answer: Answer; readonly at: VerifiedHeader; readonly anchor: Anchor }> {
-    const floor = this.#floor();
-    const answer = await ask(options.height);
-    const at =
-      options.height === undefined
-        ? await this.#believeHead(answer.anchor, floor, options)
-        : await this.#believeAt(answer.anchor, options.height, options);
-    if (answer.height !== at.header.height) throw new UnprovenError({ code: "answer_mismatch", field: "height" });
-    return { answer, at, anchor: presentAnchor(answer.anchor) };
-  }
-
-  /** `floor` is the head as it was when the question was sent: answers may overtake each other. */
-  async #believeHead(anchor: Anchor | undefined, floor: Floor | undefined, options: CallOptions): Promise<VerifiedHeader> {
-    const at = await this.believe(presentAnchor(anchor), options);
-    const { height, timeMs } = at.header;
-    const { work } = this.verifier;
-    const isFloor = floor !== undefined && (work === undefined || sameBytes(work.hashAt(floor.height), floor.hash));
-    if (isFloor && height < floor.height) throw new UnprovenError({ code: "stale_head", height });
-    const { headAgeMsMax, nowMs = Date.now } = this.#options;
-    if (headAgeMsMax !== undefined && nowMs() - Number(timeMs) > headAgeMsMax)
-      throw new UnprovenError({ code: "old_head", height });
-    return at;
-  }
-
-  async #believeAt(anchor: Anchor | undefined, height: Height, options: CallOptions): Promise<VerifiedHeader> {
-    const at = await this.believe(presentAnchor(anchor), options);
-    if (at.header.height !== height) throw new UnprovenError({ code: "answer_height", height });
-    return at;
-  }
-
-  /** Takes over the changes of the validator set that the node can prove, one caller after another. */
-  #follow(options: CallOptions): Promise<void> {
-    const round = this.#following.then(() => this.#followOnce(options));
-    // A failed round is its caller's to hear of, and no reason not to begin the next.
-    this.#following = round.catch(() => undefined);
-    return round;
-  }
-
-  async #followOnce(options: CallOptions): Promise<void> {
-    if (this.verifier.work !== undefined) return await this.#followWork(this.verifier.work, options);
-    for (;;) {
-      const { from } = this.verifier.newest;
-      const { changes } = await this.ask(validatorsChanges, { from, limit: 32 }, options);
-      for (const change of changes) provenOrThrow(await this.verifier.acceptChange(change));
-      // Nothing new: the node has no more, or repeats itself.
-      if (this.verifier.newest.from === from) return;
-    }
-  }
-
-  /**
-   * Follows the node's chain of sealed headers: from ours upwards, or from where they part. A branch is taken over as
-   * soon as what was read of it is heavier.
-   */
-  async #followWork(work: WorkChain, options: CallOptions): Promise<void> {
-    let from: bigint = work.height + 1n;
-    let back = 1n;
-    let branch: Anchor[] = [];
-    const goBack = (below: bigint): void => {
-      from = below > back ? below - back : 1n;
-      back *= 4n;
-      branch = [];
-    };
-    for (;;) {
-      const { head, anchors } = await this.ask(chainHeaders, { from: heightOf(from), limit: HEADERS_PER_PAGE }, options);
-      // Otherwise it could go on for ever with headers that we have.
-      const first = anchors[0] === undefined ? undefined : parseHeader(anchors[0].header);
-      if (first?.ok === true && first.value.height !== from) throw new UnprovenError({ code: "answer_height", field: "anchors" });
-      branch.push(...anchors);
-      if (branch.length > HEADERS_PER_BRANCH_MAX) throw new UnprovenError({ code: "reorg_deep" });
-      if (branch.length === 0) {
-        // It has nothing above ours: its head, if it is another, parts from ours further down.
-        if (head === 0n || head >= from) throw new UnprovenError({ code: "headers_unknown", height: head });
-        goBack(head + 1n);
-        continue;
-      }
-      const accepted = this.verifier.acceptWork(branch, this.#timeMsMax());
-      const next = from + BigInt(anchors.length);
-      const hasMore = anchors.length > 0 && next <= head;
-      if (accepted.ok) {
-        if (!hasMore) return;
-        [branch, from] = [[], next];
-      } else if (accepted.error.code === "headers_unknown" && from > 1n) goBack(from);
-      else if (accepted.error.code === "work_less" && hasMore) from = next;
-      else throw new UnprovenError(accepted.error);
-    }
-  }
-
-  /** The latest time that a header may have now. */
-  #timeMsMax(): bigint {
-    const { nowMs = Date.now } = this.#options;
-    return BigInt(Math.floor(nowMs())) + BigInt(this.network.parameters.blockTimeDriftMsMax) + CLOCK_BEHIND_MS_MAX;
-  }
-
   async *#pages(namespace: string, table: string, options: RangeOptions): AsyncGenerator<Page, void, undefined> {
     const { limit = Number.MAX_SAFE_INTEGER, from, to, ...rest } = options;
     if (!isName(namespace) || !isName(table))
@@ -613,13 +569,18 @@ export class PyralogClient {
     while (left > 0) {
       const count = Math.min(left, ROWS_PER_PAGE);
       const asked = { namespace, table, from: start.subarray(prefixSize), to, limit: count, values: false, anchor: true };
-      const { answer, at, anchor } = await this.#read(
+      const { answer, at, anchor } = await this.#heads.read(
         (wanted) => this.ask(tableRangeRead, { ...asked, height: wanted }, options),
         { ...rest, height },
       );
       const page = provenOrThrow(provenRange(at, { from: start, to: whole.to, limit: count }, answer.proof));
       const rows = page.rows.map(({ key, value }) => ({ key: key.subarray(prefixSize), value }));
-      yield { rows: this.#verified(rows, at, "certificate", "state proof of a complete range"), proof: answer.proof, at, anchor };
+      yield {
+        rows: this.#heads.verified(rows, at, "certificate", "state proof of a complete range"),
+        proof: answer.proof,
+        at,
+        anchor,
+      };
       if (page.continueFrom === undefined) return;
       if (compareBytes(page.continueFrom, start) <= 0)
         throw new UnprovenError({ code: "range_incomplete", height: at.header.height });
@@ -634,7 +595,7 @@ export class PyralogClient {
     options: ReadOptions & { readonly from: bigint; readonly limit: number },
   ): Promise<{ readonly records: Verified<readonly StreamRecord[]>; readonly size: bigint }> {
     const { from, limit } = options;
-    const { answer, at } = await this.#read(
+    const { answer, at } = await this.#heads.read(
       (height) => this.ask(streamRecords, { ...name, from, limit, height, anchor: true }, options),
       options,
     );
@@ -649,11 +610,30 @@ export class PyralogClient {
       if (head === undefined) throw new UnprovenError({ code: "answer_mismatch", field: "records" });
       return provenOrThrow(provenRecord(head, { ...name, index, record, siblings }));
     });
+    for (const { dropped, index } of records) if (dropped !== undefined) await this.#requireDroppable(name, index, options);
     const how = await this.#extend(name, head, at, options);
     return {
-      records: this.#verified(records, at, "certificate", "state proof of the partition", "inclusion of each record", ...how),
+      records: this.#heads.verified(
+        records,
+        at,
+        "certificate",
+        "state proof of the partition",
+        "inclusion of each record",
+        ...how,
+      ),
       size,
     };
+  }
+
+  /**
+   * Whether a record may be gone, by the newest state: its stream drops what is old or replaced, or it was erased. That it was
+   * due is not shown, for its time is gone with it; that nothing was ever to be dropped is.
+   */
+  async #requireDroppable({ stream, partition }: PartitionName, index: bigint, { signal }: CallOptions): Promise<void> {
+    const { value: declared } = await this.stream(stream, { signal });
+    if (declared?.retentionMs !== undefined || declared?.compactionMs !== undefined) return;
+    const erased = await this.#stateRow(erasedKey(stream, partition, index), { signal });
+    if (erased.value === undefined) throw new UnprovenError({ code: "record_withheld", field: `records[${index}]` });
   }
 
   /** Checks a partition against what was proven of it before, at a lower or a higher height, and remembers the newer. */
@@ -694,18 +674,26 @@ export class PyralogClient {
     if (oldest !== undefined) this.#partitions.delete(oldest);
   }
 
-  /** Makes a proof file, and checks it as a stranger would before handing it out. */
-  async #export(at: VerifiedHeader, anchor: Anchor, statement: Statement): Promise<Uint8Array> {
-    const changes = this.verifier.trustPath(at.header.height);
-    const file = encodeProofFile({
-      chainId: this.network.chainId,
-      networkHash: this.verifier.networkHash,
-      changes,
-      anchor,
-      statement,
-    });
-    provenOrThrow(await verifyProofFile(file, this.network));
-    return file;
+  /**
+   * Makes a proof file, and checks it as a stranger would before handing it out. It hangs from the newest header, which
+   * the node may have moved on to since the statement was proven.
+   */
+  async #export(at: VerifiedHeader, anchor: Anchor, statement: Statement, options: CallOptions): Promise<Uint8Array> {
+    const newest = await this.#heads.linkToNewest(at, anchor, options);
+    const file = trimmedProofFile(
+      {
+        chainId: this.network.chainId,
+        networkHash: this.verifier.networkHash,
+        changes: await this.#heads.trustPath(newest.at.header.height, options),
+        anchor: newest.anchor,
+        history: newest.history,
+        statement,
+      },
+      this.network,
+    );
+    const bytes = encodeProofFile(file);
+    provenOrThrow(await verifyProofFile(bytes, this.network));
+    return bytes;
   }
 }
 
@@ -719,20 +707,12 @@ export type RangeOptions = ReadOptions & {
 /** Options of `records`. */
 export type RecordsOptions = ReadOptions & { readonly from?: bigint | undefined; readonly limit?: number | undefined };
 
-/** A header that a node must have reached. */
-type Floor = { readonly height: Height; readonly hash: Hash };
-
 type Page = {
   readonly rows: Verified<readonly Row[]>;
   readonly proof: Uint8Array;
   readonly at: VerifiedHeader;
   readonly anchor: Anchor;
 };
-
-function presentAnchor(anchor: Anchor | undefined): Anchor {
-  if (anchor === undefined) throw new UnprovenError({ code: "proof_missing", field: "anchor" });
-  return anchor;
-}
 
 function sameBytes(a: Uint8Array | undefined, b: Uint8Array | undefined): boolean {
   return a === undefined || b === undefined ? a === b : bytesEqual(a, b);

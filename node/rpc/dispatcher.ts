@@ -3,10 +3,11 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import * as z from "zod";
 import { codeOf } from "../../crypto/base/error.ts";
+import type { Result } from "../../crypto/base/result.ts";
 import type { Log } from "../log/log.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import type { NodeBackend } from "./backend.ts";
-import { RPC_ERROR } from "./errors.ts";
+import { RPC_ERROR, type Refusal } from "./errors.ts";
 import type { Limits } from "./limits.ts";
 import type { AnyMethod, SubscriptionPort } from "./method.ts";
 import { type ErrorObject, refusalError, type Request, rpcError } from "./protocol.ts";
@@ -29,9 +30,18 @@ export type DispatcherParts = {
   readonly rates: Rates;
   readonly log: Log;
   readonly metrics: Metrics | undefined;
+  /** Answers in the place of this node, which has no state of its own yet; `undefined` leaves a method to the node. */
+  readonly relay?: Relay | undefined;
   /** Whether so many answers wait to be sent that no more may be made. */
   readonly isBusy: () => boolean;
 };
+
+/** Somebody else who answers: `params` are checked, and the answer is of the method's result. */
+export type Relay = (
+  declared: AnyMethod,
+  params: Readonly<Record<string, unknown>>,
+  signal: AbortSignal,
+) => Promise<Result<unknown, Refusal> | undefined>;
 
 type Outcome = { readonly result: unknown } | { readonly error: ErrorObject };
 
@@ -84,18 +94,23 @@ export class Dispatcher {
     if (!params.success)
       return { error: rpcError(RPC_ERROR.invalidParams, "params_invalid", { issues: issuesOf(params.error) }) };
     try {
-      const { backend, limits } = this.#parts;
+      const { backend, limits, relay } = this.#parts;
+      const relayed = await relay?.(declared, params.data, caller.signal);
       // The parameters are the output of this very method's schema.
-      const handled = await declared.handle(params.data as never, {
-        backend,
-        limits,
-        signal: caller.signal,
-        subscriptions: caller.subscriptions,
-      });
+      const handled =
+        relayed ??
+        (await declared.handle(params.data as never, {
+          backend,
+          limits,
+          signal: caller.signal,
+          subscriptions: caller.subscriptions,
+        }));
       if (!handled.ok) return { error: refusalError(handled.error) };
       return { result: z.encode(declared.result, handled.value) };
     } catch (error) {
       if (caller.signal.aborted) return { error: refusalError({ code: "shutting_down" }) };
+      // Not an answer that another node could not give: the caller is to ask one.
+      if (codeOf(error) === "store_damaged") return { error: refusalError({ code: "store_damaged" }) };
       // The caller learns that we failed and nothing of how; the operator finds the cause in the log.
       this.#parts.log.error({ method: request.method, code: codeOf(error), error }, "rpc method failed");
       return { error: rpcError(RPC_ERROR.internal, "internal") };

@@ -82,6 +82,7 @@ export const LIMIT_TABLE = {
     atBound: "slow",
     reason: "headers with their certificates in one answer: half a megabyte of JSON under proof of work",
   },
+  scanHeadersMax: { value: 1_024, atBound: "slow", reason: "headers that are read to find one by its hash: some milliseconds" },
   blocksMax: { value: 100, atBound: "slow", reason: "block summaries in one page" },
   changesMax: { value: 32, atBound: "slow", reason: "validator set changes in one page; each carries a certificate" },
   waitMsMax: { value: 60_000, atBound: "slow", reason: "how long transaction.wait holds an answer back" },

@@ -5,6 +5,8 @@ import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { type Height, GENESIS_HEIGHT } from "../../chain/block/height.ts";
+import { parseHeader } from "../../chain/block/block.ts";
+import { verifyRange } from "../../chain/state/proof.ts";
 import { successor } from "../../chain/state/range.ts";
 import type { NodeBackend } from "./backend.ts";
 import type { Refusal, RpcCode } from "./errors.ts";
@@ -74,15 +76,6 @@ export function readHeight(asked: Height | undefined, { backend }: MethodContext
   return ok(height);
 }
 
-/** As `readHeight`, for a height whose state must still be there. */
-export function readStateHeight(asked: Height | undefined, context: MethodContext): Result<Height, Refusal> {
-  const height = readHeight(asked, context);
-  if (height.ok && context.backend.ledger.state(height.value) === undefined) {
-    return fail({ code: "height_pruned", field: "height", oldest: `${context.backend.ledger.oldestState()}` });
-  }
-  return height;
-}
-
 /** Header and certificate of a final height. */
 export type Anchor = { readonly header: Uint8Array; readonly certificate: Uint8Array };
 
@@ -104,30 +97,33 @@ export type ReadOptions = { readonly height?: Height | undefined; readonly ancho
 type Proven = { readonly height: Height; readonly proof: Uint8Array; readonly anchor?: Anchor };
 
 /** One state row, or its absence, with the proof. */
-export function proveKey(
+export async function proveKey(
   key: Uint8Array,
   read: ReadOptions,
   context: MethodContext,
-): Result<Proven & { readonly value: Uint8Array | undefined }, Refusal> {
-  const height = readStateHeight(read.height, context);
-  if (!height.ok) return height;
-  const { ledger } = context.backend;
-  const value = ledger.state(height.value)?.get(key);
-  const proof = ledger.proveState(height.value, { from: key, to: successor(key) });
-  if (proof === undefined) return fail({ code: "height_pruned", field: "height" });
-  return ok({ value, height: height.value, proof, ...anchorField(read.anchor, height.value, context) });
+): Promise<Result<Proven & { readonly value: Uint8Array | undefined }, Refusal>> {
+  const page = await provePage({ ...read, range: { from: key, to: successor(key) }, limit: 1 }, context);
+  if (!page.ok) return page;
+  const { height, proof, rows } = page.value;
+  return ok({ value: rows[0]?.value, height, proof, ...anchorField(read.anchor, height, context) });
 }
 
 type StateRow = { readonly key: Uint8Array; readonly value: Uint8Array };
+type Page = Proven & { readonly rows: readonly StateRow[]; readonly next: Uint8Array | undefined };
+type PageOptions = ReadOptions & {
+  readonly range: { readonly from: Uint8Array; readonly to?: Uint8Array };
+  readonly limit: number;
+};
 
-/** One page of state rows with a proof that none was left out. `next` is the key of the first row after the page. */
-export function provePage(
-  read: ReadOptions & { readonly range: { readonly from: Uint8Array; readonly to?: Uint8Array }; readonly limit: number },
-  context: MethodContext,
-): Result<Proven & { readonly rows: readonly StateRow[]; readonly next: Uint8Array | undefined }, Refusal> {
-  const height = readStateHeight(read.height, context);
+/**
+ * One page of state rows with a proof that none was left out. `next` is where to go on. A state that this node has pruned
+ * comes from an archive, if it knows one.
+ */
+export async function provePage(read: PageOptions, context: MethodContext): Promise<Result<Page, Refusal>> {
+  const height = readHeight(read.height, context);
   if (!height.ok) return height;
   const { ledger } = context.backend;
+  if (ledger.state(height.value) === undefined) return await oldPage(read, height.value, context);
   const { rangeRowsMax, rangeBytesMax } = context.limits;
   const limit = Math.min(read.limit, rangeRowsMax);
   const rows: StateRow[] = [];
@@ -142,6 +138,23 @@ export function provePage(
     rows.push(row);
   }
   const proof = ledger.proveState(height.value, next === undefined ? read.range : { ...read.range, limit: rows.length });
-  if (proof === undefined) return fail({ code: "height_pruned", field: "height" });
+  if (proof === undefined) return pruned(context);
   return ok({ rows, next, height: height.value, proof, ...anchorField(read.anchor, height.value, context) });
+}
+
+async function oldPage(read: PageOptions, height: Height, context: MethodContext): Promise<Result<Page, Refusal>> {
+  const { ledger, oldStates } = context.backend;
+  const header = ledger.headerBytes(height);
+  const parsed = header === undefined ? undefined : parseHeader(header);
+  if (oldStates === undefined || parsed?.ok !== true) return pruned(context);
+  const range = { ...read.range, limit: Math.min(read.limit, context.limits.rangeRowsMax) };
+  const proof = await oldStates.proveState(height, parsed.value.stateRoot, range);
+  const answer = proof === undefined ? undefined : verifyRange(parsed.value.stateRoot, range, proof);
+  if (proof === undefined || answer?.ok !== true) return pruned(context);
+  const { rows, continueFrom: next } = answer.value;
+  return ok({ rows, next, height, proof, ...anchorField(read.anchor, height, context) });
+}
+
+function pruned({ backend }: MethodContext): Result<never, Refusal> {
+  return fail({ code: "height_pruned", field: "height", oldest: `${backend.ledger.oldestState()}` });
 }

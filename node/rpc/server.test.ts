@@ -2,7 +2,10 @@
 
 import { once } from "node:events";
 import { request as httpRequest } from "node:http";
+import { mkdir, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { WebSocket } from "ws";
@@ -400,6 +403,80 @@ t.test("a web page may call from an allowed origin only, and a foreign host name
   const socket = new WebSocket(`ws://127.0.0.1:${server.port}/`, { origin: "https://evil.example" });
   const [error] = await once(socket, "error");
   t.match(error.message, /403/, "WebSocket too");
+});
+
+t.test("the node's own page may call where no name can point elsewhere: at a number or localhost", async (t) => {
+  const { server } = await serve(t);
+  const body = '{"jsonrpc":"2.0","id":1,"method":"chain.head"}';
+  const from = async (host: string, origin: string): Promise<number> =>
+    (await exchange(server.port, { body, headers: { "Content-Type": "application/json", Host: host, Origin: origin } })).status;
+  const port = server.port;
+  t.equal(await from(`127.0.0.1:${port}`, `http://127.0.0.1:${port}`), 200);
+  t.equal(await from(`localhost:${port}`, `http://localhost:${port}`), 200);
+  t.equal(await from(`127.0.0.1:${port}`, `http://127.0.0.1:${port + 1}`), 403, "another server of this machine");
+  t.equal(await from(`127.0.0.1:${port}`, `http://localhost:${port}`), 403);
+  t.equal(await from(`127.0.0.1:${port}`, "null"), 403);
+  const open = await serve(t, { host: "0.0.0.0" });
+  const named = { "Content-Type": "application/json", Host: "rebound.example", Origin: "http://rebound.example" };
+  t.equal((await exchange(open.server.port, { body, headers: named })).status, 403, "a name that a stranger pointed at us");
+});
+
+t.test("the explorer is served from its directory once it is built, and says so before", async (t) => {
+  const explorerPath = t.testdir({ "notes.txt.bak": "not part of it" });
+  const { server } = await serve(t, { explorerPath });
+  const get = async (path: string, headers: Record<string, string> = {}): Promise<Reply> =>
+    await exchange(server.port, { method: "GET", path, headers });
+  t.match(await get("/explorer/"), { status: 503, body: /npm run explorer/ });
+  await mkdir(join(explorerPath, "assets"));
+  await writeFile(join(explorerPath, "assets", "main-AB12.js"), "run();");
+  await writeFile(join(explorerPath, "assets", "main-AB12.js.gz"), gzipSync("run();"));
+  await writeFile(join(explorerPath, "index.html"), "<!doctype html>");
+  const page = await get("/explorer/?rpc=http://127.0.0.1:1/");
+  t.match(page, { status: 200, body: "<!doctype html>" });
+  t.match(page.headers, {
+    "content-type": "text/html; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-content-type-options": "nosniff",
+    "content-security-policy": /default-src 'none'; script-src 'self' 'wasm-unsafe-eval';.*frame-ancestors 'none'/,
+  });
+  t.equal((await get("/explorer/", { "If-None-Match": String(page.headers["etag"]) })).status, 304);
+  const script = await get("/explorer/assets/main-AB12.js");
+  t.match(script, { status: 200, body: "run();" });
+  t.match(script.headers["cache-control"], /immutable/);
+  t.equal((await get("/explorer/assets/main-AB12.js", { "Accept-Encoding": "br, gzip" })).headers["content-encoding"], "gzip");
+  t.notOk((await get("/explorer/assets/main-AB12.js", { "Accept-Encoding": "gzip;q=0" })).headers["content-encoding"]);
+  t.match((await get("/explorer")).headers, { location: "/explorer/" });
+  for (const path of [
+    "/explorer/../server.ts",
+    "/explorer/assets/",
+    "/explorer/%2e%2e/x",
+    "/explorer/notes.txt.bak",
+    "/explorers",
+  ])
+    t.equal((await get(path)).status, 404, path);
+  t.equal((await get("/explorer/", {})).status, 200);
+  const quiet = await serve(t);
+  t.equal((await exchange(quiet.server.port, { method: "GET", path: "/explorer/", headers: {} })).status, 404, "not served");
+});
+
+t.test("a directory that holds more than the page is not served, and the log says why", async (t) => {
+  const explorerPath = t.testdir({ "index.html": "x", assets: { "large.js": "x".repeat(8 * 1024 * 1024) } });
+  const { server, lines } = await serve(t, { explorerPath });
+  t.equal((await exchange(server.port, { method: "GET", path: "/explorer/", headers: {} })).status, 503);
+  t.match(lines.join(""), /page_too_large/);
+});
+
+t.test("a block is found by its hash, among the newest, and the round being decided is told", async (t) => {
+  const served = await serve(t);
+  t.match((await call(served, "chain.find", { hash: "00".repeat(32) })).error?.data, { code: "height_none" });
+  await served.net.commitUntil(3n);
+  const block = present(served.net.ledger.block(heightOf(2n)), "block");
+  t.match(await result(served, "chain.find", { hash: toHex(block.hash) }), { height: "2" });
+  t.match(await result(served, "chain.find", { hash: "00".repeat(32) }), { height: null, oldest: "1" });
+  const short = await serve(t, { limits: { scanHeadersMax: 1 } });
+  await short.net.commitUntil(3n);
+  t.match(await result(short, "chain.find", { hash: toHex(block.hash) }), { height: null, oldest: "3" }, "not that far back");
+  t.match(await result(served, "consensus.status"), { engine: "tendermint", height: "4", round: null, step: null, stalledMs: 0 });
 });
 
 t.test("what is over a limit is refused with the code of that limit", async (t) => {

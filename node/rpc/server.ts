@@ -5,29 +5,34 @@
  *   POST /               one request or a batch            GET /health        200 following, 503 syncing
  *   GET  /               what this is                      GET /metrics       Prometheus text, when served
  *   GET  /openrpc.json   every method                      GET / + Upgrade    WebSocket, one message a frame
+ *   GET  /explorer/      the explorer's page, when built
  * ```
  *
  * Reads are unauthenticated and change nothing; what writes is signed by itself. A web page may call the node only
- * from an origin of `cors`. Bound to loopback, the server also refuses a foreign `Host`, so that a name which a
+ * from an origin of `cors`; the node's own page may as well where the node was addressed by a number or as localhost,
+ * for only a name can be made to point elsewhere. Bound to loopback, the server also refuses a foreign `Host`, so that a name which a
  * stranger points at 127.0.0.1 does not reach it (DNS rebinding). Addresses are those of the socket: behind a proxy
  * every client has the proxy's, and the proxy must do the limiting.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
+import { type AddressInfo, isIP, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { fileURLToPath } from "node:url";
 import { type WebSocket, WebSocketServer } from "ws";
 import { assert } from "../../crypto/base/assert.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
 import type { Log } from "../log/log.ts";
 import type { Metrics } from "../metrics/metrics.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
+import type { Config } from "../config/schema.ts";
 import type { NodeBackend } from "./backend.ts";
-import { type Caller, Dispatcher } from "./dispatcher.ts";
+import { type Caller, Dispatcher, type Relay } from "./dispatcher.ts";
 import { CLOSE, RPC_ERROR, SERVER_CODES, type RpcCode } from "./errors.ts";
 import { type Limits, limitsWith } from "./limits.ts";
 import { METHODS } from "./methods/index.ts";
 import { openRpcDocument } from "./openrpc.ts";
+import { Page } from "./page.ts";
 import { answerMessage, errorAnswer, rpcError } from "./protocol.ts";
 import { Rates } from "./rates.ts";
 import { type ConnectionSubscriptions, SubscriptionHub } from "./subscriptions.ts";
@@ -41,11 +46,19 @@ export type RpcServerOptions = {
   readonly cors: readonly string[];
   /** Whether GET /metrics answers. */
   readonly serveMetrics?: boolean;
+  /** The directory of the built explorer, served at /explorer/. Not served when absent. */
+  readonly explorerPath?: string | undefined;
   readonly limits?: Partial<Limits>;
 };
 
 /** What the server works with. */
-export type RpcServerParts = { readonly backend: NodeBackend; readonly log: Log; readonly metrics?: Metrics };
+export type RpcServerParts = {
+  readonly backend: NodeBackend;
+  readonly log: Log;
+  readonly metrics?: Metrics;
+  /** See `DispatcherParts`. */
+  readonly relay?: Relay;
+};
 
 const TEXT = "text/plain; charset=utf-8";
 const JSON_TYPE = "application/json";
@@ -66,13 +79,14 @@ export class RpcServer implements AsyncDisposable {
   /** Bytes of answers that are made and not yet sent, of all connections. */
   #heldBytes = 0;
   readonly #openRpc: string;
+  readonly #page: Page | undefined;
   readonly #following = new DisposableStack();
 
   private constructor(options: RpcServerOptions, parts: RpcServerParts) {
     this.#options = options;
     this.#parts = parts;
     this.limits = limitsWith(options.limits);
-    const { backend, log, metrics } = parts;
+    const { backend, log, metrics, relay } = parts;
     const rates = new Rates(this.limits, () => performance.now());
     this.#dispatcher = new Dispatcher({
       methods: METHODS,
@@ -81,10 +95,12 @@ export class RpcServer implements AsyncDisposable {
       rates,
       log,
       metrics,
+      relay,
       isBusy: () => this.#heldBytes > this.limits.pendingBytesMax,
     });
     this.#hub = new SubscriptionHub(this.limits);
     this.#openRpc = JSON.stringify(openRpcDocument(METHODS));
+    this.#page = options.explorerPath === undefined ? undefined : new Page(options.explorerPath);
     this.#webSockets = new WebSocketServer({
       noServer: true,
       maxPayload: this.limits.requestSizeBytesMax,
@@ -208,12 +224,14 @@ export class RpcServer implements AsyncDisposable {
       return path === "/" ? await this.#onPost(request, response) : plain(response, 404, "not found");
     if (request.method !== "GET" && request.method !== "HEAD")
       return end(response, 405, "", { Allow: "GET, HEAD, POST, OPTIONS" });
+    if (this.#page !== undefined && path !== undefined && /^\/explorer(\/|$)/.test(path))
+      return await this.#sendPage(this.#page, path, request, response);
     switch (path) {
       case "/":
         return plain(
           response,
           200,
-          `Pyralog node, network ${this.#parts.backend.networkFile.chainId}. POST JSON-RPC 2.0 here; GET /openrpc.json lists the methods.`,
+          `Pyralog node, network ${this.#parts.backend.networkFile.chainId}. POST JSON-RPC 2.0 here; GET /openrpc.json lists the methods; /explorer/ is for people.`,
         );
       case "/openrpc.json":
         return end(response, 200, this.#openRpc, { "Content-Type": JSON_TYPE });
@@ -233,6 +251,21 @@ export class RpcServer implements AsyncDisposable {
       default:
         return plain(response, 404, "not found");
     }
+  }
+
+  async #sendPage(page: Page, path: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const asked = {
+      acceptEncoding: String(request.headers["accept-encoding"] ?? ""),
+      ifNoneMatch: request.headers["if-none-match"],
+    };
+    const answer = await page.answer(path, asked).catch((error: unknown) => {
+      this.#parts.log.error({ code: codeOf(error), error }, "the explorer cannot be read");
+      return undefined;
+    });
+    if (answer === undefined) return plain(response, 503, "the explorer cannot be read here; the node's log says why");
+    const length = answer.status === 304 ? {} : { "Content-Length": `${answer.body.length}` };
+    response.writeHead(answer.status, { "X-Content-Type-Options": "nosniff", ...length, ...answer.headers });
+    response.end(answer.body);
   }
 
   async #onPost(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -279,6 +312,8 @@ export class RpcServer implements AsyncDisposable {
     if (isLoopback(bound) && (host === undefined || !isLoopback(host))) return "host_forbidden";
     const { origin } = request.headers;
     if (origin === undefined || this.#options.cors.includes("*") || this.#options.cors.includes(origin)) return undefined;
+    const isNumbered = host !== undefined && (host === "localhost" || isIP(host) !== 0);
+    if (isNumbered && origin === `http://${request.headers.host?.toLowerCase()}`) return undefined;
     return "origin_forbidden";
   }
 
@@ -368,6 +403,20 @@ export class RpcServer implements AsyncDisposable {
     const force = setTimeout(() => socket.terminate(), this.limits.closeGraceMs);
     socket.once("close", () => clearTimeout(force));
   }
+}
+
+/** Where `npm run explorer` puts the page that is served at /explorer/. */
+const EXPLORER_PATH = fileURLToPath(new URL("../../testnet/explorer/dist", import.meta.url));
+
+/** The server as a node's configuration wants it. */
+export async function openRpcServer(
+  { rpc, metrics }: Pick<Config, "rpc" | "metrics">,
+  parts: RpcServerParts,
+): Promise<RpcServer> {
+  const { host, port, cors, explorer, requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax } = rpc;
+  const limits = { requestSizeBytesMax, requestsPerSecondMax, connectionsMax, subscriptionsMax };
+  const explorerPath = explorer ? EXPLORER_PATH : undefined;
+  return await RpcServer.open({ host, port, cors, serveMetrics: metrics.enabled, explorerPath, limits }, parts);
 }
 
 function plain(response: ServerResponse, status: number, text: string): void {

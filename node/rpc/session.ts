@@ -8,9 +8,11 @@ import { type Address, addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
+import type { RecordBody } from "../../chain/block/record.ts";
 import { type Call, signTransaction, type Transaction, type TransactionBody } from "../../chain/block/transaction.ts";
 import type { PyralogClient } from "./client.ts";
 import { CLIENT_CODES } from "./errors.ts";
+import { type Route, routedCalls } from "./routing.ts";
 import type { ProvenTransaction } from "../light/statement.ts";
 import type { CallOptions } from "./transport.ts";
 import type { Verified } from "./verified.ts";
@@ -101,6 +103,14 @@ export class AccountSession {
   /** Appends records to one partition. */
   async append(stream: string, partition: number, records: readonly Uint8Array[], options: SendOptions = {}): Promise<Done> {
     return await this.send([{ kind: "logAppend", stream, partition, records }], options);
+  }
+
+  /** Appends records to the partitions of a declared stream that they belong to, in one transaction. */
+  async appendRouted(stream: string, records: readonly RecordBody[], route: Route, options: SendOptions = {}): Promise<Done> {
+    const { value: declared } = await this.client.stream(stream, { signal: options.signal });
+    if (declared === undefined)
+      throw new CodedError("stream_unknown", { message: "nobody declared this stream: there is no count to route by", stream });
+    return await this.send(routedCalls(stream, records, declared.partitions, route), options);
   }
 
   async #submitNext(calls: readonly Call[], options: SendOptions): Promise<Hash> {

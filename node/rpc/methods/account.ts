@@ -18,8 +18,8 @@ export const accountGet = method({
     ...readResult,
   }),
   errors: ["height_none", "height_future", "height_pruned"],
-  handle({ address, ...read }, context) {
-    const found = proveKey(accountKey(address), read, context);
+  async handle({ address, ...read }, context) {
+    const found = await proveKey(accountKey(address), read, context);
     if (!found.ok) return found;
     const { value, ...proven } = found.value;
     const { balance, nonce } = value === undefined ? ACCOUNT_EMPTY : ownRow(parseAccount(value), "account");

@@ -1,10 +1,12 @@
 /** Headers, blocks, certificates, and proofs that an old header belongs to a new one. */
 
 import * as z from "zod";
+import { bytesEqual } from "../../../crypto/base/bytes.ts";
 import { fail, ok } from "../../../crypto/base/result.ts";
-import type { Hash } from "../../../crypto/hash/hash.ts";
+import { type Hash, hash } from "../../../crypto/hash/hash.ts";
 import type { Header } from "../../../chain/block/block.ts";
-import { GENESIS_HEIGHT, heightOf } from "../../../chain/block/height.ts";
+import { GENESIS_HEIGHT, heightOf, nextHeight } from "../../../chain/block/height.ts";
+import { encodeMembers } from "../../../chain/block/validators.ts";
 import { type Anchor, anchorAt, method, readHeight } from "../method.ts";
 import { addressSchema, amountSchema, anchorSchema, blobSchema, hashSchema, heightSchema, siblingsSchema } from "../schema.ts";
 
@@ -40,6 +42,30 @@ export const chainHeader = method({
     if (!height.ok) return height;
     const anchor = anchorAt(height.value, context);
     return anchor === undefined ? fail({ code: "block_unknown", field: "height" }) : ok({ height: height.value, anchor });
+  },
+});
+
+export const chainLightBlock = method({
+  name: "chain.lightBlock",
+  summary: "A header with its certificate, the set that decided it and the set that it names: what a client that skips needs.",
+  params: z.strictObject({ height: optionalHeight }),
+  result: z.strictObject({
+    height: heightSchema,
+    anchor: anchorSchema,
+    validators: blobSchema.describe("The set of this height; its hash is the header's validatorsHash."),
+    nextValidators: blobSchema.optional().describe("The set of the next height, when it is another."),
+  }),
+  errors: ["height_none", "height_future", "block_unknown"],
+  handle(params, context) {
+    const height = readHeight(params.height, context);
+    if (!height.ok) return height;
+    const anchor = anchorAt(height.value, context);
+    const { ledger } = context.backend;
+    const [own, next] = [ledger.validators(height.value), ledger.validators(nextHeight(height.value))];
+    if (anchor === undefined || own === undefined || next === undefined) return fail({ code: "block_unknown", field: "height" });
+    const [validators, nextValidators] = [encodeMembers(own), encodeMembers(next)];
+    const isSame = bytesEqual(validators, nextValidators);
+    return ok({ height: height.value, anchor, validators, ...(isSame ? {} : { nextValidators }) });
   },
 });
 
@@ -143,6 +169,29 @@ export const chainHeaders = method({
       anchors.push(anchor);
     }
     return ok({ head, anchors });
+  },
+});
+
+export const chainFind = method({
+  name: "chain.find",
+  summary: "The height of the block with this hash, looked for from the newest block back. Not proven: ask for its header.",
+  params: z.strictObject({ hash: hashSchema }),
+  result: z.strictObject({
+    height: heightSchema.nullable().describe("Null when it is not among those that were looked at."),
+    oldest: heightSchema.describe("The oldest height that was looked at."),
+  }),
+  errors: ["height_none"],
+  handle(params, { backend, limits }) {
+    const head = backend.ledger.head().height;
+    if (head === GENESIS_HEIGHT) return fail({ code: "height_none" });
+    let height: bigint = head;
+    const end = head > BigInt(limits.scanHeadersMax) ? head - BigInt(limits.scanHeadersMax) : 0n;
+    for (; height > end; height -= 1n) {
+      const header = backend.ledger.headerBytes(heightOf(height));
+      if (header === undefined) break;
+      if (bytesEqual(hash("header", header), params.hash)) return ok({ height: heightOf(height), oldest: heightOf(height) });
+    }
+    return ok({ height: null, oldest: heightOf(height + 1n) });
   },
 });
 

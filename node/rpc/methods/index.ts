@@ -5,9 +5,22 @@ import { ok } from "../../../crypto/base/result.ts";
 import { openRpcDocument } from "../openrpc.ts";
 import { type AnyMethod, method } from "../method.ts";
 import { accountGet } from "./account.ts";
-import { chainBlock, chainBlocks, chainCertificate, chainHead, chainHeader, chainHeaders, chainHistoryProof } from "./chain.ts";
+import {
+  chainBlock,
+  chainBlocks,
+  chainCertificate,
+  chainFind,
+  chainHead,
+  chainHeader,
+  chainHeaders,
+  chainHistoryProof,
+  chainLightBlock,
+} from "./chain.ts";
+import { consensusStatus } from "./consensus.ts";
 import { networkFile } from "./network.ts";
 import { nodePeers, nodeStatus } from "./node.ts";
+import { obeliskIds, obeliskNumber, obeliskSequence, obeliskSession, obeliskStatus } from "./obelisk.ts";
+import { recordlogReceipt } from "./recordlog.ts";
 import { stateProve } from "./state.ts";
 import { streamConsistency, streamHead, streamRecords } from "./stream.ts";
 import { subscribe, unsubscribe } from "./subscription.ts";
@@ -30,6 +43,7 @@ export const METHODS: readonly AnyMethod[] = [
   nodeStatus,
   nodePeers,
   networkFile,
+  consensusStatus,
   chainHead,
   chainHeader,
   chainBlock,
@@ -37,6 +51,8 @@ export const METHODS: readonly AnyMethod[] = [
   chainCertificate,
   chainHeaders,
   chainHistoryProof,
+  chainFind,
+  chainLightBlock,
   transactionSubmit,
   transactionStatus,
   transactionWait,
@@ -49,7 +65,13 @@ export const METHODS: readonly AnyMethod[] = [
   streamHead,
   streamRecords,
   streamConsistency,
+  recordlogReceipt,
   stateProve,
+  obeliskStatus,
+  obeliskSequence,
+  obeliskIds,
+  obeliskSession,
+  obeliskNumber,
   validatorsAt,
   validatorsChanges,
   subscribe,

@@ -2,6 +2,7 @@
 
 import * as z from "zod";
 import { ok } from "../../../crypto/base/result.ts";
+import { BACKEND_REPORT } from "../../../crypto/backend/backends.ts";
 import { networkHash } from "../../../chain/block/genesis.ts";
 import { method } from "../method.ts";
 import { addressSchema, hashSchema, heightSchema } from "../schema.ts";
@@ -24,6 +25,26 @@ export const nodeStatus = method({
     peersCount: z.int().min(0),
     mempool: z.strictObject({ transactions: z.int().min(0), sizeBytes: z.int().min(0) }),
     startedAtMs: z.int(),
+    backends: z
+      .record(z.string(), z.string().max(300))
+      .describe("What serves each primitive on this node; under `native`, where the Rust addon came from or why there is none."),
+    attention: z
+      .strictObject({ code: z.enum(["sign_unknown", "pow_split"]), height: heightSchema })
+      .optional()
+      .describe(
+        "What needs the operator. sign_unknown: nothing is decided without this validator, which keeps silent up to this height (start --vouch). pow_split: a heavier chain forks at this height, below what is settled here (rollback --to).",
+      ),
+    joining: z
+      .strictObject({
+        phase: z.enum(["finding", "proving", "fetching", "whole", "restoring"]),
+        chunks: z.int().min(0),
+        chunksTotal: z.int().min(0),
+        sizeBytes: z.int().min(0),
+        sizeBytesTotal: z.int().min(0),
+        secondsLeft: z.number().min(0).optional(),
+      })
+      .optional()
+      .describe("How far a join from a snapshot is. While it is there, reads are answered by peers, and checked by this node."),
   }),
   errors: [],
   handle(_, { backend }) {
@@ -44,6 +65,9 @@ export const nodeStatus = method({
       peersCount: status.peersCount,
       mempool: { transactions: status.mempoolTransactions, sizeBytes: status.mempoolSizeBytes },
       startedAtMs: status.startedAtMs,
+      backends: { ...BACKEND_REPORT },
+      ...(status.attention === undefined ? {} : { attention: status.attention }),
+      ...(status.joining === undefined ? {} : { joining: status.joining }),
     });
   },
 });

@@ -24,9 +24,9 @@ export const stateProve = method({
     ...readResult,
   }),
   errors: ["height_none", "height_future", "height_pruned", "range_invalid"],
-  handle({ from, to, limit, height, anchor }, context) {
+  async handle({ from, to, limit, height, anchor }, context) {
     if (to !== undefined && compareBytes(from, to) > 0) return fail({ code: "range_invalid", field: "to" });
-    const page = provePage({ range: to === undefined ? { from } : { from, to }, limit, height, anchor }, context);
+    const page = await provePage({ range: to === undefined ? { from } : { from, to }, limit, height, anchor }, context);
     if (!page.ok) return page;
     const { rows, next, ...proven } = page.value;
     return ok({ count: rows.length, ...(next === undefined ? {} : { continueFrom: next }), ...proven });

@@ -34,8 +34,8 @@ export const streamHead = method({
   params: z.strictObject({ ...place, ...readParams }),
   result: z.strictObject({ head: headSchema.nullable(), ...readResult }),
   errors: READ_ERRORS,
-  handle({ stream, partition, ...read }, context) {
-    const found = proveKey(partitionKey(stream, partition), read, context);
+  async handle({ stream, partition, ...read }, context) {
+    const found = await proveKey(partitionKey(stream, partition), read, context);
     if (!found.ok) return found;
     const { value, ...proven } = found.value;
     if (value === undefined) return ok({ head: null, ...proven });
@@ -59,15 +59,15 @@ export const streamRecords = method({
     records: z.array(
       z.strictObject({
         index: amountSchema,
-        record: blobSchema.describe("The encoded record: stream, partition, index, height, time, data."),
+        record: blobSchema.describe("The encoded record (chain/block/record.ts), or the commitment of one that was dropped."),
         siblings: siblingsSchema,
       }),
     ),
     ...readResult,
   }),
   errors: READ_ERRORS,
-  handle({ stream, partition, from, limit, ...read }, context) {
-    const found = proveKey(partitionKey(stream, partition), read, context);
+  async handle({ stream, partition, from, limit, ...read }, context) {
+    const found = await proveKey(partitionKey(stream, partition), read, context);
     if (!found.ok) return found;
     const { value, ...proven } = found.value;
     const size = value === undefined ? 0n : ownRow(parsePartitionHead(value), "partition").frontier.size;
@@ -79,8 +79,7 @@ export const streamRecords = method({
     for (const { index, bytes } of ledger.records(stream, partition, from, count)) {
       sizeBytes += bytes.length;
       if (records.length > 0 && sizeBytes > context.limits.rangeBytesMax) break;
-      const siblings = ledger.proveRecord(proven.height, stream, partition, index);
-      if (siblings === undefined) return fail({ code: "height_pruned", field: "height" });
+      const siblings = ledger.proveRecordIn(size, stream, partition, index);
       records.push({ index, record: bytes, siblings: [...siblings] });
     }
     return ok({ size, records, ...proven });
@@ -93,9 +92,9 @@ export const streamConsistency = method({
   params: z.strictObject({ ...place, first: amountSchema, second: amountSchema }),
   result: z.strictObject({ hashes: siblingsSchema }),
   errors: ["height_none", "partition_unknown", "range_invalid", "record_unknown"],
-  handle({ stream, partition, first, second }, context) {
+  async handle({ stream, partition, first, second }, context) {
     if (first > second) return fail({ code: "range_invalid", field: "first" });
-    const found = proveKey(partitionKey(stream, partition), { height: undefined, anchor: false }, context);
+    const found = await proveKey(partitionKey(stream, partition), { height: undefined, anchor: false }, context);
     if (!found.ok) return found;
     if (found.value.value === undefined) return fail({ code: "partition_unknown", field: "partition" });
     const { size } = ownRow(parsePartitionHead(found.value.value), "partition").frontier;

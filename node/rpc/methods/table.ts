@@ -17,8 +17,8 @@ export const tableGet = method({
   params: z.strictObject({ namespace: nameSchema, table: nameSchema, ...readParams }),
   result: z.strictObject({ owner: addressSchema.nullable(), ...readResult }),
   errors: READ_ERRORS,
-  handle({ namespace, table, ...read }, context) {
-    const found = proveKey(tableKey(namespace, table), read, context);
+  async handle({ namespace, table, ...read }, context) {
+    const found = await proveKey(tableKey(namespace, table), read, context);
     if (!found.ok) return found;
     const { value, ...proven } = found.value;
     return ok({ owner: value === undefined ? null : ownRow(parseTable(value), "table").owner, ...proven });
@@ -40,10 +40,10 @@ export const tableList = method({
     ...readResult,
   }),
   errors: READ_ERRORS,
-  handle({ namespace, after, limit, height, anchor }, context) {
+  async handle({ namespace, after, limit, height, anchor }, context) {
     const whole = tableRange(namespace);
     const range = after === undefined ? whole : { from: successor(tableKey(namespace, after)), to: whole.to };
-    const page = provePage({ range, limit, height, anchor }, context);
+    const page = await provePage({ range, limit, height, anchor }, context);
     if (!page.ok) return page;
     const { rows, next, ...proven } = page.value;
     const tables = rows.flatMap(({ key, value }) => {
@@ -60,8 +60,8 @@ export const tableRow = method({
   params: z.strictObject({ namespace: nameSchema, table: nameSchema, key: rowKeySchema, ...readParams }),
   result: z.strictObject({ value: blobSchema.nullable().describe("Canonical dag-cbor, or null."), ...readResult }),
   errors: READ_ERRORS,
-  handle({ namespace, table, key, ...read }, context) {
-    const found = proveKey(rowKey(namespace, table, key), read, context);
+  async handle({ namespace, table, key, ...read }, context) {
+    const found = await proveKey(rowKey(namespace, table, key), read, context);
     if (!found.ok) return found;
     return ok({ ...found.value, value: found.value.value ?? null });
   },
@@ -85,10 +85,10 @@ export const tableRangeRead = method({
     ...readResult,
   }),
   errors: [...READ_ERRORS, "range_invalid"],
-  handle({ namespace, table, from, to, limit, values, height, anchor }, context) {
+  async handle({ namespace, table, from, to, limit, values, height, anchor }, context) {
     if (from !== undefined && to !== undefined && compareBytes(from, to) > 0) return fail({ code: "range_invalid", field: "to" });
     const prefixSize = rowKey(namespace, table, new Uint8Array(0)).length;
-    const page = provePage({ range: rowRange(namespace, table, from, to), limit, height, anchor }, context);
+    const page = await provePage({ range: rowRange(namespace, table, from, to), limit, height, anchor }, context);
     if (!page.ok) return page;
     const { rows, next, ...proven } = page.value;
     return ok({

@@ -32,6 +32,8 @@ export class DevNet implements AsyncDisposable {
   syncing = false;
   /** Whom blocks are paid to under proof of work. */
   miner = addressOfKey(keyPairAt(0).publicKey);
+  /** Block time from one block to the next. */
+  blockMs = 1000n;
   /** Whether every submitted transaction gets a block at once. */
   automatic = false;
   #last: Promise<unknown> = Promise.resolve();
@@ -46,8 +48,10 @@ export class DevNet implements AsyncDisposable {
       transactionStatus: (id) => this.#status(id),
       status: () => this.#nodeStatus(),
       peers: () => [],
+      consensus: () => ({ height: nextHeight(ledger.head().height), round: undefined, step: undefined, stalledMs: 0 }),
       onCommit: (listener) => ledger.onCommit(listener),
       onRollback: (listener) => ledger.onRollback(listener),
+      obelisk: undefined,
     };
   }
 
@@ -92,7 +96,7 @@ export class DevNet implements AsyncDisposable {
     const waiting = this.#pool.splice(0);
     const { block, dropped } = this.ledger.build({
       proposer,
-      timeMs: head.timeMs + 1000n,
+      timeMs: head.timeMs + this.blockMs,
       transactions: [...waiting, ...transactions],
       evidence: [],
     });
