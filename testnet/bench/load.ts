@@ -1,35 +1,39 @@
 /**
- * Load on a running network: signed 256-byte puts from several senders, through JSON-RPC, timed from submission to
- * the block that holds them.
+ * Load on a running network or on another database: puts from several senders, timed from submission to when they are
+ * final, and load beyond what it takes (`offerLoad`).
  *
- * The generator signs before the clock starts, keeps a bounded number of transactions in flight, and learns of
- * finality from one node's block subscription; it verifies nothing (the clients of a test do), so that what is
- * measured is the network and not the measuring.
+ * The generator makes and signs before the clock starts and keeps a bounded number of items in flight; it verifies
+ * nothing (the clients of a test do), so that what is measured is the network and not the measuring.
  */
 
-import { randomBytes } from "node:crypto";
 import { assert, present } from "../../crypto/base/assert.ts";
-import { concatBytes, fromHex, toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
-import { encodeValue } from "../../crypto/codec/value.ts";
-import { addressOfKey } from "../../crypto/identity/address.ts";
-import type { KeyPair } from "../../crypto/sign/key.ts";
-import { parseBlock } from "../../chain/block/block.ts";
-import { PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
-import { heightOf } from "../../chain/block/height.ts";
-import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { CodedError } from "../../crypto/base/error.ts";
+
+/** One put as it is sent. */
+export type LoadItem = { readonly id: string; readonly bytes: Uint8Array };
+
+/** What became of an item that was handed in: it waits, is final already, or was refused with a code. */
+export type Taken = { readonly kind: "waiting" | "final" } | { readonly kind: "refused"; readonly code: string };
+
+/** What takes load. */
+export type LoadTarget = {
+  /** Hands in items of one sender, in order. One answer an item. */
+  readonly submit: (lane: number, items: readonly LoadItem[], signal: AbortSignal) => Promise<readonly Taken[]>;
+  /** What became final since the last call, and when that was seen; empty when nothing did. */
+  readonly finalized: (signal: AbortSignal) => Promise<readonly { readonly ids: readonly string[]; readonly atMs: number }[]>;
+};
 
 /** What to send. */
 export type LoadOptions = {
-  readonly urls: readonly string[];
-  readonly chainId: string;
-  readonly senders: readonly { readonly keyPair: KeyPair; readonly nonce: bigint }[];
-  readonly transactions: number;
-  readonly valueSizeBytes: number;
-  /** Transactions submitted and not yet final. */
+  /** Of each sender, in order. */
+  readonly lanes: readonly (readonly LoadItem[])[];
+  /** Items submitted and not yet final. */
   readonly inFlightMax: number;
   /** Offered rate; absent: as fast as `inFlightMax` allows. */
   readonly perSecond?: number;
   readonly batchSize?: number;
+  /** Nothing is submitted after so long; absent: until the lanes are empty. */
+  readonly seconds?: number;
   readonly signal: AbortSignal;
 };
 
@@ -40,115 +44,96 @@ export type LoadReport = {
   /** From the first submission to the last final block. */
   readonly seconds: number;
   readonly finalizedPerSecond: number;
+  /** Sorted. */
   readonly finalityMs: readonly number[];
-  readonly blocks: number;
+  /** When each became final, from the first submission on, in that order. */
+  readonly finalizedAtMs: readonly number[];
+  /** Of one processor, by the generator. */
+  readonly generatorCpuShare: number;
 };
 
-const NAMESPACE = "bench";
-const FEE = PARAMETERS_DEFAULT.feeMin + PARAMETERS_DEFAULT.feePerByte * 4_096n;
 const POLL_INTERVAL_MS = 20;
+const PACE_INTERVAL_MS = 2;
+/** Between two offers of a sender, so that each holds some items. */
+const OFFER_INTERVAL_MS = 20;
 const BATCH_SIZE = 50;
+/** Of one sender: a node takes 1,000 of one account, and after one that it refuses it waits for that nonce. */
+const LANE_IN_FLIGHT_MAX = 900;
+/** Beyond the time of submitting. */
 const TIMEOUT_MS = 120_000;
 
-/** The transactions of one sender: a table of its own, then puts into it. */
-export function signLoad(options: {
-  readonly chainId: string;
-  readonly keyPair: KeyPair;
-  readonly nonce: bigint;
-  readonly count: number;
-  readonly valueSizeBytes: number;
-}): readonly Transaction[] {
-  const { chainId, keyPair, count, valueSizeBytes } = options;
-  const sender = addressOfKey(keyPair.publicKey);
-  const table = `t${toHex(sender).slice(0, 12)}`;
-  const sign = (index: number, call: Call): Transaction =>
-    signTransaction(
-      { chainId, sender, nonce: options.nonce + BigInt(index), fee: FEE, expiry: heightOf(1_000_000n), calls: [call] },
-      keyPair,
-    );
-  const created = sign(0, { kind: "tableCreate", namespace: NAMESPACE, table });
-  const puts = Array.from({ length: count }, (_, index) => {
-    const key = concatBytes(utf8("row-"), u32(index));
-    // Random, so that the store cannot compress it; a byte string of this size takes three bytes of head at most.
-    const value = encodeValue(new Uint8Array(randomBytes(valueSizeBytes - 3)));
-    return sign(index + 1, { kind: "tablePut", namespace: NAMESPACE, table, key, value });
-  });
-  return [created, ...puts];
-}
-
 /** Puts load on a network and waits until all of it is final. */
-export async function runLoad(options: LoadOptions): Promise<LoadReport> {
-  const { urls, senders, signal, inFlightMax } = options;
-  const perSender = Math.ceil(options.transactions / senders.length);
-  const lanes = senders.map(({ keyPair, nonce }) =>
-    signLoad({ chainId: options.chainId, keyPair, nonce, count: perSender, valueSizeBytes: options.valueSizeBytes }),
-  );
-  const first = present(urls[0], "a node");
-  let height = await headHeight(first, signal);
-  const sentAtMs = new Map<string, number>();
+export async function runLoad(target: LoadTarget, options: LoadOptions): Promise<LoadReport> {
+  const { lanes, signal, inFlightMax, seconds: limitSeconds = Number.POSITIVE_INFINITY } = options;
+  const batchSize = options.batchSize ?? BATCH_SIZE;
+  const sent = new Map<string, { readonly atMs: number; readonly lane: number }>();
+  const underWay = lanes.map(() => 0);
+  const leave = (lane: number, count: number): void => void (underWay[lane] = present(underWay[lane], "lane") - count);
   const finalityMs: number[] = [];
-  let [finalized, refused, blocks, lastMs] = [0, 0, 0, 0];
+  const finalizedAtMs: number[] = [];
+  let [refused, isSubmitting] = [0, true];
+  const cpu = process.cpuUsage();
   const startMs = performance.now();
-  const deadlineMs = startMs + TIMEOUT_MS;
-  const total = lanes.reduce((sum, lane) => sum + lane.length, 0);
-
-  const submitLane = async (lane: readonly Transaction[], url: string): Promise<void> => {
-    for (let index = 0; index < lane.length;) {
+  const elapsed = (): number => (performance.now() - startMs) / 1000;
+  const isLate = (): boolean =>
+    elapsed() * 1000 > TIMEOUT_MS + (limitSeconds === Number.POSITIVE_INFINITY ? 0 : limitSeconds * 1000);
+  const final = (id: string, atMs: number): void => {
+    const item = sent.get(id);
+    if (item === undefined) return;
+    leave(item.lane, 1);
+    finalityMs.push(atMs - item.atMs);
+    finalizedAtMs.push(atMs - startMs);
+  };
+  const submitBatch = async (lane: number, items: readonly LoadItem[]): Promise<void> => {
+    const atMs = performance.now();
+    for (const { id } of items) sent.set(id, { atMs, lane });
+    leave(lane, -items.length);
+    const answers = await target.submit(lane, items, signal);
+    const refusals = answers.filter(({ kind }) => kind === "refused").length;
+    refused += refusals;
+    leave(lane, refusals);
+    for (const [index, answer] of answers.entries()) {
+      if (answer.kind === "final") final(present(items[index], "item").id, performance.now());
+    }
+  };
+  const submitLane = async (items: readonly LoadItem[], lane: number): Promise<void> => {
+    for (let index = 0; index < items.length && elapsed() < limitSeconds;) {
       signal.throwIfAborted();
-      assert(performance.now() < deadlineMs, "the load did not get through in time");
-      const isPaced =
-        options.perSecond !== undefined && sentAtMs.size >= ((performance.now() - startMs) / 1000) * options.perSecond;
-      if (sentAtMs.size - finalized - refused >= inFlightMax || isPaced) {
-        await pause(2);
+      assert(!isLate(), "the load did not get through in time");
+      const isPaced = options.perSecond !== undefined && sent.size >= elapsed() * options.perSecond;
+      const isFull =
+        sent.size - finalityMs.length - refused >= inFlightMax || present(underWay[lane], "lane") >= LANE_IN_FLIGHT_MAX;
+      if (isFull || isPaced) {
+        await pause(PACE_INTERVAL_MS);
         continue;
       }
-      const batch = lane.slice(index, index + (options.batchSize ?? BATCH_SIZE));
+      const batch = items.slice(index, index + batchSize);
       index += batch.length;
-      const nowMs = performance.now();
-      for (const { id } of batch) sentAtMs.set(toHex(id), nowMs);
-      const answers = await call(
-        url,
-        batch.map(({ bytes }) => ({ method: "transaction.submit", params: { transaction: toHex(bytes) } })),
-        signal,
-      );
-      for (const answer of answers) if (answer.error !== undefined) refused += 1;
+      await submitBatch(lane, batch);
     }
   };
   const follow = async (): Promise<void> => {
-    while (finalized + refused < total) {
+    while (isSubmitting || finalityMs.length + refused < sent.size) {
       signal.throwIfAborted();
-      assert(performance.now() < deadlineMs, `${finalized} of ${total} are final, ${refused} refused`);
-      const head = await headHeight(first, signal);
-      if (head === height) await pause(POLL_INTERVAL_MS);
-      const atMs = performance.now();
-      for (; height < head; height += 1n) {
-        const [answer] = await call(first, [{ method: "chain.block", params: { height: `${height + 1n}` } }], signal);
-        const bytes = (answer?.result as { readonly block?: string } | undefined)?.block;
-        const block = parseBlock(fromHex(present(bytes, "block")));
-        assert(block.ok, "a block of the chain does not decode");
-        if (block.value.transactions.length > 0) blocks += 1;
-        for (const { id } of block.value.transactions) {
-          const sentMs = sentAtMs.get(toHex(id));
-          if (sentMs === undefined) continue;
-          finalized += 1;
-          lastMs = atMs;
-          finalityMs.push(atMs - sentMs);
-        }
-      }
+      assert(!isLate(), `${finalityMs.length} of ${sent.size} are final, ${refused} refused`);
+      const found = await target.finalized(signal);
+      if (found.length === 0) await pause(POLL_INTERVAL_MS);
+      for (const { ids, atMs } of found) for (const id of ids) final(id, atMs);
     }
   };
-  await Promise.all([
-    follow(),
-    ...lanes.map(async (lane, index) => await submitLane(lane, present(urls[index % urls.length], "a node"))),
-  ]);
-  const seconds = (lastMs - startMs) / 1000;
+  const submitting = Promise.all(lanes.map(submitLane)).finally(() => (isSubmitting = false));
+  await Promise.all([submitting, follow()]);
+  const used = process.cpuUsage(cpu);
+  const generatorCpuShare = (used.user + used.system) / 1e6 / elapsed();
+  const seconds = (finalizedAtMs.at(-1) ?? 0) / 1000;
   return {
-    finalized,
+    finalized: finalityMs.length,
     refused,
     seconds,
-    finalizedPerSecond: finalized / seconds,
+    finalizedPerSecond: finalityMs.length / seconds,
     finalityMs: finalityMs.toSorted((a, b) => a - b),
-    blocks,
+    finalizedAtMs,
+    generatorCpuShare,
   };
 }
 
@@ -157,23 +142,152 @@ export function percentile(sorted: readonly number[], share: number): number {
   return present(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))], "a value");
 }
 
-type Answer = { readonly result?: unknown; readonly error?: { readonly message: string } };
+/** What to offer. */
+export type OfferOptions = {
+  readonly lanes: readonly (readonly LoadItem[])[];
+  /** Of each lane: offered a second. */
+  readonly perSecond: readonly number[];
+  readonly seconds: number;
+  readonly signal: AbortSignal;
+};
 
-/** The head's height by the node's word: the cheapest question there is. */
-async function headHeight(url: string, signal: AbortSignal): Promise<bigint> {
-  const response = await fetch(new URL("health", url), { signal });
-  const { height } = (await response.json()) as { readonly height?: string };
-  return BigInt(present(height, "height of the head"));
-}
+/** What became of an offer. */
+export type OfferReport = {
+  /** A second, refused ones that were offered again each time. */
+  readonly offeredPerSecond: number;
+  /** A second, while load was offered. */
+  readonly finalizedPerSecond: number;
+  /** Of what was offered. */
+  readonly refusedShare: number;
+  readonly refusals: ReadonlyMap<string, number>;
+  /** From offering to the refusal; sorted. */
+  readonly refusalMs: readonly number[];
+  /** Of what was accepted, from the offer that was; sorted. */
+  readonly finalityMs: readonly number[];
+  readonly accepted: number;
+  /** Accepted, and not final long after the last offer. */
+  readonly lost: number;
+  /** Finalised of each lane while load was offered. */
+  readonly finalizedByLane: readonly number[];
+};
 
-async function call(
-  url: string,
-  calls: readonly { readonly method: string; readonly params: unknown }[],
-  signal: AbortSignal,
-): Promise<readonly Answer[]> {
-  const body = JSON.stringify(calls.map(({ method, params }, id) => ({ jsonrpc: "2.0", id, method, params })));
-  const response = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body, signal });
-  return (await response.json()) as readonly Answer[];
+/** Of one offer. */
+const OFFER_ITEMS_MAX = 100;
+/** Offers of one sender that wait for their answers. With more, what is measured is the queue of the generator. */
+const OFFERS_UNDER_WAY_MAX = 4;
+
+/**
+ * Offers load without regard to what is taken: each sender offers its next items as its rate says, and what is refused
+ * again with the next. At last closes the gaps that refusals left before what was accepted, and waits until all of that is
+ * final, for a bounded time.
+ */
+export async function offerLoad(target: LoadTarget, options: OfferOptions): Promise<OfferReport> {
+  const { lanes, perSecond, seconds, signal } = options;
+  const offeredAtMs = new Map<string, { readonly atMs: number; readonly lane: number }>();
+  const acceptedIds = new Set<string>();
+  const underWayIds = new Set<string>();
+  const refusals = new Map<string, number>();
+  const [refusalMs, finalityMs]: [number[], number[]] = [[], []];
+  const finalizedByLane = lanes.map(() => 0);
+  let [offered, isOffering] = [0, true];
+  const startMs = performance.now();
+  const elapsed = (): number => (performance.now() - startMs) / 1000;
+  const offer = async (lane: number, items: readonly LoadItem[]): Promise<void> => {
+    const atMs = performance.now();
+    for (const { id } of items) {
+      offeredAtMs.set(id, { atMs, lane });
+      underWayIds.add(id);
+    }
+    offered += items.length;
+    const answers = await target.submit(lane, items, signal);
+    const answeredMs = performance.now();
+    for (const [index, answer] of answers.entries()) {
+      const { id } = present(items[index], "item");
+      underWayIds.delete(id);
+      if (answer.kind !== "refused") {
+        acceptedIds.add(id);
+        continue;
+      }
+      refusals.set(answer.code, (refusals.get(answer.code) ?? 0) + 1);
+      refusalMs.push(answeredMs - atMs);
+    }
+  };
+  const offerLane = async (items: readonly LoadItem[], lane: number): Promise<void> => {
+    const rate = present(perSecond[lane], "rate");
+    const underWay = new Set<Promise<void>>();
+    let [first, made] = [0, 0];
+    const next = (count: number): LoadItem[] => {
+      while (acceptedIds.has(items[first]?.id ?? "")) first += 1;
+      const chosen: LoadItem[] = [];
+      for (let index = first; chosen.length < count; index += 1) {
+        const item = items[index];
+        if (item === undefined)
+          throw new CodedError("bench_load_short", { message: `lane ${lane} has only ${items.length} items` });
+        if (!acceptedIds.has(item.id) && !underWayIds.has(item.id)) chosen.push(item);
+      }
+      return chosen;
+    };
+    while (elapsed() < seconds) {
+      signal.throwIfAborted();
+      // What was not offered in time, since answers were awaited, is not made up for in one go.
+      made = Math.max(made, Math.floor(elapsed() * rate) - OFFER_ITEMS_MAX);
+      const due = Math.floor(elapsed() * rate) - made;
+      if (due === 0) {
+        await pause(OFFER_INTERVAL_MS);
+        continue;
+      }
+      if (underWay.size >= OFFERS_UNDER_WAY_MAX) {
+        await Promise.race(underWay);
+        continue;
+      }
+      made += due;
+      const task = offer(lane, next(due)).finally(() => underWay.delete(task));
+      underWay.add(task);
+      await pause(OFFER_INTERVAL_MS);
+    }
+    await Promise.all(underWay);
+    // What was accepted behind one that was refused waits for that nonce: a client that stops there has left a gap of its own.
+    for (;;) {
+      const last = items.findLastIndex(({ id }) => acceptedIds.has(id));
+      const gaps = items.slice(0, last + 1).filter(({ id }) => !acceptedIds.has(id));
+      if (gaps.length === 0 || elapsed() >= seconds + TIMEOUT_MS / 1000) return;
+      await offer(lane, gaps.slice(0, OFFER_ITEMS_MAX));
+      await pause(OFFER_INTERVAL_MS);
+    }
+  };
+  const follow = async (): Promise<void> => {
+    const known = new Set<string>();
+    while (isOffering || (known.size < acceptedIds.size && elapsed() < seconds + TIMEOUT_MS / 1000)) {
+      signal.throwIfAborted();
+      const found = await target.finalized(signal);
+      if (found.length === 0) await pause(POLL_INTERVAL_MS);
+      for (const { ids, atMs } of found) {
+        for (const id of ids) {
+          const offer = offeredAtMs.get(id);
+          if (offer === undefined) continue;
+          known.add(id);
+          // A block may come before the answer that it is awaited: it is final, so it was accepted.
+          acceptedIds.add(id);
+          finalityMs.push(atMs - offer.atMs);
+          if (atMs - startMs <= seconds * 1000) finalizedByLane[offer.lane] = (finalizedByLane[offer.lane] ?? 0) + 1;
+        }
+      }
+    }
+  };
+  const offering = Promise.all(lanes.map(offerLane)).finally(() => (isOffering = false));
+  await Promise.all([offering, follow()]);
+  const byTime = (a: number, b: number): number => a - b;
+  return {
+    offeredPerSecond: offered / seconds,
+    finalizedPerSecond: finalizedByLane.reduce((sum, count) => sum + count, 0) / seconds,
+    refusedShare: refusalMs.length / offered,
+    refusals,
+    refusalMs: refusalMs.toSorted(byTime),
+    finalityMs: finalityMs.toSorted(byTime),
+    accepted: acceptedIds.size,
+    lost: acceptedIds.size - finalityMs.length,
+    finalizedByLane,
+  };
 }
 
 async function pause(ms: number): Promise<void> {

@@ -31,8 +31,12 @@ export type StateBenchOptions = {
   readonly cacheSizeBytes?: number;
 };
 
-/** Medians by name, and their range where it was repeated. */
-export type Figures = { readonly figures: Record<string, number>; readonly spread: Record<string, [number, number]> };
+/** Medians by name, and their range where it was repeated; and what people must know to read them. */
+export type Figures = {
+  readonly figures: Record<string, number>;
+  readonly spread: Record<string, [number, number]>;
+  readonly notes?: readonly string[];
+};
 
 const LOAD_BATCH_ROWS = 50_000;
 const UPDATE_BATCH_ROWS = 1000;
@@ -43,7 +47,8 @@ const KEY_PREFIX = utf8("\u0003bench\0accounts\0");
 /** Measures all sizes, one after the other, each in a directory of its own that it removes. */
 export async function benchState(options: StateBenchOptions = {}): Promise<Figures> {
   const figures: Figures = { figures: {}, spread: {} };
-  for (const rows of options.rows ?? [10_000, 100_000, 1_000_000]) {
+  const sizes = (options.rows ?? [10_000, 100_000, 1_000_000]).toSorted((a, b) => a - b);
+  for (const rows of sizes) {
     const path = await mkdtemp(join(tmpdir(), "pyralog-bench-state-"));
     try {
       await using store = await openLevelStore({ path });
@@ -52,7 +57,23 @@ export async function benchState(options: StateBenchOptions = {}): Promise<Figur
       await rm(path, { recursive: true, force: true });
     }
   }
+  noteGrowth(sizes, figures);
   return figures;
+}
+
+/** What an update costs in a tree of one size, in terms of what it costs in the size before: by the clock, and in CPU time. */
+function noteGrowth(sizes: readonly number[], { figures }: Figures): void {
+  for (const [index, larger] of sizes.entries()) {
+    const smaller = sizes[index - 1];
+    if (smaller === undefined) continue;
+    for (const [name, rate] of [
+      ["updateCostRatio", "updatesPerSecond"],
+      ["updateCpuCostRatio", "updatesPerCpuSecond"],
+    ] as const) {
+      const ratio = present(figures[`${rate}_${smaller}`], "rate") / present(figures[`${rate}_${larger}`], "rate");
+      figures[`${name}_${smaller}_to_${larger}`] = Number(ratio.toFixed(2));
+    }
+  }
 }
 
 async function benchSize(store: Store, rows: number, options: StateBenchOptions, into: Figures): Promise<void> {

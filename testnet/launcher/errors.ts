@@ -10,5 +10,6 @@ export const LAUNCHER_CODES = {
   transactions_invalid: "--transactions is out of range",
   port_invalid: "--port is out of range",
   transaction_not_applied: "a transaction that should have worked did not; the message has its status",
-  program_output: "the program printed something else than JSON",
+  program_output: "the program printed something else than JSON, or not what was waited for",
+  program_refused: "the program refused what should have worked; the message has its answer",
 } as const satisfies Record<string, string>;

@@ -16,6 +16,11 @@ import { utf8 } from "../../crypto/base/bytes.ts";
 import { runCommandLine } from "../../node/cli/main.ts";
 import { Home } from "../../node/home/home.ts";
 import { parseManifest, portsOf } from "../../node/home/manifest.ts";
+import { proveOldRow } from "./demo/history.ts";
+import { Program } from "./demo/program.ts";
+import { offline, type Stage } from "./demo/stage.ts";
+import { eraseRecord, fillStream, notarise } from "./demo/streams.ts";
+import { startAuditor, stopAuditor } from "./demo/watching.ts";
 import { freeBasePort, LocalNetwork, LocalNode, sleep } from "./network.ts";
 
 const WAIT = { timeoutMs: 30_000 };
@@ -42,7 +47,7 @@ async function tell(...argv: readonly string[]): Promise<Told> {
 }
 
 // Starting processes takes seconds, and more on a busy machine: the tests share one network, and the last one stops it.
-t.setTimeout(120_000);
+t.setTimeout(180_000);
 const network = await startNetwork(t);
 
 async function startNetwork(t: Test): Promise<LocalNetwork> {
@@ -126,7 +131,8 @@ t.test("the command line writes, reads, proves and audits on a running network",
     value: { rows: [{ key: { text: "o-1" } }], complete: true },
   });
 
-  t.match(await tell("tx", "append", "events", "one", "two", ...from("bob")), { code: 0 });
+  const appended = await tell("tx", "append", "events", "one", "two", ...from("bob"));
+  t.match(appended, { code: 0 });
   t.match(await tell("query", "records", "events", "0", ...home), {
     code: 0,
     value: { records: [{ index: "0", data: { text: "one" } }, { index: "1" }] },
@@ -134,6 +140,42 @@ t.test("the command line writes, reads, proves and audits on a running network",
   t.match(await tell("query", "record", "events", "0", "2", ...home), { code: 1, value: { error: { code: "record_unknown" } } });
   t.match(await tell("query", "stream", "events", "0", ...home), { code: 0, value: { head: { size: "2" } } });
   t.match(await tell("query", "block", "1", ...home), { code: 0, value: { height: "1" } });
+
+  const status = await tell("obelisk", "status", ...home);
+  t.match(status, { code: 0, value: { durability: "lease", counters: 0, number: null } });
+  t.match(await tell("obelisk", "next", "event", "orders", "--count", "3", ...home), {
+    code: 0,
+    value: { first: "0", count: 3 },
+  });
+  t.match(await tell("obelisk", "next", "event", "orders", ...home), { code: 0, value: { first: "3", count: 1 } });
+  t.match(await tell("obelisk", "next", "unknown", "orders", ...home), {
+    code: 1,
+    value: { error: { code: "pharaoh_service" } },
+  });
+  t.match(await tell("id", "new", ...home), { code: 1, value: { error: { code: "pharaoh_unavailable" } } }, "without a number");
+  const validator = present(network.homes.validators[0], "validator").home.path;
+  const self = String((await tell("validator", "keys", "--home", validator)).value["address"]);
+  t.match(await tell("tx", "transfer", self, "1000000", ...from("alice")), { code: 0 });
+  t.match(await tell("number", "claim", "5", "--from", "node", "--home", validator), {
+    code: 0,
+    value: { result: { kind: "applied" } },
+  });
+  t.match(await tell("number", "show", "5", ...home), {
+    code: 0,
+    value: {
+      lease: { owner: self, holder: status.value["incarnation"], epoch: "1" },
+      verified: { how: ["certificate", /range/] },
+    },
+  });
+  t.match(await tell("number", "list", ...home), { code: 0, value: { leases: [{ number: 5 }] } });
+  const made = await tell("id", "new", "--count", "2", ...home);
+  const [id] = made.value["ids"] as { text: string }[];
+  t.match(await tell("id", "decode", String(id?.text)), { code: 0, value: { node: 5, text: id?.text } });
+  t.match(await tell("number", "renew", "--from", "node", "--home", validator), {
+    code: 0,
+    value: { result: { kind: "applied" } },
+  });
+  t.match(await tell("obelisk", "session", ...home), { code: 0, value: { session: /^\d+$/ } });
   t.match(await tell("query", "header", "1", ...home), { code: 0, value: { height: "1", verified: { how: [/history log/] } } });
 
   const calls = join(accounts, "calls.json");
@@ -161,6 +203,12 @@ t.test("the command line writes, reads, proves and audits on a running network",
   bytes[bytes.length - 5] = present(bytes.at(-5), "byte") ^ 1;
   await writeFile(proof, bytes);
   t.match(await tell("verify", proof, ...home), { code: 1 });
+  const foreign = join(accounts, "events.tlog-proof");
+  const append = String(appended.value["id"]);
+  const exported = await tell("export", "receipt", append, "--format", "tlog", "--out", foreign, ...home);
+  t.match(exported, { code: 0, value: { size: "2" } });
+  const [key = ""] = exported.value["keys"] as readonly string[];
+  t.match(await tell("verify", foreign, "--key", key, "--recompute", ...home), { code: 0, value: { recomputed: true } });
   t.match(await tell("export", "state", "--out", join(accounts, "state.jsonl"), ...home), { code: 0 });
   t.match(await tell("export", "blocks", "--out", join(accounts, "blocks.jsonl"), ...home), { code: 0, value: { from: "1" } });
 
@@ -293,6 +341,23 @@ t.test("a node joins by the file alone, is killed, comes back, and its data is a
     code: 0,
     value: { records: [{ data: { text: "one" } }, { data: { text: "two" } }] },
   });
+});
+
+t.test("what the demo does on the command line holds with one validator, and what must be refused is", async (t) => {
+  const signal = new AbortController().signal;
+  const program = new Program(signal);
+  const stage: Stage = { network, program, directory: t.testdir(), signal };
+  const [stream, ...held] = await Promise.all([fillStream(stage, "alice"), notarise(stage, "bob"), proveOldRow(stage, "carol")]);
+  t.same(held, [true, true], "a notarisation, and a row of long ago");
+  t.same(stream, { records: 9, segments: 2 });
+  t.ok(await eraseRecord(stage, "alice"));
+  await t.rejects(eraseRecord(stage, "bob"), { code: "program_refused" }, "of a stream that is another's");
+  t.equal(await program.refusal("verify", join(stage.directory, "erasure.receipt"), ...offline(stage)), undefined);
+  await writeFile(join(stage.directory, "erasure.receipt"), "no receipt");
+  t.type(await program.refusal("verify", join(stage.directory, "erasure.receipt"), ...offline(stage)), "string");
+  const auditor = startAuditor(stage, [network.node(0)]);
+  const height = await network.highest();
+  t.ok((await stopAuditor(auditor, height)) >= height, "whoever follows has executed every block, and nothing to tell");
 });
 
 t.test("stopping leaves no process, and the same directory goes on where it was", async (t) => {

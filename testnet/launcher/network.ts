@@ -143,9 +143,14 @@ export class LocalNode {
     }
   }
 
-  /** The height that it proves now; 0 when it does not answer yet, or is behind where it was (a rollback, a power cut). */
+  /**
+   * The height that it proves now, from a state of its own; 0 when it does not answer yet, answers through its peers
+   * because it is joining, or is behind where it was (a rollback, a power cut).
+   */
   async height(signal: AbortSignal): Promise<bigint> {
     try {
+      const status = await this.client.claimedNodeStatus({ signal, timeoutMs: 2000 });
+      if (status.joining !== undefined) return 0n;
       return (await this.client.head({ signal, timeoutMs: 2000 })).value.height;
     } catch (error) {
       if (["rpc_unreachable", "rpc_timeout", "rpc_answer", "height_none", "stale_head"].includes(codeOf(error))) return 0n;
@@ -164,6 +169,8 @@ export class LocalNetwork implements AsyncDisposable {
   readonly homes: LocalHomes;
   /** The validators in the manifest's order, then whoever joined. */
   readonly nodes: LocalNode[];
+  /** The command lines of those who joined. */
+  readonly #joined = new Map<LocalNode, readonly string[]>();
   readonly #directory: string;
   readonly #isNew: boolean;
   readonly #signal: AbortSignal;
@@ -234,25 +241,22 @@ export class LocalNetwork implements AsyncDisposable {
   }
 
   /** A further node joins by the network file alone, as a stranger would. Does not wait for it. */
-  async join(name: string): Promise<LocalNode> {
+  async join(name: string, options: readonly string[] = []): Promise<LocalNode> {
     const ports = portsOf(this.homes.basePort, this.nodes.length);
     const home = new Home(join(this.#directory, name));
     // The log is there before `join` makes the home around it.
     await home.create();
     const node = new LocalNode({ name, home, rpcUrl: `http://127.0.0.1:${ports.rpc}`, network: this.network });
     this.nodes.push(node);
-    node.start([
-      "join",
-      this.homes.networkPath,
-      "--home",
-      home.path,
-      "--generate-passphrase",
-      "--p2p-port",
-      `${ports.p2p}`,
-      "--rpc-port",
-      `${ports.rpc}`,
-    ]);
+    const argv = ["join", this.homes.networkPath, "--home", home.path, "--generate-passphrase"];
+    this.#joined.set(node, [...argv, "--p2p-port", `${ports.p2p}`, "--rpc-port", `${ports.rpc}`, ...options]);
+    this.joinAgain(node);
     return node;
+  }
+
+  /** Starts a node that `join` made with the same command line, after it was killed. */
+  joinAgain(node: LocalNode): void {
+    node.start(present(this.#joined.get(node), `command line of ${node.name}`));
   }
 
   /** Stops every node. Afterwards none of them has a process. */

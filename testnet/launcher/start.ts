@@ -4,7 +4,10 @@
 
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { networkHash } from "../../chain/block/genesis.ts";
 import type { NetworkEngine } from "../../chain/block/protocol.ts";
+import { present } from "../../crypto/base/assert.ts";
+import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { openLocalHomes, PORTS_COUNT, readManifest } from "../../node/home/manifest.ts";
 import { LocalNetwork } from "./network.ts";
@@ -89,6 +92,7 @@ async function main(
   if (existing !== undefined && existing.basePort !== port) {
     process.stderr.write(`${home} was made with --port ${existing.basePort}, which it keeps.\n`);
   }
+  await buildExplorer();
   const startedMs = performance.now();
   await using network = await LocalNetwork.open({ directory: home, manifest, basePort: port, signal });
   await network.start({ timeoutMs: START_TIMEOUT_MS });
@@ -97,13 +101,14 @@ async function main(
   if (json) {
     const nodes = network.nodes.map(({ name, rpcUrl, home: each, pid }) => ({ name, rpcUrl, home: each.path, pid }));
     process.stdout.write(
-      `${JSON.stringify({ chainId: network.network.chainId, engine: network.network.engine.name, network: networkPath, accounts: accounts.path, nodes, seconds })}\n`,
+      `${JSON.stringify({ chainId: network.network.chainId, engine: network.network.engine.name, network: networkPath, accounts: accounts.path, nodes, explorer: explorerUrl(network), seconds })}\n`,
     );
   } else {
     process.stdout.write(
       [
         `${network.network.chainId} runs ${network.network.engine.name}; the first block came after ${seconds.toFixed(1)} s.`,
         ...network.nodes.map(({ name, rpcUrl, logPath }) => `  ${name}  ${rpcUrl}  log ${logPath}`),
+        `Look at it: ${explorerUrl(network)}`,
         `Keys of alice, bob, carol and dave are in ${accounts.path}. Try:`,
         `  npx pyralog tx transfer bob 1000 --from alice --home ${accounts.path}`,
         `  npx pyralog query account bob --home ${accounts.path}`,
@@ -115,6 +120,23 @@ async function main(
   }
   await Promise.race([aborted(signal), ...network.nodes.map(async (node) => diedAlone(node, signal))]);
   if (!json) process.stdout.write("Stopping.\n");
+}
+
+/** The page that every node serves; without it the network runs as well. */
+async function buildExplorer(): Promise<void> {
+  try {
+    const { ensurePage } = await import("../explorer/build.ts");
+    await ensurePage();
+  } catch (error) {
+    // Installed without what builds it, or the sources do not bundle: nodes then say that it is not built.
+    const reason = error instanceof CodedError ? error.message : codeOf(error);
+    process.stderr.write(`The explorer is not built: ${reason}\n`);
+  }
+}
+
+/** Where a browser finds the explorer; it need not trust the node that serves it, once the network's hash is pinned. */
+function explorerUrl({ nodes, network }: LocalNetwork): string {
+  return `${present(nodes[0], "validator").rpcUrl.replace(/\/?$/, "/")}explorer/?network=${toHex(networkHash(network))}`;
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

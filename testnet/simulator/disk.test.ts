@@ -125,6 +125,45 @@ t.test("a torn write keeps a prefix in whole sectors, and at most one sector of 
   t.ok(garbage > 10, `${garbage} with garbage`);
 });
 
+t.test("a stretch that was not synced is lost or torn at a power cut, and takes no memory however long it is", async (t) => {
+  const sizes = new Map<CutMode, Set<number>>();
+  for (let seed = 0; seed < 120; seed += 1) {
+    const mode = (["lost", "torn", "scattered", "kept"] as const)[seed % 4] ?? "lost";
+    const at = machine(`stretch ${seed}`);
+    const file = await at.disk.open("/a", "new");
+    await during(at, at.disk.syncDirectory("/"));
+    file.append(utf8("head"));
+    file.truncate(2 ** 40);
+    await during(at, file.sync());
+    file.truncate(2 ** 40 + 1000);
+    file.truncate(2 ** 40 + 2000);
+    t.equal(file.sizeBytes(), 2 ** 40 + 2000, "a program sees what it did");
+    at.image.cut(mode);
+    const left = (await mount(at.image).open("/a", "existing")).sizeBytes() - 2 ** 40;
+    t.ok(left >= 0 && left <= 2000, `seed ${seed}: ${left} beyond what was synced`);
+    sizes.set(mode, (sizes.get(mode) ?? new Set()).add(left));
+  }
+  t.same([...(sizes.get("lost") ?? [])], [0]);
+  t.same([...(sizes.get("kept") ?? [])], [2000]);
+  t.same(
+    [...(sizes.get("scattered") ?? [])].toSorted((a, b) => a - b),
+    [0, 1000, 2000],
+  );
+  t.ok(
+    [...(sizes.get("torn") ?? [])].some((size) => size % 1000 !== 0),
+    "a size between the two",
+  );
+  const at = machine("stretch and cut");
+  const file = await at.disk.open("/a", "new");
+  file.append(utf8("head"));
+  file.truncate(2);
+  file.truncate(6);
+  t.equal(await textOf(at.disk, "/a"), "he\0\0\0\0", "what was cut off does not come back");
+  at.image.fillUntil(10);
+  t.throws(() => file.truncate(7), { code: "ENOSPC" });
+  t.doesNotThrow(() => file.truncate(3), "cutting needs no room");
+});
+
 t.test("a misdirected write is missing where it belongs and harms another file, and both are reported", async (t) => {
   const at = machine();
   await during(at, keep(at.disk, "/d/victim", "v".repeat(2000)));

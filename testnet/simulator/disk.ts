@@ -107,39 +107,52 @@ class Changes<T> {
   }
 }
 
-/** Bytes that grow. */
+/** Bytes that grow. What follows the last one written is a hole, which takes no memory. */
 class Bytes {
   #bytes = new Uint8Array(0);
+  /** Bytes that are no hole. */
+  #stored = 0;
   #length = 0;
 
   get length(): number {
     return this.#length;
   }
 
-  /** A view. */
+  /** A view of what was written, without the hole behind it. */
+  written(): Uint8Array {
+    return this.#bytes.subarray(0, this.#stored);
+  }
+
+  /** A copy of everything. */
   all(): Uint8Array {
-    return this.#bytes.subarray(0, this.#length);
+    const all = new Uint8Array(this.#length);
+    all.set(this.written());
+    return all;
   }
 
   write(offset: number, bytes: Uint8Array): void {
     const end = offset + bytes.length;
     if (end > this.#bytes.length) {
       const grown = new Uint8Array(Math.max(end, this.#bytes.length * 2, SECTOR_SIZE_BYTES));
-      grown.set(this.all());
+      grown.set(this.written());
       this.#bytes = grown;
     }
     this.#bytes.set(bytes, offset);
+    this.#stored = Math.max(this.#stored, end);
     this.#length = Math.max(this.#length, end);
   }
 
   truncate(sizeBytes: number): void {
-    this.#bytes.fill(0, Math.min(sizeBytes, this.#length), this.#length);
-    this.#length = Math.min(this.#length, sizeBytes);
+    const stored = Math.min(sizeBytes, this.#stored);
+    this.#bytes.fill(0, stored, this.#stored);
+    this.#stored = stored;
+    this.#length = sizeBytes;
   }
 
   copy(): Bytes {
     const copy = new Bytes();
-    copy.write(0, this.all());
+    copy.write(0, this.written());
+    copy.truncate(this.#length);
     return copy;
   }
 }
@@ -150,13 +163,19 @@ export type DiskParts = {
   readonly random: Random;
   /** Mean of a sync's duration, which is exponential. */
   readonly syncMsMean: number;
+  /** Hears of each fault when it strikes. */
+  readonly onFault?: (fault: DiskFault) => void;
 };
+
+/** A fault that strikes later than it is made, or never. */
+export type DiskFault = "full" | "hung" | "misdirected" | "syncFailed";
 
 /** The platters: what is there whatever happens to processes. One a machine. */
 export class DiskImage {
   readonly #agenda: Agenda;
   readonly #random: Random;
   readonly #syncMsMean: number;
+  readonly #onFault: (fault: DiskFault) => void;
   readonly #root = new Directory();
   readonly #damages: Damage[] = [];
   #identities = 0;
@@ -169,6 +188,7 @@ export class DiskImage {
     this.#agenda = parts.agenda;
     this.#random = parts.random;
     this.#syncMsMean = parts.syncMsMean;
+    this.#onFault = parts.onFault ?? (() => undefined);
   }
 
   /** What one process sees of it. It ends with the process: what it does afterwards does nothing. */
@@ -205,12 +225,12 @@ export class DiskImage {
 
   /** Flips one bit at rest in a file whose path has `part` in it; `false` when there is none that is not empty. */
   flipBit(part: string): boolean {
-    const files = this.#files().filter(({ path, inode }) => path.includes(part) && inode.durable.length > 0);
+    const files = this.#files().filter(({ path, inode }) => path.includes(part) && inode.durable.written().length > 0);
     if (files.length === 0) return false;
     const { path, inode } = this.#random.pick(files);
-    const at = this.#random.between(0, inode.durable.length - 1);
+    const at = this.#random.between(0, inode.durable.written().length - 1);
     const bit = 1 << this.#random.between(0, 7);
-    for (const bytes of [inode.durable.all(), inode.cached.all()]) {
+    for (const bytes of [inode.durable.written(), inode.cached.written()]) {
       const byte = bytes[at];
       if (byte !== undefined) bytes[at] = byte ^ bit;
     }
@@ -262,6 +282,7 @@ export class DiskImage {
   /** How long the next sync takes. */
   syncDelayMs(): number {
     const wait = this.#random.exponential(this.#syncMsMean);
+    if (this.#hungUntilMs > this.#agenda.nowMs + wait) this.#onFault("hung");
     return Math.max(wait, this.#hungUntilMs - this.#agenda.nowMs);
   }
 
@@ -302,14 +323,16 @@ export class DiskImage {
     if (this.#fullUntilMs > this.#agenda.nowMs) {
       const part = bytes.subarray(0, this.#random.between(0, bytes.length));
       if (part.length > 0) this.#write(inode, part.slice());
+      this.#onFault("full");
       throw systemError("ENOSPC", { path });
     }
     if (this.#isMisdirecting && this.#misdirect(inode, path, bytes)) return;
     this.#write(inode, bytes.slice());
   }
 
-  truncate(inode: Inode, sizeBytes: number): void {
-    if (sizeBytes >= inode.cached.length) return;
+  truncate(inode: Inode, path: string, sizeBytes: number): void {
+    if (sizeBytes === inode.cached.length) return;
+    if (sizeBytes > inode.cached.length && this.#fullUntilMs > this.#agenda.nowMs) throw systemError("ENOSPC", { path });
     inode.cached.truncate(sizeBytes);
     inode.changes.add({ kind: "truncate", sizeBytes });
   }
@@ -321,6 +344,7 @@ export class DiskImage {
       // The pages are called clean and forgotten: a later sync succeeds and saves nothing of them.
       inode.changes.take(end);
       this.#damage(path, "syncFailed");
+      this.#onFault("syncFailed");
       throw systemError("EIO", { path });
     }
     for (const change of inode.changes.take(end)) applyChange(inode.durable, change);
@@ -338,7 +362,7 @@ export class DiskImage {
 
   /** The append is believed to be there, and one of its sectors is in another file instead. */
   #misdirect(inode: Inode, path: string, bytes: Uint8Array): boolean {
-    const others = this.#files().filter((file) => file.inode !== inode && file.inode.durable.length > 0);
+    const others = this.#files().filter((file) => file.inode !== inode && file.inode.durable.written().length > 0);
     if (others.length === 0) return false;
     this.#isMisdirecting = false;
     const victim = this.#random.pick(others);
@@ -350,11 +374,12 @@ export class DiskImage {
     const stays = bytes.slice();
     stays.fill(0, 0, sector.length);
     inode.changes.add({ kind: "write", offset, bytes: stays });
-    const length = Math.min(sector.length, victim.inode.durable.length);
-    const at = this.#random.between(0, victim.inode.durable.length - length);
+    const length = Math.min(sector.length, victim.inode.durable.written().length);
+    const at = this.#random.between(0, victim.inode.durable.written().length - length);
     victim.inode.durable.write(at, sector.subarray(0, length));
     this.#damage(path, "misdirected");
     this.#damage(victim.path, "overwritten");
+    this.#onFault("misdirected");
     return true;
   }
 
@@ -389,10 +414,11 @@ export class DiskImage {
     }
   }
 
-  /** Whole sectors from the front; the next one may hold garbage. */
+  /** Whole sectors from the front; the next one may hold garbage. A stretch ends anywhere on its way. */
   #tear(bytes: Bytes, change: Change): void {
     if (change.kind === "truncate") {
-      applyChange(bytes, change);
+      const isStretch = change.sizeBytes > bytes.length;
+      bytes.truncate(isStretch ? this.#random.between(bytes.length, change.sizeBytes) : change.sizeBytes);
       return;
     }
     const { offset, bytes: written } = change;
@@ -515,7 +541,7 @@ class MountedDisk implements Disk {
     if (node === undefined) return undefined;
     assert(node.kind === "file", `${path} is a directory`);
     if (node.cached.length > sizeBytesMax) throw new CodedError("file_size", { path, sizeBytes: node.cached.length });
-    return node.cached.all().slice();
+    return node.cached.all();
   }
 
   async identityOf(path: string): Promise<string | undefined> {
@@ -562,6 +588,16 @@ class MountedDisk implements Disk {
     if (!isDone) await never();
   }
 
+  async removeDirectory(path: string): Promise<void> {
+    if (!this.#life.isAlive) return await never();
+    if (this.#image.missingOf(path).length > 0) return;
+    for (const [name, node] of this.#image.directoryAt(path).cached) {
+      if (node.kind === "directory") await this.removeDirectory(`${path}/${name}`);
+      else await this.remove(`${path}/${name}`);
+    }
+    await this.remove(path);
+  }
+
   async syncDirectory(path: string): Promise<void> {
     const directory = this.#image.directoryAt(path);
     const { end } = directory.changes;
@@ -583,7 +619,11 @@ class MountedDisk implements Disk {
       },
       truncate: (sizeBytes) => {
         assert(isOpen, `truncation of ${path}, which is closed`);
-        this.#during("truncate", () => this.#image.truncate(inode, sizeBytes));
+        this.#during("truncate", () => this.#image.truncate(inode, path, sizeBytes));
+      },
+      sizeBytes: () => {
+        assert(isOpen, `size of ${path}, which is closed`);
+        return inode.cached.length;
       },
       close: () => {
         isOpen = false;

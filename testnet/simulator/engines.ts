@@ -25,6 +25,10 @@ export type EngineEntry = {
   readonly nodes: readonly number[];
   /** How many of so many nodes may do anything at all. */
   readonly faultyMax: (nodes: number) => number;
+  /** Where an authority keeps the set: whether a set of so much power bears so much of it in those. */
+  readonly bears?: (faulty: bigint, total: bigint) => boolean;
+  /** What the authority draws powers from; some it may not give. */
+  readonly powers?: readonly bigint[];
   /** Of each validator at genesis. */
   readonly power: bigint;
   /** Whether it is drawn that more lie than it bears, and those who do so can be convicted. */
@@ -54,6 +58,8 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     protocol: () => PROTOCOL_DEFAULTS.tendermint,
     nodes: [4, 4, 4, 5, 7],
     faultyMax: third,
+    bears: (faulty, total) => faulty * 3n < total,
+    powers: [1n, 1n, 1n, 2n, 3n],
     power: 1n,
     mayFork: true,
     mayLie: true,
@@ -80,6 +86,8 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     protocol: (random) => ({ name: "pbft", viewTimeoutMs: random.pick([400, 800, 1500]), viewTimeoutMsMax: 6_000 }),
     nodes: [4, 4, 4, 5, 7],
     faultyMax: third,
+    bears: (faulty, total) => faulty * 3n < total,
+    powers: [1n, 1n, 1n, 2n, 3n],
     power: 1n,
     mayFork: true,
     mayLie: true,
@@ -95,8 +103,10 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
   raft: {
     protocol: (random) => ({ name: "raft", tickMs: random.pick([20, 50]), heartbeatTicks: 2, electionTicks: 10 }),
     nodes: [3, 3, 5],
-    // Raft's voters crash and never lie, nor do their disks.
-    faultyMax: () => 0,
+    // Raft's voters crash and never lie; of a minority the disks do.
+    faultyMax: (nodes) => Math.floor((nodes - 1) / 2),
+    bears: (faulty, total) => faulty * 2n < total,
+    powers: [1n, 1n, 1n, 1n, 1n, 1n, 1n, 1n, 1n, 3n],
     power: 1n,
     mayLie: false,
     hasLocks: false,
@@ -108,20 +118,25 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     }),
   },
   pow: {
-    protocol: (random) => ({
-      ...PROTOCOL_DEFAULTS.pow,
-      targetIntervalMs: random.pick([300, 600]),
-      retarget: random.pick(["asert", "window"]),
-      halfLifeMs: 5_000,
-      retargetWindow: 16,
-      // One hash in 2^8 at the easiest.
-      targetBitsMax: 0x20_00_ff_ff,
-      // Sometimes less deep than the branches that partitions of some seconds grow.
-      finalityDepth: random.pick([3, 6, 20]),
-      // Deeper than they ever get.
-      reorgDepthMax: random.pick([60, 400]),
-      blockReward: 50n,
-    }),
+    protocol: (random) => {
+      const protocol = {
+        ...PROTOCOL_DEFAULTS.pow,
+        targetIntervalMs: random.pick([300, 600]),
+        retarget: random.pick(["asert", "window"] as const),
+        halfLifeMs: 5_000,
+        retargetWindow: 16,
+        // One hash in 2^8 at the easiest.
+        targetBitsMax: 0x20_00_ff_ff,
+        // Sometimes less deep than the branches that partitions of some seconds grow.
+        finalityDepth: random.pick([3, 6, 20]),
+        // Deeper than they ever get.
+        reorgDepthMax: random.pick([60, 400]),
+        blockReward: 50n,
+      };
+      // Less deep than they get: then an operator has to take the part with less work back.
+      const isShallow = random.fork("shallow").happens(250);
+      return isShallow ? { ...protocol, finalityDepth: Math.min(protocol.finalityDepth, 6), reorgDepthMax: 10 } : protocol;
+    },
     nodes: [3, 4, 5],
     faultyMax: () => 1,
     power: 0n,
@@ -130,7 +145,7 @@ export const ENGINES: Readonly<Record<string, EngineEntry>> = {
     hasLocks: false,
     tongue: tongueOf<PowMessage>({
       // Nobody signs under proof of work; what is said is looked into by its bytes alone.
-      codec: { ...POW_CODEC, describe: unsaid, signedParts: unsaid, wordOf: unsaid, mayCome: unsaid },
+      codec: { ...POW_CODEC, describe: unsaid, signedParts: unsaid, wordOf: unsaid, mayCome: unsaid, blockOf: unsaid },
       ofVote: unsaid,
       proposalIn: unsaid,
       ofProposal: unsaid,
@@ -155,17 +170,26 @@ function tongueOf<M extends object>(tongue: {
 
 /** How many accounts genesis gives tokens to: the clients'. */
 export const CLIENTS_MAX = 4;
+/** The number of the authority's account, where it acts: after the clients' and the one that racers share. */
+export const AUTHORITY_ACCOUNT = CLIENTS_MAX + 1;
 
 /** The network file of a run: short timeouts, so that much happens in little time. */
-export function networkOf(engine: EngineEntry, options: { readonly nodes: number; readonly random: Random }): NetworkFile {
-  const { nodes, random } = options;
+export function networkOf(
+  engine: EngineEntry,
+  options: { readonly nodes: number; readonly random: Random; readonly changesSet: boolean },
+): NetworkFile {
+  const { nodes, random, changesSet } = options;
   const timeoutProposeMs = random.pick([150, 300, 600]);
   const protocol = engine.protocol(random);
   // The clients', and one that racers share.
   const clients = Array.from({ length: CLIENTS_MAX + 1 }, (_, index) => addressOf("client", index));
   // Who stakes has to pay for it.
   const owners = protocol.name === "pos" ? Array.from({ length: nodes }, (_, index) => addressOf("validator", index)) : [];
-  const accounts = [...clients, ...owners].map((address) => ({ address, amount: 1_000_000_000n }));
+  const authority = addressOf("client", changesSet ? AUTHORITY_ACCOUNT : 0);
+  const accounts = [...clients, ...(changesSet ? [authority] : []), ...owners].map((address) => ({
+    address,
+    amount: 1_000_000_000n,
+  }));
   const voters = engine.hashesPerSecond === undefined ? nodes : 0;
   const validators = Array.from({ length: voters }, (_, index) => ({
     key: keyPairOf("validator", index).publicKey,
@@ -184,8 +208,10 @@ export function networkOf(engine: EngineEntry, options: { readonly nodes: number
       timeoutPrecommitMs: timeoutProposeMs / 2,
       timeoutGrowthMs: 100,
       blockIntervalMsMin: random.pick([50, 200, 500]),
+      // Some sets become as small as there are.
+      dev: changesSet && random.fork("dev").happens(500),
     },
-    authority: addressOf("client", 0),
+    authority,
     accounts,
     validators,
     bootstrap: [],

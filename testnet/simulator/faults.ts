@@ -94,6 +94,8 @@ export type Fault =
   | { readonly kind: "failSync"; readonly atMs: number; readonly node: number }
   | { readonly kind: "full"; readonly atMs: number; readonly node: number; readonly forMs: number }
   | { readonly kind: "hang"; readonly atMs: number; readonly node: number; readonly forMs: number }
+  /** An operator replaces its disk, and keeps the record of what its key signed. */
+  | { readonly kind: "rebuild"; readonly atMs: number; readonly node: number; readonly downMs: number }
   // Dishonesty, from the beginning.
   | { readonly kind: "byzantine"; readonly node: number; readonly behaviours: Behaviours }
   | { readonly kind: "twin"; readonly node: number };
@@ -112,6 +114,7 @@ function isBeyondBearing(fault: Fault): fault is Extract<Fault, { readonly node:
     case "bitFlip":
     case "misdirect":
     case "failSync":
+    case "rebuild":
       return true;
     default:
       return false;
@@ -243,11 +246,15 @@ function drawFaulty(
   },
 ): readonly Fault[] {
   const { node, mayLie, atMs, spanMs } = draw;
+  // A voter whose whole disk is set back, with what its key signed, has told what it denies: only who bears liars bears that.
   const kind = random.pick(
-    mayLie ? (["byzantine", "byzantine", "byzantine", "twin", "disk", "backup"] as const) : (["disk", "backup"] as const),
+    mayLie
+      ? (["byzantine", "byzantine", "byzantine", "twin", "disk", "backup"] as const)
+      : (["disk", "disk", "rebuild"] as const),
   );
   if (kind === "byzantine") return [{ kind, node, behaviours: drawBehaviours(random) }];
   if (kind === "twin") return [{ kind, node }];
+  if (kind === "rebuild") return [{ kind, atMs: atMs(), node, downMs: spanMs(1000) }];
   if (kind === "backup") {
     const copiedAtMs = atMs();
     return [{ kind: "oldBackup", copiedAtMs, atMs: copiedAtMs + random.between(100, 5000), node, downMs: spanMs(1500) }];

@@ -16,6 +16,7 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
+import { heightOf } from "../../chain/block/height.ts";
 import type { Transaction } from "../../chain/block/transaction.ts";
 import { type Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
@@ -25,6 +26,8 @@ import { CATCH_UP_PROTOCOL, catchUp, catchUpServer } from "../../node/driver/cat
 import { DIRECT_PROTOCOL, DirectChannel } from "../../node/driver/direct.ts";
 import type { Driver, DriverParts } from "../../node/driver/driver.ts";
 import { EvidencePool } from "../../node/driver/evidence.ts";
+import { Bodies, BODIES_PROTOCOL, type KnownTransactions } from "../../node/driver/bodies.ts";
+import type { Delivery } from "../../node/driver/verdict.ts";
 import { SignGuard } from "../../node/driver/guard.ts";
 import { WriteAheadLog } from "../../node/driver/wal.ts";
 import { openDriver } from "../../node/engines.ts";
@@ -36,11 +39,11 @@ import { blockServer, SYNC_PROTOCOL, Synchroniser } from "../../node/network/syn
 import type { Agenda, Owner } from "./agenda.ts";
 import type { LogEvent } from "./checkers/checker.ts";
 import { type ClockFault, SimulatedClock } from "./clock.ts";
-import { type CutMode, DiskImage, type DiskOperation } from "./disk.ts";
+import { type CutMode, type DiskFault, DiskImage, type DiskOperation } from "./disk.ts";
 import { Endpoint, type Wire } from "./network.ts";
 import type { Random } from "./random.ts";
 import type { Signatures } from "./signatures.ts";
-import type { Sometimes } from "./sometimes.ts";
+import type { Sometimes, SometimesName } from "./sometimes.ts";
 import { SimulatedSearcher } from "./searcher.ts";
 import { openSimulatedStore } from "./store.ts";
 import type { Trace } from "./trace.ts";
@@ -51,6 +54,13 @@ const WAL_PATH = `${HOME}/wal`;
 const SIGN_STATE_PATH = `${HOME}/sign-state`;
 const WAL_SIZE_BYTES_MAX = 1024 * 1024 * 1024;
 const CACHE_SIZE_BYTES = 4 * 1024 * 1024;
+
+const DISK_FAULTS = {
+  full: "disk_full",
+  hung: "disk_hung",
+  misdirected: "write_misdirected",
+  syncFailed: "sync_failed",
+} as const satisfies Record<DiskFault, SometimesName>;
 
 /** What all nodes of a run share. */
 export type World = {
@@ -71,12 +81,16 @@ export interface Observer {
   onSaid(index: number, bytes: Uint8Array): void;
   /** A node's log was read, written, or is durable. */
   onLog(index: number, event: LogEvent): void;
+  /** A validator sits out what it may not remember. */
+  onSatOut(index: number): void;
   /** A node hears this from another, or from a liar. */
   onHeard(index: number, bytes: Uint8Array): void;
   /** A node read its ledger back from its disk. */
   onOpened(index: number, ledger: Ledger): void;
   /** A node refused to start, or ended itself. */
   onFailed(index: number, when: "opening" | "running", error: unknown): void;
+  /** Under proof of work: a node says that its own chain and a heavier one fork too deep for it to go over. */
+  onSplit(index: number, forkHeight: bigint): void;
 }
 
 /** One life of a node: a process. */
@@ -151,8 +165,13 @@ export class Machine {
     this.#random = parts.random;
     this.clockFault = parts.clockFault;
     this.keyPair = parts.keyPair;
-    const { agenda } = parts.world;
-    this.image = new DiskImage({ agenda, random: parts.random.fork("disk"), syncMsMean: parts.syncMsMean });
+    const { agenda, sometimes } = parts.world;
+    this.image = new DiskImage({
+      agenda,
+      random: parts.random.fork("disk"),
+      syncMsMean: parts.syncMsMean,
+      onFault: (fault) => sometimes.saw(DISK_FAULTS[fault]),
+    });
     this.image.directoryAt(HOME);
     this.image.cut("kept"); // Made by whoever set the machine up, long ago.
   }
@@ -171,7 +190,7 @@ export class Machine {
     return this.#boots;
   }
 
-  /** The code with which it refused to start, until an operator acts. */
+  /** The code with which it refused to start or to take part, until an operator acts. */
   get refusal(): string | undefined {
     return this.#refusal;
   }
@@ -232,6 +251,25 @@ export class Machine {
     this.#note("rebuild");
   }
 
+  /** An operator goes back to an earlier height by `pyralog rollback`, and starts the node again. */
+  async rollback(to: bigint): Promise<void> {
+    assert(this.#life === undefined, "a node is rolled back while it runs");
+    const { network, signatures, sometimes } = this.#world;
+    const life = new Life();
+    this.#life = life;
+    this.#note("rollback");
+    const disk = this.image.mount(life, () => undefined);
+    const store = await openSimulatedStore({ disk, path: STORE_PATH });
+    const options = { store, network, executor: EXECUTOR, cacheSizeBytes: CACHE_SIZE_BYTES, verify: signatures.verify };
+    const ledger = await Ledger.open(options);
+    await ledger.rollback(heightOf(to));
+    await ledger[Symbol.asyncDispose]();
+    if (!life.isAlive) return;
+    this.end("kill");
+    sometimes.saw("operator_rolled_back");
+    this.boot();
+  }
+
   async #open(life: Life): Promise<void> {
     const { agenda, network: file, signatures, wire, observer } = this.#world;
     const { verify } = signatures;
@@ -271,6 +309,14 @@ export class Machine {
       metrics: SILENT_METRICS,
       onWork: () => driver.wake(),
     });
+    const bodies = new Bodies({
+      waiting: (id) => intake.waiting(id),
+      isYoung: (transaction) => intake.isYoung(transaction),
+      network: endpoint,
+      log,
+      signal,
+      onFetched: () => this.#world.sometimes.saw("bodies_fetched"),
+    });
     const evidence = new EvidencePool();
     const own = (task: Promise<unknown>): void => {
       task.catch((error: unknown) => {
@@ -286,9 +332,11 @@ export class Machine {
       wal: this.#watched(new WriteAheadLog(WAL_PATH, disk), life),
       guard,
       self,
-      broadcast: (bytes) => {
+      broadcast: (bytes, block) => {
         observer.onSaid(this.index, bytes);
-        void endpoint.gossip("consensus").publish(bytes);
+        const sent = block === undefined ? bytes : bodies.compact(bytes, block);
+        if (sent !== bytes) this.#world.sometimes.saw("proposal_without_bodies");
+        void endpoint.gossip("consensus").publish(sent);
       },
       sendTo: (peer, bytes) => {
         observer.onSaid(this.index, bytes);
@@ -342,9 +390,9 @@ export class Machine {
     await endpoint.handle(SYNC_PROTOCOL, blockServer(blockSource(ledger), endpoint.limits));
     await endpoint.handle(CATCH_UP_PROTOCOL, catchUpServer(driver));
     const isDeaf = this.options.isDeaf ?? (() => false);
-    const receive = async (from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> => {
+    const receive = async (from: string, bytes: Uint8Array, known?: KnownTransactions): Promise<Delivery> => {
       observer.onHeard(this.index, bytes);
-      return isDeaf(bytes) ? "accept" : await driver.receive(from, bytes);
+      return isDeaf(bytes) ? "accept" : await driver.receive(from, bytes, known);
     };
     const direct = new DirectChannel({
       network: endpoint,
@@ -354,7 +402,10 @@ export class Machine {
       signal,
     });
     await endpoint.handle(DIRECT_PROTOCOL, direct.handler);
-    endpoint.onGossip("consensus", receive);
+    await endpoint.handle(BODIES_PROTOCOL, bodies.handler);
+    endpoint.onGossip("consensus", async (from, bytes) =>
+      bodies.receive(from, bytes, async (whole, known) => receive(from, whole, known)),
+    );
     endpoint.onGossip("transactions", async (from, bytes) => await intake.receive(from, bytes));
     this.#endpoint = endpoint;
     this.#running = { ledger, driver, intake, guard };
@@ -405,7 +456,8 @@ export class Machine {
     const { sometimes, observer } = this.#world;
     this.end("kill");
     this.#note(`failed ${when} ${codeOf(error)}`);
-    if (when === "opening") this.#refusal = codeOf(error);
+    // The log is read once the node has caught up, and refused then.
+    if (when === "opening" || codeOf(error) === "wal_corrupt") this.#refusal = codeOf(error);
     sometimes.saw(when === "opening" ? "start_refused" : "node_failed");
     observer.onFailed(this.index, when, error);
   }
@@ -430,12 +482,17 @@ export class Machine {
 
   /** Counts what a node says that is rare. */
   #log(): Log {
-    const { sometimes } = this.#world;
+    const { sometimes, observer } = this.#world;
     const hear = (fields: LogFields, message: string): void => {
       if (message === "not signed") sometimes.saw("sign_refused");
       else if (message === "block from the future") sometimes.saw("block_from_future");
-      else if (message.startsWith("sitting out")) sometimes.saw("sat_out");
+      else if (message.startsWith("sitting out")) {
+        sometimes.saw("sat_out");
+        observer.onSatOut(this.index);
+      } else if (fields["code"] === "sign_unknown") sometimes.saw("sat_out_for_good");
       else if (message.startsWith("taking part in the height")) sometimes.saw("sat_out_ended_early");
+      const { forkHeight } = fields;
+      if (fields["code"] === "pow_split" && typeof forkHeight === "bigint") observer.onSplit(this.index, forkHeight);
       this.#note(`log ${message} ${typeof fields["code"] === "string" ? fields["code"] : ""}`.slice(0, 80));
     };
     const log: Log = { debug: () => undefined, info: hear, warn: hear, error: hear, child: () => log };

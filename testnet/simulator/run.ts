@@ -9,14 +9,16 @@
  */
 
 import { assert, present, unreachable } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
+import { isCompact } from "../../node/driver/bodies.ts";
+import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Header } from "../../chain/block/block.ts";
-import { heightOf } from "../../chain/block/height.ts";
+import { heightOf, nextHeight } from "../../chain/block/height.ts";
 import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Ledger } from "../../chain/ledger/ledger.ts";
 import { Agenda, settled } from "./agenda.ts";
+import type { AuthorityParts } from "./authority.ts";
 import { lyingMinerOf } from "./byzantine-pow.ts";
 import { liarOf } from "./byzantine.ts";
 import { Accountability } from "./checkers/accountability.ts";
@@ -54,6 +56,8 @@ export type Scenario = {
   readonly faults: readonly Fault[];
   /** More lie than the protocol bears: two blocks of a height may be final, and then the liars must be convicted. */
   readonly isOverBudget?: boolean;
+  /** The authority changes who validates. */
+  readonly changesSet?: boolean;
 };
 
 /** What a run found. */
@@ -76,6 +80,7 @@ const OPERATOR_MS = 500;
 /** Codes that a sick disk excuses. */
 const DISK_CODES: ReadonlySet<string> = new Set([
   "wal_io",
+  "wal_corrupt",
   "store_io",
   "store_corrupt",
   "ledger_corrupt",
@@ -85,10 +90,12 @@ const DISK_CODES: ReadonlySet<string> = new Set([
   "EIO",
 ]);
 /** Codes after which only wiping the home helps. */
-const DAMAGED_CODES: ReadonlySet<string> = new Set(["store_corrupt", "ledger_corrupt"]);
+const DAMAGED_CODES: ReadonlySet<string> = new Set(["store_corrupt", "ledger_corrupt", "wal_corrupt"]);
 
 /** How many of a thousand runs have more liars than the protocol bears. */
 const OVER_BUDGET_PER_THOUSAND = 40;
+/** In how many of a thousand runs with an authority it does something. */
+const CHANGES_SET_PER_THOUSAND = 500;
 
 /** The scenario of a seed. */
 export function drawScenario(engineName: string, seed: number): Scenario {
@@ -108,7 +115,8 @@ export function drawScenario(engineName: string, seed: number): Scenario {
   });
   // Of two miners with one key nobody can complain.
   const drawn = engine.hashesPerSecond === undefined ? faults : faults.filter(({ kind }) => kind !== "twin");
-  return { engine: engineName, seed, nodes, safetyMs, faults: drawn };
+  const changesSet = engine.bears !== undefined && random.fork("changes set").happens(CHANGES_SET_PER_THOUSAND);
+  return { engine: engineName, seed, nodes, safetyMs, faults: drawn, ...(changesSet ? { changesSet } : {}) };
 }
 
 /** Runs a scenario to its end, or to the first violation. */
@@ -138,9 +146,15 @@ class Run {
   readonly #keys: readonly number[];
   readonly #faulty: ReadonlySet<number>;
   readonly #generations: number[];
+  /** The newest height that a node sits out because it may have signed there what it does not remember. */
+  readonly #forgottenHeights: bigint[];
+  /** Whether a node's disk is another one, and it has not yet said what it sits out for that. */
+  readonly #hasForgotten: boolean[];
   readonly #agreement: Agreement;
   readonly #durable: Durable;
+  #forks: Forks | undefined;
   #workload: Workload | undefined;
+  #raft: Raft | undefined;
   /** More lie than any promise holds for: the run ends, and nothing that follows is a violation. */
   #isMoot = false;
 
@@ -150,10 +164,13 @@ class Run {
     this.#random = new Random(`${scenario.engine} ${scenario.seed}`);
     this.#trace = new Trace(listener);
     const { nodes, faults } = scenario;
-    this.#network = networkOf(this.#engine, { nodes, random: this.#random.fork("network") });
+    const changesSet = scenario.changesSet === true;
+    this.#network = networkOf(this.#engine, { nodes, random: this.#random.fork("network"), changesSet });
     const twins = faults.flatMap((fault) => (fault.kind === "twin" ? [fault.node] : []));
     this.#keys = [...Array.from({ length: nodes }, (_, index) => index), ...twins];
     this.#generations = this.#keys.map(() => 0);
+    this.#forgottenHeights = this.#keys.map(() => 0n);
+    this.#hasForgotten = this.#keys.map(() => false);
     this.#faulty = faultyOf(faults);
     this.#wire = new Wire(this.#keys.length, drawWire(this.#random.fork("wire options")), {
       agenda: this.#agenda,
@@ -207,19 +224,52 @@ class Run {
       if (!machine.isUp) this.#operate(machine);
     }
     await settled();
-    const mustCome = this.#machines.filter(({ index }) => this.#isHonest(index));
+    const mustCome = this.#machines.filter(({ index }) => !this.#isFaulty(index));
     const goal = this.#highest() + LIVENESS_HEIGHTS;
-    const isThere = ({ running }: Machine): boolean => running !== undefined && running.ledger.head().height >= goal;
+    const workload = present(this.#workload, "workload");
+    // A dishonest node may be the first to have a height: what it told is judged by what the honest ones have in the end.
+    const told = (): bigint => (this.#engine.hashesPerSecond === undefined ? workload.heightTold : 0n);
+    const isThere = ({ running }: Machine): boolean =>
+      running !== undefined && running.ledger.head().height >= goal && running.ledger.head().height >= told();
     // Where blocks may be undone, all must also have the same one in the end.
     const isOver = (): boolean =>
       mustCome.every(isThere) && (this.#engine.hashesPerSecond === undefined || this.#areOne(mustCome));
     await this.#until(fromMs + LIVENESS_MS_MAX, isOver);
-    if (this.#isOver || isOver()) return;
+    if (this.#isOver || isOver() || !this.#isProgressOwed()) return;
     const where = this.#machines.map(({ index, running, refusal }) => {
       const status = running?.driver.status();
       return `${index}: ${running?.ledger.head().height ?? refusal ?? "down"} ${status?.step ?? "idle"} ${status?.round ?? ""}`;
     });
     this.#violated("liveness", `height ${goal} not reached ${LIVENESS_MS_MAX} ms after all healed: ${where.join("; ")}`);
+  }
+
+  /**
+   * Whether the protocol promises that the network goes on. Not with a third of the power that decides next at those who lie, or
+   * sit that height out because they may have forgotten what they signed (`node/driver/decisions/0001`): an operator must help.
+   * Under Raft not with half of it at those who take no part in elections (`consensus/decisions/0005`).
+   */
+  #isProgressOwed(): boolean {
+    const { name } = this.#network.engine;
+    if (name === "pow") return true;
+    if (name === "raft") {
+      const isSound = (index: number): boolean => index >= 0 && this.#raft?.hasMemory(index) === true;
+      return this.#powerOf(isSound) * 2n > this.#powerOf(() => true);
+    }
+    const decided = this.#highest();
+    const isSound = (index: number): boolean =>
+      index >= 0 && !this.#isFaulty(index) && present(this.#forgottenHeights[index], "node") <= decided;
+    return this.#powerOf(isSound) * 3n > this.#powerOf(() => true) * 2n;
+  }
+
+  /** Of those that decide the next height, the power of some. Index -1 is whoever runs no node: clients bond stake too. */
+  #powerOf(isCounted: (index: number) => boolean): bigint {
+    const ledgers = this.#machines.flatMap(({ running }) => (running === undefined ? [] : [running.ledger]));
+    const [ledger] = ledgers.toSorted((a, b) => Number(b.head().height - a.head().height));
+    const validators = ledger?.validators(nextHeight(ledger.head().height))?.validators ?? [];
+    return validators.reduce((sum, { address, power }) => {
+      const index = this.#keys.findIndex((key) => bytesEqual(addressOf("validator", key), address));
+      return sum + (isCounted(index) ? power : 0n);
+    }, 0n);
   }
 
   get #isOver(): boolean {
@@ -231,7 +281,9 @@ class Run {
     return heights.reduce((highest, height) => (height > highest ? height : highest), this.#agreement.height);
   }
 
+  /** Whether all have the same head, and none is between two: in the middle of a reorganisation less is left than there was. */
   #areOne(machines: readonly Machine[]): boolean {
+    if (machines.some(({ running }) => running?.driver.status()?.step === "judge")) return false;
     return new Set(machines.map(({ running }) => toHex(running?.ledger.head().hash ?? new Uint8Array(0)))).size === 1;
   }
 
@@ -260,6 +312,7 @@ class Run {
       depth: this.#network.engine.name === "pow" ? BigInt(this.#network.engine.finalityDepth) : 0n,
       stakers: this.#network.engine.name === "pos" ? this.#scenario.nodes : undefined,
       nameOf: (index) => this.#nameOf(index),
+      authority: this.#authority(),
     });
     this.#workload = workload;
     const nodes = new Map(this.#keys.map((key) => [toHex(addressOf("validator", key)), key]));
@@ -274,6 +327,7 @@ class Run {
         nowMs: () => this.#agenda.nowMs,
         isRunning: (index) => this.#machines[index]?.running !== undefined,
       });
+      this.#forks = forks;
       const ledger = (): Ledger =>
         present(this.#machines.find(({ index }) => this.#isHonest(index))?.running, "honest node").ledger;
       this.#checkers.push(
@@ -310,7 +364,14 @@ class Run {
       );
     if (this.#network.engine.name === "raft") {
       const addresses = this.#keys.map((key) => addressOf("validator", key));
-      this.#checkers.push(new Raft({ ...parts, addresses }));
+      this.#checkers.push(
+        new Raft({
+          ...parts,
+          addresses,
+          setOf: (height) => replay.setOf(height),
+          isHarmed: (index) => this.#machines[index]?.image.damages.length !== 0,
+        }),
+      );
     }
     if (this.#network.engine.name === "pbft" && this.#scenario.isOverBudget !== true) {
       const setOf = (height: bigint): ValidatorSet | undefined => replay.setOf(height);
@@ -323,6 +384,14 @@ class Run {
     const clients = draw.between(1, CLIENTS_MAX);
     workload.start({ clients, pauseMsMean: draw.pick([200, 600, 1500]), racers: draw.between(0, 4) });
     for (const fault of faults) this.#arrange(fault);
+  }
+
+  /** What the authority goes by, where it acts. */
+  #authority(): AuthorityParts | undefined {
+    const { nodes, changesSet } = this.#scenario;
+    if (changesSet !== true) return undefined;
+    const { bears, powers } = this.#engine;
+    return { nodes, faulty: this.#faulty, bears: present(bears, "what a set bears"), powers: present(powers, "powers") };
   }
 
   /** Under proof of stake, every block of the replay is reckoned anew. */
@@ -408,8 +477,13 @@ class Run {
     };
   }
 
+  /** Where nobody may lie, a sick disk is no excuse for a word: it is found out, or lost. */
   #isHonest(index: number): boolean {
-    return !this.#faulty.has(present(this.#keys[index], "key of an instance"));
+    return !this.#engine.mayLie || !this.#isFaulty(index);
+  }
+
+  #isFaulty(index: number): boolean {
+    return this.#faulty.has(present(this.#keys[index], "key of an instance"));
   }
 
   #violated(property: string, message: string): void {
@@ -439,6 +513,11 @@ class Run {
         for (const checker of this.#checkers) checker.onOpened?.(index, ledger);
       },
       onFailed: (index, when, error) => this.#failed(index, when, error),
+      onSplit: (index, forkHeight) => this.#split(index, forkHeight),
+      onSatOut: (index) => {
+        if (this.#hasForgotten[index] === true) this.#forgottenHeights[index] = this.#highest() + 2n;
+        this.#hasForgotten[index] = false;
+      },
     };
   }
 
@@ -446,6 +525,7 @@ class Run {
     const machine = present(this.#machines[index], "machine");
     const isSick = machine.image.damages.length > 0 || this.#scenario.faults.some(({ kind }) => kind === "full");
     const code = codeOf(error);
+    if (code === "wal_corrupt") this.#sometimes.saw("log_damage_refused");
     if (this.#isHonest(index) && !(isSick && DISK_CODES.has(code))) {
       const stack = error instanceof Error ? (error.stack ?? "") : "";
       this.#violated("failed", `node ${index} failed ${when} with ${code}: ${String(error)} ${stack}`);
@@ -465,6 +545,28 @@ class Run {
     machine.boot();
   }
 
+  /** What a node cannot go over to by itself its operator does for it. */
+  #split(index: number, forkHeight: bigint): void {
+    const machine = present(this.#machines[index], "machine");
+    this.#forks?.checkSplit(index, forkHeight);
+    this.#agenda.after(OPERATOR_MS, undefined, () => {
+      if (!machine.isUp) return; // It says so again once it is up.
+      machine.end("kill");
+      this.#renew(index);
+      machine.rollback(forkHeight).catch((error: unknown) => {
+        machine.end("kill");
+        this.#failed(index, "opening", error);
+      });
+    });
+  }
+
+  #replaceDisk(machine: Machine, downMs: number): void {
+    machine.end("kill");
+    machine.rebuild();
+    this.#renew(machine.index);
+    this.#agenda.after(downMs, undefined, () => this.#operate(machine));
+  }
+
   /** What clients call a node: by another name when its disk is another one, or may have lost what it had. */
   #nameOf(index: number): string {
     const { image, boots } = present(this.#machines[index], "machine");
@@ -474,6 +576,7 @@ class Run {
   /** The node's disk is another one now. */
   #renew(index: number): void {
     this.#generations[index] = (this.#generations[index] ?? 0) + 1;
+    this.#hasForgotten[index] = true;
     for (const checker of this.#checkers) checker.forget?.(index);
   }
 
@@ -543,19 +646,18 @@ class Run {
         return;
       case "misdirect":
         at(fault.atMs, () => machine?.image.misdirectNext());
-        this.#sometimes.saw("write_misdirected");
         return;
       case "failSync":
         at(fault.atMs, () => machine?.image.failSyncs(1));
-        this.#sometimes.saw("sync_failed");
         return;
       case "full":
         at(fault.atMs, () => machine?.image.fillUntil(Math.min(fault.atMs + fault.forMs, this.#scenario.safetyMs)));
-        this.#sometimes.saw("disk_full");
         return;
       case "hang":
         at(fault.atMs, () => machine?.image.hangUntil(fault.atMs + fault.forMs));
-        this.#sometimes.saw("disk_hung");
+        return;
+      case "rebuild":
+        at(fault.atMs, () => this.#replaceDisk(present(machine, "machine"), fault.downMs));
         return;
       case "byzantine":
       case "twin":
@@ -593,6 +695,7 @@ class Run {
     if (packet.topic === what) return true;
     if (packet.topic !== "consensus") return false;
     if (this.#engine.hashesPerSecond !== undefined) return false;
+    if (isCompact(packet.bytes)) return what === "proposal";
     const { codec } = this.#engine.tongue;
     const message = codec.parse(packet.bytes);
     return message.ok && codec.describe(message.value).statement.startsWith(what);

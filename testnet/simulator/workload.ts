@@ -20,6 +20,8 @@ import { parseAccount } from "../../chain/state/rows.ts";
 import { parsePool } from "../../chain/state/stake.ts";
 import type { Clock } from "../../node/ports/clock.ts";
 import type { Agenda } from "./agenda.ts";
+import { type AuthorityParts, drawChanges } from "./authority.ts";
+import { AUTHORITY_ACCOUNT } from "./engines.ts";
 import type { ChainInput, ChainOutput } from "./history/chain.ts";
 import { type Handle, History } from "./history/history.ts";
 import type { KeyValueInput, KeyValueOutput } from "./history/models.ts";
@@ -37,6 +39,8 @@ const POLL_MS = 250;
 const POLLS_MAX = 10;
 const OPERATIONS_MAX = 20_000;
 const FEE = 20_000n;
+/** Mean time between two changes of the set. */
+const CHANGE_PAUSE_MS = 1_200;
 
 /** The number of the account that racers share: the one after the clients'. */
 export const RACERS_ACCOUNT = 4;
@@ -58,6 +62,8 @@ export type WorkloadParts = {
   readonly nameOf: (index: number) => string;
   /** Under proof of stake, how many validators there were at genesis. */
   readonly stakers: number | undefined;
+  /** Absent when the authority does nothing. */
+  readonly authority: AuthorityParts | undefined;
 };
 
 /** The clients of a run, and their histories. */
@@ -70,6 +76,8 @@ export class Workload {
   /** Every transaction that was ever given to a node. */
   readonly submitted = new Set<string>();
   readonly #parts: WorkloadParts;
+  /** The newest height that a client was told to be final. */
+  heightTold = 0n;
   #isOver = false;
 
   constructor(parts: WorkloadParts) {
@@ -83,6 +91,8 @@ export class Workload {
       new Client({ name, role, index, pauseMsMean }, this, this.#parts);
     for (let index = 0; index < options.clients; index += 1) void client(`c${index}`, "client", index).run();
     for (let index = 0; index < stakers; index += 1) void client(`v${index}`, "validator", index).lookAfterStake();
+    const { authority } = this.#parts;
+    if (authority !== undefined) void client("authority", "client", AUTHORITY_ACCOUNT).keepSet(authority);
     // Where a block may be undone, who was told that another was included instead of his may win after all.
     if (depth > 0n) return;
     for (let index = 0; index < options.racers; index += 1) void client(`r${index}`, "client", RACERS_ACCOUNT).runAgainst(index);
@@ -91,6 +101,10 @@ export class Workload {
   /** Clients finish what they are at, and begin nothing new. */
   stop(): void {
     this.#isOver = true;
+  }
+
+  toldOf(height: bigint): void {
+    if (height > this.heightTold) this.heightTold = height;
   }
 
   get isOver(): boolean {
@@ -156,6 +170,23 @@ class Client {
       await this.#sleep(this.#random.exponential(this.#pauseMsMean * 3));
       if (this.#workload.isOver) return;
       await this.#apply(await this.#stakeCall());
+    }
+  }
+
+  /** The authority: changes who validates, and by how much power. */
+  async keepSet(authority: AuthorityParts): Promise<void> {
+    const { sometimes } = this.#parts;
+    while (!this.#workload.isOver) {
+      await this.#sleep(this.#random.exponential(CHANGE_PAUSE_MS));
+      const next = await this.#ask(this.#pickNode(), async ({ ledger }) => {
+        // A node that has not seen our last change would have us go by an old set.
+        const set = ledger.head().height < this.#height ? undefined : ledger.validatorsAfterNext();
+        return await Promise.resolve(set);
+      });
+      const calls = next === undefined ? [] : drawChanges(this.#random, next, authority);
+      if (calls.length === 0 || this.#workload.isOver) continue;
+      const isApplied = await this.#apply(...calls);
+      sometimes.saw(isApplied ? "set_changed_by_authority" : "set_change_refused");
     }
   }
 
@@ -255,6 +286,7 @@ class Client {
       });
       if (answer === undefined) continue;
       this.#height = answer.height;
+      this.#workload.toldOf(answer.height);
       this.#workload.answeredBy.set(handle, answer.node);
       this.#workload.rows.end(handle, { kind: "value", value: answer.value }, this.#nowMs);
       return;
@@ -269,21 +301,22 @@ class Client {
     this.#end(handle, height === undefined ? undefined : { kind: "head", height, isFinal: true });
   }
 
-  /** Has a transaction applied, however long it takes. */
-  async #apply(call: Call): Promise<void> {
+  /** Has a transaction included, however long it takes. @returns whether its calls took effect */
+  async #apply(...calls: readonly Call[]): Promise<boolean> {
     const { chainId, signatures, sometimes } = this.#parts;
     const sender = this.#address;
-    const body = { chainId, sender, nonce: this.#nonce, fee: FEE, expiry: heightOf(1_000_000n), calls: [call] };
+    const body = { chainId, sender, nonce: this.#nonce, fee: FEE, expiry: heightOf(1_000_000n), calls };
     const transaction = signTransaction(body, signatures.keyPair(this.#role, this.#index));
     this.#nonce += 1n;
     for (let attempt = 0; ; attempt += 1) {
       if (attempt > 0) sometimes.saw("client_retried");
-      if (await this.#submit(this.#pickNode(), transaction)) return;
+      const isApplied = await this.#submit(this.#pickNode(), transaction);
+      if (isApplied !== undefined) return isApplied;
     }
   }
 
-  /** Gives it to a node and asks what became of it; whether it is final. */
-  async #submit(node: number, transaction: Transaction): Promise<boolean> {
+  /** Gives it to a node and asks what became of it. @returns whether it took effect, `undefined` when nobody said that it is final */
+  async #submit(node: number, transaction: Transaction): Promise<boolean | undefined> {
     const name = toHex(transaction.id);
     this.#workload.submitted.add(name);
     const handle = this.#begin({ kind: "submit", transaction: name, node: this.#parts.nameOf(node) });
@@ -292,13 +325,15 @@ class Client {
     this.#end(handle, taken?.ok === true ? { kind: "pooled" } : undefined);
     if (taken === undefined) {
       this.#parts.sometimes.saw("client_unsure");
-      return false;
+      return undefined;
     }
+    let isApplied = false;
     for (let poll = 0; poll < POLLS_MAX; poll += 1) {
       await this.#sleep(POLL_MS);
       const question = this.#begin({ kind: "receipt", transaction: name, node: this.#parts.nameOf(node) });
       const answer = await this.#ask(node, async ({ ledger }): Promise<ChainOutput> => {
         const found = ledger.findTransaction(transaction.id);
+        isApplied = found !== undefined && ledger.results(found.height)?.[found.index]?.kind === "applied";
         const finalHeight = this.#finalHeight(ledger);
         return await Promise.resolve(
           found === undefined
@@ -307,12 +342,12 @@ class Client {
         );
       });
       this.#end(question, answer);
-      if (answer === undefined) return false;
+      if (answer === undefined) return undefined;
       if (answer.kind !== "receipt") continue;
       if (answer.height > this.#height) this.#height = answer.height;
-      return true;
+      return isApplied;
     }
-    return false;
+    return undefined;
   }
 
   /** Asks a node over the client's own line: its answer, or `undefined` when none came in time. */
@@ -342,6 +377,7 @@ class Client {
   #end(handle: Handle, output: ChainOutput | undefined): void {
     if (output === undefined) this.#workload.chain.info(handle, this.#nowMs);
     else this.#workload.chain.end(handle, output, this.#nowMs);
+    if (output !== undefined && "height" in output && output.isFinal) this.#workload.toldOf(output.height);
   }
 
   #pickNode(): number {

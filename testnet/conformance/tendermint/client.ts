@@ -6,6 +6,7 @@
 import { bytesEqual } from "../../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../../crypto/base/result.ts";
 import { isQuorum } from "../../../consensus/quorum/threshold.ts";
+import { Bisection } from "../../../node/light/bisection.ts";
 import { checkPlace, checkShares, type Clock, type HeaderFacts, type TrustLevel } from "../../../node/light/rules.ts";
 import { checkBlock, type CheckedBlock, factsOf, type LightBlock, type ValidatorSet } from "./block.ts";
 
@@ -36,20 +37,14 @@ type Bisected = { readonly block: CheckedBlock; readonly steps: number };
 
 /** Goes from a trusted header to `height`, and half way whenever that is too far. */
 function bisect(provider: Provider, trusted: Trusted, height: bigint, judgement: Judgement): Result<Bisected, Coded> {
-  let from = trusted;
-  let target = height;
-  for (let steps = 1; ;) {
-    const block = provider.get(target);
-    if (block === undefined) return fail({ code: "header_missing", height: target });
-    const believed = believe(from, block, judgement);
-    if (believed.ok) {
-      if (target === height) return ok({ block: believed.value, steps });
-      [from, target] = [believed.value, height];
-      steps += 1;
-    } else if (believed.error.code === "trust_insufficient") {
-      // A skip is of two heights at least, so this is nearer, and above what is trusted.
-      target = (from.facts.height + target) / 2n;
-    } else return believed;
+  const way = new Bisection<Trusted | CheckedBlock>(trusted, height, ({ facts }) => facts.height);
+  for (;;) {
+    const block = provider.get(way.wanted);
+    if (block === undefined) return fail({ code: "header_missing", height: way.wanted });
+    const believed = believe(way.trusted, block, judgement);
+    const isThere = way.take(believed);
+    if (!isThere.ok) return isThere;
+    if (isThere.value && believed.ok) return ok({ block: believed.value, steps: way.steps });
   }
 }
 

@@ -2,9 +2,9 @@
 
 import { bytesEqual, toHex } from "../../../crypto/base/bytes.ts";
 import type { Hash } from "../../../crypto/hash/hash.ts";
-import type { Commit } from "../../../chain/ledger/ledger.ts";
+import type { Commit, Ledger } from "../../../chain/ledger/ledger.ts";
 import type { Sometimes } from "../sometimes.ts";
-import type { Checker, CheckerParts } from "./checker.ts";
+import { type Checker, type CheckerParts, commitsOf } from "./checker.ts";
 
 /** See the file's head. */
 export class Agreement implements Checker {
@@ -21,7 +21,12 @@ export class Agreement implements Checker {
     return BigInt(this.#decided.size);
   }
 
-  onCommit(index: number, { block, certificate }: Commit): void {
+  /** A block that was made final with a process's last breath is seen when the next one opens. */
+  onOpened(index: number, ledger: Ledger): void {
+    for (const commit of commitsOf(ledger, this.height)) this.onCommit(index, commit);
+  }
+
+  onCommit(index: number, { block, certificate }: Pick<Commit, "block" | "certificate">): void {
     if (!this.#parts.isHonest(index)) return;
     const { height } = block.header;
     const known = this.#decided.get(height);

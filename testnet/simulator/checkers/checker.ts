@@ -1,5 +1,6 @@
 /** What a checker is: it watches a run and says what must never be. */
 
+import { heightOf } from "../../../chain/block/height.ts";
 import type { Commit, Ledger } from "../../../chain/ledger/ledger.ts";
 
 /** What must never be, and was. */
@@ -37,6 +38,18 @@ export interface Checker {
   onFailed?(index: number, when: "opening" | "running", error: unknown): void;
   /** The run is over. */
   onEnd?(): void | Promise<void>;
+}
+
+/** What a ledger made final above a height, as far as it has the blocks. */
+export function commitsOf(ledger: Ledger, above: bigint): Pick<Commit, "block" | "certificate">[] {
+  const commits: Pick<Commit, "block" | "certificate">[] = [];
+  for (let height = above + 1n; height <= ledger.head().height; height += 1n) {
+    const block = ledger.block(heightOf(height));
+    const certificate = ledger.certificate(heightOf(height));
+    if (block === undefined || certificate === undefined) break;
+    commits.push({ block, certificate });
+  }
+  return commits;
 }
 
 /** What checkers know of a run. */

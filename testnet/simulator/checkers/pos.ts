@@ -105,6 +105,8 @@ export class Stake {
     this.#checkQueue(height, { before, after });
     this.#checkElection(height, { before, after });
     this.#checkVoters(ledger, height);
+    // Before it decides anything: it may never come to that.
+    this.#checkMoot(ledger.validators(heightOf(height + 1n)));
     this.#count(block, results);
   }
 
@@ -265,7 +267,6 @@ export class Stake {
 
   /** Who decided this height was elected two heights before, and was not jailed then. */
   #checkVoters(ledger: Ledger, height: Height): void {
-    const { isHonest, nodeOf, onMoot } = this.#parts;
     const set = ledger.validators(height);
     const chosen = this.#books.get(height > 1n ? height - 2n : 0n);
     if (set === undefined || chosen === undefined) return;
@@ -279,6 +280,12 @@ export class Stake {
           "jailed",
           () => `${toHex(address)} votes at height ${height} and was jailed two heights before`,
         );
+  }
+
+  /** With a third of the power at those who lie or whom no node speaks for, a height may never be decided, or twice. */
+  #checkMoot(set: ValidatorSet | undefined): void {
+    const { isHonest, nodeOf, onMoot } = this.#parts;
+    if (set === undefined) return;
     const lying = set.validators
       .filter(({ address }) => nodeOf(address) < 0 || !isHonest(nodeOf(address)))
       .reduce((sum, { power }) => sum + power, 0n);

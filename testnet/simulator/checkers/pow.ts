@@ -177,6 +177,22 @@ export class Forks implements Checker {
     }
   }
 
+  /** A node says so only when it is so: a chain of more work forks there, and it may not go back so far. */
+  checkSplit(index: number, forkHeight: bigint): void {
+    const { violated, isHonest, protocol, sometimes } = this.#parts;
+    const sight = this.#sights.get(index);
+    if (sight === undefined || !isHonest(index)) return;
+    sometimes.saw("pow_split_told");
+    const { chain, highest } = sight;
+    const own = chain.at(-1)?.chainWork ?? 0n;
+    if (highest - forkHeight <= BigInt(protocol.reorgDepthMax))
+      violated("split", `node ${index} was at height ${highest}, and says that it cannot go back to ${forkHeight}`);
+    const chains = [...[...this.#sights.values()].map((other) => other.chain), ...this.#lost];
+    const isOf = (other: readonly Link[]): boolean =>
+      (other.at(-1)?.chainWork ?? 0n) > own && BigInt(forkOf(chain, other)) === forkHeight;
+    if (!chains.some(isOf)) violated("split", `node ${index} says that a heavier chain forks at ${forkHeight}, and none does`);
+  }
+
   forget(index: number): void {
     const sight = this.#sights.get(index);
     if (sight !== undefined) this.#lost.push(sight.chain);

@@ -10,9 +10,15 @@
  * | `leader_completeness` | the log of a new leader holds whatever was committed in earlier terms |
  * | `state_machine_safety` | an index is committed with one entry |
  * | `committed_durable` | what is said to be committed is on the disks of a majority; what is acknowledged or voted for, on one's own |
+ * | `election_quorum` | who begins to lead a term votes, and a majority helped it to |
+ * | `set_is_configuration` | the configuration under which a block was ordered is the set that certifies it |
  * | `restart_keeps` | a node begins again with what was durable, or with more that it had asked to be |
  * | `term_regressed` | the term of what a node says never falls, whatever happens between |
  * | `one_vote_a_term` | whom a node helps to lead in a term: one candidate |
+ * | `vote_after_loss` | who began with less than it had said helps nobody, before its log ends in a later term |
+ *
+ * A majority is one of each half while a configuration is joint (4.3). Which configuration is in force at a node is known
+ * but for the changes that it may have applied since it last recorded what is committed: then it is one of those.
  *
  * Logs are known from the records that nodes write, as asked for and as durable, and not from inside the engine.
  */
@@ -20,19 +26,33 @@
 import { assert, present } from "../../../crypto/base/assert.ts";
 import { bytesEqual, toHex } from "../../../crypto/base/bytes.ts";
 import type { Address } from "../../../crypto/identity/address.ts";
+import type { Block } from "../../../chain/block/block.ts";
+import type { ValidatorSet } from "../../../chain/block/validators.ts";
 import type { Commit } from "../../../chain/ledger/ledger.ts";
 import { type Note, parseWireMessage, raftIdOf, blockOf, type RaftWireMessage } from "../../../consensus/raft/message.ts";
 import { Journal, parseRecord, type RaftRecord } from "../../../consensus/raft/record.ts";
-import type { Entry, EntryId } from "../../../consensus/raft/types.ts";
+import type { ConfState, Entry, EntryId } from "../../../consensus/raft/types.ts";
 import type { Vote } from "../../../chain/block/vote.ts";
 import type { Sometimes } from "../sometimes.ts";
 import type { Checker, CheckerParts, LogEvent } from "./checker.ts";
+import {
+  changeOf,
+  configurationAt,
+  configurationName,
+  configurationsBefore,
+  isQuorumIn,
+  isVoterIn,
+} from "./raft-configurations.ts";
 
 /** What the checker is given. */
 export type RaftParts = CheckerParts & {
   readonly sometimes: Sometimes;
-  /** Of each node, by its number. All of them vote. */
+  /** Of each node, by its number. Who votes their logs say. */
   readonly addresses: readonly Address[];
+  /** Who decides a height. */
+  readonly setOf: (height: bigint) => ValidatorSet | undefined;
+  /** Whether its disk may have lost what was durable. */
+  readonly isHarmed: (index: number) => boolean;
 };
 
 /** What a node wrote: as far as it asked, and as far as it is durable. */
@@ -60,6 +80,8 @@ export class Raft implements Checker {
   readonly #entries = new Map<string, string>();
   readonly #previous = new Map<string, bigint>();
   readonly #committed = new Map<bigint, Committed>();
+  /** What was durable on disks that are gone. */
+  readonly #lost: { readonly index: number; readonly durable: Journal }[] = [];
   #lastCommitted = 0n;
   /** By term, who asked for votes. */
   readonly #candidates = new Map<bigint, Set<number>>();
@@ -69,8 +91,10 @@ export class Raft implements Checker {
     this.#parts = parts;
   }
 
-  /** The node's disk is another one now. */
+  /** The node's disk is another one now. What it holds no more still was durable when others counted on it. */
   forget(index: number): void {
+    const durable = this.#logs.get(index)?.durable;
+    if (durable !== undefined) this.#lost.push({ index, durable });
     this.#logs.delete(index);
   }
 
@@ -108,8 +132,21 @@ export class Raft implements Checker {
   /** A certificate stands for an entry that a majority holds: it is committed, in the term of the certificate at the latest. */
   onCommit(index: number, { block, certificate }: Commit): void {
     if (certificate.kind !== "quorum") return;
-    const entry = this.#logs.get(index)?.asked?.entries.findLast((each) => nameOf(each) === toHex(block.hash));
-    if (entry !== undefined) this.#commit(index, entry, BigInt(certificate.round));
+    const asked = this.#logs.get(index)?.asked;
+    const entry = asked?.entries.findLast((each) => nameOf(each) === toHex(block.hash));
+    if (asked === undefined || entry === undefined) return;
+    this.#checkSet(asked, entry, block);
+    this.#commit(index, entry, BigInt(certificate.round));
+  }
+
+  #checkSet(journal: Journal, entry: Entry, { header }: Block): void {
+    const set = this.#parts.setOf(header.height)?.validators.map(({ address }) => raftIdOf(address));
+    if (set === undefined) return;
+    const state = configurationAt(journal, entry.index);
+    const { voters, votersOutgoing } = state;
+    if (votersOutgoing.length === 0 && voters.length === set.length && voters.every((id) => set.includes(id))) return;
+    const [have, want] = [this.#stateName(state), set.map((id) => this.#nameOf(id)).join(", ")];
+    this.#violated("set_is_configuration", `height ${header.height} was ordered by ${have} and is certified by ${want}`);
   }
 
   // Disks.
@@ -118,7 +155,8 @@ export class Raft implements Checker {
     let journal: Journal | undefined;
     for (const each of bytes) journal = follow(journal, recordOf(each));
     const state = stateOf(journal);
-    if (log.states.length > 0 && !log.states.includes(state))
+    if (log.durable !== undefined && this.#parts.isHarmed(index)) this.#lost.push({ index, durable: log.durable });
+    else if (log.states.length > 0 && !log.states.includes(state))
       this.#violated("restart_keeps", `node ${index} begins with ${state}, and had ${log.states.join(", ")}`);
     // What is read back is durable, whether or not the last life heard so.
     log.asked = journal;
@@ -139,7 +177,11 @@ export class Raft implements Checker {
       if (asked !== undefined && record.mark.index > asked.lastIndex) this.#parts.sometimes.saw("raft_snapshot_installed");
       this.#match(record.mark, record.entries);
     }
+    const wasMute = isMute(asked);
+    if (record.kind === "base" && record.lost !== undefined && asked?.lost === undefined)
+      this.#parts.sometimes.saw("raft_log_lost");
     log.asked = follow(asked, record);
+    if (wasMute && !isMute(log.asked)) this.#parts.sometimes.saw("raft_log_regained");
     log.pending.push(record);
     log.states.push(stateOf(log.asked));
     const { term, commit } = record.hardState;
@@ -157,7 +199,7 @@ export class Raft implements Checker {
     switch (note.kind) {
       case "append":
         if (note.entries.length > 0) this.#match(note.previous, note.entries);
-        if (note.entries.some(({ kind }) => kind === "change")) sometimes.saw("raft_configuration_changed");
+        for (const entry of note.entries) this.#hearChange(index, entry);
         if (note.entries.some(({ term }) => term < note.term)) sometimes.saw("raft_old_entry_carried");
         this.#hearLeader(index, note.term, note.commit);
         return;
@@ -202,6 +244,17 @@ export class Raft implements Checker {
     }
   }
 
+  #hearChange(index: number, entry: Entry): void {
+    const change = changeOf(entry);
+    if (change === undefined) return;
+    const { sometimes } = this.#parts;
+    const own = raftIdOf(present(this.#parts.addresses[index], "address of a leader"));
+    sometimes.saw("raft_configuration_changed");
+    if (change.steps.length > 1) sometimes.saw("raft_joint_entered");
+    if (change.steps.some(({ kind }) => kind === "learner")) sometimes.saw("raft_learner_added");
+    if (change.steps.some(({ kind, node }) => kind === "remove" && node === own)) sometimes.saw("raft_leader_removed");
+  }
+
   #hearTerm(index: number, term: bigint): void {
     const last = this.#terms.get(index) ?? 0n;
     if (term < last) this.#violated("term_regressed", `node ${index} speaks in term ${term} after ${last}`);
@@ -221,6 +274,9 @@ export class Raft implements Checker {
   }
 
   #castVote(index: number, term: bigint, candidate: string): void {
+    const asked = this.#logs.get(index)?.asked;
+    if (isMute(asked))
+      this.#violated("vote_after_loss", `node ${index} votes in term ${term} with ${stateOf(asked)}, and lost ${asked?.lost}`);
     const key = `${index}/${term}`;
     const known = this.#votes.get(key);
     if (known === undefined) this.#votes.set(key, candidate);
@@ -234,12 +290,13 @@ export class Raft implements Checker {
       this.#leaders.set(term, index);
       if (this.#lastLeader !== undefined && this.#lastLeader !== index) this.#parts.sometimes.saw("raft_leader_changed");
       this.#lastLeader = index;
+      this.#checkElection(index, term);
       this.#checkComplete(index, term);
     } else if (known !== index) this.#violated("election_safety", `nodes ${known} and ${index} both lead term ${term}`);
     if (commit <= this.#lastCommitted) return;
     const entry = entryAt(this.#logs.get(index)?.asked, commit);
     if (entry === undefined) return; // Older than its log goes back.
-    this.#checkQuorum(entry);
+    this.#checkQuorum(index, entry);
     this.#commit(index, entry, term);
   }
 
@@ -298,14 +355,36 @@ export class Raft implements Checker {
     if (last > this.#lastCommitted) this.#lastCommitted = upTo.index;
   }
 
-  #checkQuorum({ index, term }: Entry): void {
-    let holders = 0;
-    for (const { durable } of this.#logs.values()) {
+  /** Of what a node says is committed. */
+  #checkQuorum(speaker: number, { index, term }: Entry): void {
+    const asked = present(this.#logs.get(speaker)?.asked, "log of who knows what is committed");
+    const holders = new Set<bigint>();
+    const disks = [...[...this.#logs].map(([node, { durable }]) => ({ index: node, durable })), ...this.#lost];
+    for (const { index: node, durable } of disks) {
       if (durable === undefined) continue;
-      if (durable.mark.index >= index || entryAt(durable, index)?.term === term) holders += 1;
+      const address = present(this.#parts.addresses[node], "address of a node");
+      if (durable.mark.index >= index || entryAt(durable, index)?.term === term) holders.add(raftIdOf(address));
     }
-    if (holders * 2 <= this.#parts.addresses.length)
-      this.#violated("committed_durable", `index ${index} of term ${term} is said to be committed, and is on ${holders} disks`);
+    const states = configurationsBefore(asked, index);
+    if (states.some((state) => isQuorumIn(state, (id) => holders.has(id)))) return;
+    const [have, of] = [[...holders].map((id) => this.#nameOf(id)).join(", "), states.map((state) => this.#stateName(state))];
+    this.#violated(
+      "committed_durable",
+      `index ${index} of term ${term} is said to be committed, and is on the disks of ${have}, of ${of.join("; ")}`,
+    );
+  }
+
+  /** Of who is heard to lead a term for the first time. */
+  #checkElection(leader: number, term: bigint): void {
+    const asked = this.#logs.get(leader)?.asked;
+    if (asked === undefined) return;
+    const own = raftIdOf(present(this.#parts.addresses[leader], "address of a leader"));
+    const name = `node ${leader}`;
+    const helped = (id: bigint): boolean => id === own || this.#votes.get(`${this.#indexOf(id)}/${term}`) === name;
+    const states = configurationsBefore(asked, asked.lastIndex + 1n);
+    if (states.some((state) => isVoterIn(state, own) && isQuorumIn(state, helped))) return;
+    const of = states.map((state) => this.#stateName(state)).join("; ");
+    this.#violated("election_quorum", `node ${leader} leads term ${term} without a majority of ${of}`);
   }
 
   #checkComplete(index: number, term: bigint): void {
@@ -329,8 +408,23 @@ export class Raft implements Checker {
     return log;
   }
 
+  /** Whether a node knows what it promised: it has a log, and has not lost what it said. Others take no part in elections. */
+  hasMemory(index: number): boolean {
+    const { asked } = this.#logOf(index);
+    if (asked === undefined || isMute(asked)) return false;
+    return asked.mark.configuration.voters.length > 0 || asked.entries.length > 0;
+  }
+
+  #indexOf(id: bigint): number {
+    return this.#parts.addresses.findIndex((address) => raftIdOf(address) === id);
+  }
+
   #nameOf(id: bigint): string {
-    return `node ${this.#parts.addresses.findIndex((address) => raftIdOf(address) === id)}`;
+    return `node ${this.#indexOf(id)}`;
+  }
+
+  #stateName(state: ConfState): string {
+    return configurationName(state, (id) => this.#nameOf(id));
   }
 
   #violated(property: string, message: string): void {
@@ -350,8 +444,14 @@ function follow(journal: Journal | undefined, record: RaftRecord): Journal {
 
 function copyOf(journal: Journal | undefined): Journal | undefined {
   if (journal === undefined) return undefined;
-  const { hardState, mark, entries } = journal;
-  return new Journal({ hardState, mark, entries });
+  const { base } = journal;
+  assert(base.kind === "base", "all of a journal is a base");
+  return new Journal(base);
+}
+
+/** Whether it may have forgotten what it promised. */
+function isMute(journal: Journal | undefined): boolean {
+  return journal?.lost !== undefined && journal.lastTerm <= journal.lost;
 }
 
 function entryAt(journal: Journal | undefined, index: bigint): Entry | undefined {

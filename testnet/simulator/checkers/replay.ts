@@ -13,7 +13,7 @@ import { openMemoryStore } from "../../../chain/store/memory.ts";
 import { EXECUTOR } from "../../../contracts/executor.ts";
 import type { Signatures } from "../signatures.ts";
 import type { Sometimes } from "../sometimes.ts";
-import type { Checker, CheckerParts } from "./checker.ts";
+import { type Checker, type CheckerParts, commitsOf } from "./checker.ts";
 
 /** See the file's head. */
 export class Replay implements Checker {
@@ -21,6 +21,8 @@ export class Replay implements Checker {
   readonly #parts: CheckerParts & { readonly sometimes: Sometimes };
   readonly #certificates = new Map<bigint, Uint8Array>();
   readonly #sets = new Map<bigint, ValidatorSet>();
+  /** The highest that an honest node made final. */
+  #seen = 0n;
   #queue: Promise<void> = Promise.resolve();
 
   private constructor(ledger: Ledger, parts: CheckerParts & { readonly sometimes: Sometimes }) {
@@ -46,12 +48,19 @@ export class Replay implements Checker {
     return set;
   }
 
-  onCommit(index: number, commit: Commit): void {
+  /** As `Agreement.onOpened`. */
+  onOpened(index: number, ledger: Ledger): void {
+    for (const commit of commitsOf(ledger, this.#seen)) this.onCommit(index, commit);
+  }
+
+  onCommit(index: number, commit: Pick<Commit, "block" | "certificate">): void {
     if (!this.#parts.isHonest(index)) return;
+    const { height } = commit.block.header;
+    if (height > this.#seen) this.#seen = height;
     this.#queue = this.#queue.then(async () => await this.#check(index, commit));
   }
 
-  async #check(index: number, { block, certificate }: Commit): Promise<void> {
+  async #check(index: number, { block, certificate }: Pick<Commit, "block" | "certificate">): Promise<void> {
     const { height } = block.header;
     const bytes = encodeCertificate(certificate);
     const known = this.#certificates.get(height);

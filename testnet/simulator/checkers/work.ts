@@ -23,7 +23,8 @@ export type WorkParts = CheckerParts & {
 /** See the file's head. */
 export class Work implements Checker {
   readonly #parts: WorkParts;
-  #most = 0n;
+  /** Of each node: the most work that it followed with the disk that it has. */
+  readonly #most = new Map<number, bigint>();
 
   constructor(parts: WorkParts) {
     this.#parts = parts;
@@ -31,7 +32,12 @@ export class Work implements Checker {
 
   onCommit(index: number, { certificate }: Commit): void {
     if (!this.#parts.isHonest(index) || certificate.kind !== "work") return;
-    if (certificate.chainWork > this.#most) this.#most = certificate.chainWork;
+    if (certificate.chainWork > (this.#most.get(index) ?? 0n)) this.#most.set(index, certificate.chainWork);
+  }
+
+  /** What only a lost disk had is lost with it. */
+  forget(index: number): void {
+    this.#most.delete(index);
   }
 
   async onEnd(): Promise<void> {
@@ -39,8 +45,9 @@ export class Work implements Checker {
     const chain = machines.find(({ index, running }) => running !== undefined && isHonest(index))?.running?.ledger;
     if (chain === undefined) return;
     const head = chain.certificate(chain.head().height);
-    if (head?.kind === "work" && head.chainWork < this.#most)
-      violated("most_work", `the chain has work ${head.chainWork}, and one of ${this.#most} was followed`);
+    for (const [index, most] of this.#most)
+      if (head?.kind === "work" && head.chainWork < most)
+        violated("most_work", `the chain has work ${head.chainWork}, and node ${index} followed one of ${most}`);
     const store = openMemoryStore();
     const replay = await Ledger.open({ store, network, executor: EXECUTOR, verify: signatures.verify });
     for (let height = 1n; height <= chain.head().height; height += 1n) {

@@ -59,8 +59,8 @@ export const DISK_MUTANTS: readonly Mutant[] = [
     story: "After a backup was put back the validator votes at once at heights where others may already hold its votes.",
     source: "tendermint ADR-051, double signing risk reduction (2019)",
     file: "node/driver/guard.ts",
-    find: 'if (request.height <= this.#floor) return fail({ code: "sign_floor" });',
-    replace: "",
+    find: "if (request.height <= this.#floor || request.height <= this.#state.unknownHeight)",
+    replace: "if (request.height <= this.#state.unknownHeight)",
     hunt: { kind: "unit", unit: "guard", seeds: 2000 },
   },
   {

@@ -19,9 +19,19 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     story: "A node that finds its record of signatures restored from a backup begins to vote at once.",
     source: "tendermint ADR-051, double signing risk reduction (2019)",
     file: "node/begin.ts",
-    find: "    guard.raiseFloor(floor);\n",
+    find: "    guard.raiseFloor(floor);\n    if (isForgetful) await guard.settle(floor);\n",
     replace: "",
     hunt: { kind: "simulator", engine: "tendermint", seeds: 1000 },
+  },
+  {
+    name: "copied_guard_tires_of_silence",
+    story:
+      "A validator restored from a backup votes after all when nothing is decided without it, whatever it may have signed before.",
+    source: "tendermint ADR-051: the double signing check is a number of blocks, and blocks may stand still",
+    file: "node/begin.ts",
+    find: "    if (isForgetful) await guard.settle(floor);\n",
+    replace: "",
+    hunt: { kind: "simulator", engine: "pos", seeds: 1500 },
   },
   {
     name: "reorg_keeps_state",
@@ -32,6 +42,16 @@ export const NODE_MUTANTS: readonly Mutant[] = [
     find: "    await this.#tree.rollback(to);\n",
     replace: "",
     hunt: { kind: "simulator", engine: "pow", seeds: 200 },
+  },
+  {
+    name: "split_by_headers_alone",
+    story:
+      "A miner is told to go over to a heavier chain whose headers it has seen and whose blocks nobody hands over: it gives its own up for nothing, again and again.",
+    source: "data withholding: Al-Bassam, Sonnino, Buterin 2018 (arXiv:1809.09044), section 1",
+    file: "node/driver/mining-split.ts",
+    find: "const isShown = missing.length === 0 && chainWork >",
+    replace: "const isShown = chainWork >",
+    hunt: { kind: "simulator", engine: "pow", seeds: 600 },
   },
   {
     name: "trusting_period_from_new_header",

@@ -53,6 +53,17 @@ export const PBFT_MUTANTS: readonly Mutant[] = [
     hunt: { kind: "unit", unit: "pbft", seeds: 6000 },
   },
   {
+    name: "view_change_of_the_forgetful",
+    story:
+      "A validator that was set back to a backup sits out its votes, and asks for the next view all the same: it claims that nothing was prepared, and had committed a block.",
+    source: "Castro and Liskov 1999, 4.4: the set P of a view-change; found by the simulator in seeds 5053 and 6042",
+    file: "node/driver/guard.ts",
+    find: "const refusal = recalls === undefined ? undefined : this.#refusalOf(recalls);",
+    replace:
+      "const refusal = recalls === undefined ? undefined : this.#refusalOf({ height: heightOf(2n ** 53n), round: recalls.round });",
+    hunt: { kind: "simulator", engine: "pbft", seeds: 1000 },
+  },
+  {
     name: "prepared_by_one",
     story: "A block counts as prepared as soon as anybody prepared it, so two blocks can be committed in two views.",
     source: "Castro and Liskov 1999, 4.2: prepared asks for 2f prepares from different backups",

@@ -1,0 +1,181 @@
+/** What of the benchmarks is no measurement: how others are found and set up, and the page that is made of a run. */
+
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { delimiter, join } from "node:path";
+import t from "tap";
+import { fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { COMETBFT, withSetting } from "./cometbft.ts";
+import { benchCompare } from "./compare.ts";
+import { putFrame } from "./etcd.ts";
+import { findProgram } from "./peer.ts";
+import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
+import { TARGETS } from "./targets.ts";
+
+const temporary = mkdtempSync(join(tmpdir(), "pyralog-bench-test-"));
+t.teardown(() => rmSync(temporary, { recursive: true, force: true }));
+
+t.test("a program is found on PATH by its first name, and only where it may be run", (t) => {
+  const [first, second] = [join(temporary, "first"), join(temporary, "second")];
+  writeFileSync(first, "");
+  writeFileSync(second, "");
+  chmodSync(second, 0o755);
+  const path = [join(temporary, "nowhere"), temporary].join(delimiter);
+  t.equal(findProgram(["first", "second"], path), second, "the first is a file that nobody may run");
+  chmodSync(first, 0o755);
+  t.equal(findProgram(["first", "second"], path), first);
+  mkdirSync(join(temporary, "third"));
+  t.equal(findProgram(["third"], path), undefined, "a directory of that name");
+  t.equal(findProgram(["fourth"], path), undefined);
+  t.end();
+});
+
+t.test("a comparison names whom it did not find, and measures nothing alone", async (t) => {
+  const { figures, notes } = await benchCompare({ path: temporary });
+  t.same(figures, {});
+  t.match(notes, [
+    /^cometbft: not found on PATH \(looked for cometbft, tendermint\)/,
+    /^etcd: not found on PATH \(looked for etcd\)/,
+    /nothing was measured/,
+  ]);
+});
+
+t.test("a setting takes another value where the file has it once", (t) => {
+  const text = '[consensus]\n# timeout_commit = "5s"\ntimeout_commit = "1s"\ntimeout_commit_extra = 1\n';
+  t.equal(
+    withSetting(text, "timeout_commit", '"200ms"'),
+    '[consensus]\n# timeout_commit = "5s"\ntimeout_commit = "200ms"\ntimeout_commit_extra = 1\n',
+  );
+  t.throws(() => withSetting(text, "timeout", "1"), { code: "peer_config" }, "a key that is not there");
+  t.throws(
+    () => withSetting(`${text}timeout_commit=1`, "timeout_commit", "2"),
+    { code: "peer_config" },
+    "a key that is there twice",
+  );
+  t.end();
+});
+
+t.test("a put to etcd is framed as gRPC and protocol buffers have it", (t) => {
+  // gRPC over HTTP2: one byte that says uncompressed, four of length; then fields 1 and 2 of wire type 2.
+  t.equal(toHex(putFrame(utf8("k"), utf8("vw"))), toHex(fromHex("00000000070a016b12027677")));
+  const long = putFrame(utf8("k"), new Uint8Array(300));
+  t.equal(toHex(long.subarray(0, 11)), "00000001320a016b12ac02", "a length of two bytes: 300 is ac 02");
+  t.throws(() => putFrame(utf8("k"), new Uint8Array(1 << 14)), /two bytes/, "a length that would take three");
+  t.end();
+});
+
+t.test("a put to CometBFT has one sign that its application splits at, and a value of the size asked for", (t) => {
+  const { id, bytes } = COMETBFT.item(3, 17, 256);
+  const parts = Buffer.from(bytes).toString().split(/[=:]/);
+  t.same([parts.length, parts[0], parts[1]?.length], [2, id, 256]);
+  t.not(Buffer.from(COMETBFT.item(3, 17, 256).bytes).toString(), Buffer.from(bytes).toString(), "drawn anew each time");
+  t.end();
+});
+
+const LINE: BenchLine = {
+  name: "network",
+  commit: "0123456789ab",
+  machine: "2 x Processor | of a kind, 24 GiB",
+  extent: "page",
+  startedAt: "2026-11-28T12:00:00.000Z",
+  loadBefore: 0.25,
+  seconds: 100,
+  figures: { sustainedPerSecond: 5_000, sustainedSeconds: 60, finalityMsP50: 300.1, rssBytesPerNode: 299e6 },
+  spread: { sustainedPerSecond: [4_000, 5_500], rssBytesPerNode: [250e6, 301e6] },
+  notes: ["of the nodes"],
+};
+const text = (line: object): string => `${JSON.stringify(line)}\n`;
+
+/** The row of the target whose words begin so. */
+function row(page: string, words: string): string {
+  return page.split("\n").find((line) => line.startsWith(`| ${words}`)) ?? "";
+}
+
+t.test("the page in this repository is what its data make", (t) => {
+  const checked = pageProblem(readFileSync(new URL("../../PERFORMANCE.md", import.meta.url), "utf8"));
+  t.ok(checked.ok, checked.ok ? "it is" : checked.error.message);
+  t.end();
+});
+
+t.test("a page says of each target whether its bound is kept, exactly at the bound and just beyond it", (t) => {
+  const page = renderPage([LINE]);
+  t.match(row(page, "finalised puts a second"), /at least 5,000 \/s \| 5,000 \/s \| 4,000 to 5,500 \| met \|$/, "at the bound");
+  t.match(row(page, "finality at half load, p50"), /at most 300 ms \| 300 ms \|  \| \*\*not met\*\* \|$/, "a tenth beyond it");
+  t.match(row(page, "resident memory"), /\| 301 MB \| 250 to 301 \| \*\*not met\*\* \|$/, "the largest, and not the median");
+  t.match(row(page, "the same without the addon"), /\| not measured \|$/, "what is not in the run");
+  const short = renderPage([{ ...LINE, extent: "quick", figures: { ...LINE.figures, sustainedSeconds: 59 } }]);
+  t.match(
+    row(short, "finalised puts a second"),
+    /not measured: sustainedSeconds was below 60/,
+    "a run that was too short for it",
+  );
+  t.match(row(short, "finality at half load, p50"), /\*\*not met\*\*, at a glance \|$/);
+  t.match(short, /\*\*A short run\*\*.*network/, "which the page says at its head");
+  t.notMatch(page, /A short run/);
+  t.end();
+});
+
+t.test("of several sizes the worst counts", (t) => {
+  const figures = { record_verify_us_10000: 20, record_verify_us_100000: 1_001, record_verify_us_1000000: 30 };
+  const kept = { ...LINE, name: "proofs", figures: { record_verify_us_10000: 29.2, record_verify_us_100000: 17.1 }, spread: {} };
+  t.match(row(renderPage([kept]), "verifying the proof of a record"), /\| 0.0292 ms \|  \| met \|$/);
+  t.match(
+    row(renderPage([{ ...LINE, name: "proofs", figures, spread: {} }]), "verifying the proof of a record"),
+    /1 ms \|  \| \*\*not met/,
+  );
+  t.equal(new Set(TARGETS.map(({ what }) => what)).size, TARGETS.length, "targets are told apart by their words");
+  t.end();
+});
+
+t.test("a page names machine, commit, load, what was left out, and whoever was not found", (t) => {
+  const page = renderPage([{ ...LINE, commit: "0123456789ab+", notes: ["etcd: not found on PATH"] }]);
+  t.match(page, "2 x Processor \\| of a kind, 24 GiB");
+  t.match(page, "0123456789ab, with changes that are in no commit");
+  t.match(page, "| load of the machine before | 0.25");
+  t.match(page, /Not in this run at all: network-portable, compare, write/);
+  t.match(page, "- etcd: not found on PATH");
+  t.end();
+});
+
+t.test("a page that was edited by hand is found, wherever that was", (t) => {
+  const page = renderPage([LINE, { ...LINE, name: "write", figures: { submitCpuMicroseconds: 12.5 }, spread: {} }]);
+  t.ok(pageProblem(page).ok);
+  const lines = page.split("\n");
+  for (const [index, line] of lines.entries()) {
+    const digit = /\d/.exec(line);
+    // In the data, whatever decodes makes another page, or no line.
+    if (digit === null || line.startsWith("{")) continue;
+    const edited = `${line.slice(0, digit.index)}${9 - Number(digit[0])}${line.slice(digit.index + 1)}`;
+    const checked = pageProblem(lines.with(index, edited).join("\n"));
+    if (checked.ok) t.fail(`an edit of line ${index + 1} was not found: ${edited}`);
+  }
+  t.match(pageProblem(page.replace("5,000 /s | 4,000", "6,000 /s | 4,000")), { ok: false, error: { code: "report_edited" } });
+  t.notOk(pageProblem(page.replace('"sustainedPerSecond":5000', '"sustainedPerSecond":9000')).ok, "in the data alone");
+  t.notOk(pageProblem(page.replace("**not met**", "met")).ok);
+  t.notOk(pageProblem(page.slice(0, page.indexOf("## Data"))).ok, "without its data");
+  t.notOk(pageProblem(`${page}\n`).ok, "one line more");
+  t.ok(pageProblem(renderPage(parseLines([page]))).ok, "made again from itself");
+  t.end();
+});
+
+t.test("lines that a page cannot be made of are refused with a code", (t) => {
+  t.same(
+    parseLines([text(LINE), text({ ...LINE, name: "write" })]).map(({ name }) => name),
+    ["network", "write"],
+  );
+  for (const [what, given, code] of [
+    ["nothing", "\n", "report_line"],
+    ["no JSON", "network 5000\n", "report_line"],
+    ["a field that is unknown", text({ ...LINE, better: true }), "report_line"],
+    ["a field less", text({ ...LINE, startedAt: undefined }), "report_line"],
+    ["a figure that is no number", text({ ...LINE, figures: { a: "5000" } }), "report_line"],
+    ["a note of two lines", text({ ...LINE, notes: ["a\n```"] }), "report_line"],
+    ["a name that would break a table", text({ ...LINE, figures: { "a|b": 1 } }), "report_line"],
+    ["another machine", text(LINE) + text({ ...LINE, name: "write", machine: "another" }), "report_mixed"],
+    ["another commit", text(LINE) + text({ ...LINE, name: "write", commit: "0123456789ac" }), "report_mixed"],
+    ["the same commit with changes", text(LINE) + text({ ...LINE, name: "write", commit: "0123456789ab+" }), "report_mixed"],
+    ["one benchmark twice", text(LINE) + text(LINE), "report_twice"],
+  ] as const)
+    t.throws(() => parseLines([given]), { code }, what);
+  t.end();
+});
