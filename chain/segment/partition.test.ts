@@ -22,8 +22,9 @@ import {
   RECORDS_READ_MAX,
   undoOperations,
 } from "./partition.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = 1105;
+const SEED = drawnSeed();
 const ORDERS = { stream: "orders", partition: 0 };
 
 function recordsOf(from: number, count: number, what = "record"): Uint8Array[] {

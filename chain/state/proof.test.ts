@@ -14,8 +14,9 @@ import { isOutside, successor } from "./range.ts";
 import { StateTree } from "./tree.ts";
 import { anyKey, batchOf, commit, denseKey } from "./testing/keys.ts";
 import { bitString, NaiveMap } from "./testing/naive.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = 20_240_502;
+const SEED = drawnSeed();
 t.comment(`seed ${SEED}`);
 const many = (numRuns: number): fc.Parameters<unknown> => ({ seed: SEED, numRuns });
 const AT = heightOf(1n);

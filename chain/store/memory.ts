@@ -62,7 +62,7 @@ class MemoryStore implements Store {
     };
   }
 
-  async clear(range: StoreRange): Promise<void> {
+  async clear(range: Pick<StoreRange, "from" | "to">): Promise<void> {
     const operations: StoreOperation[] = [];
     for await (const { key } of this.entries(range)) operations.push({ kind: "delete", key });
     this.#chunks = apply(this.#open(), operations);

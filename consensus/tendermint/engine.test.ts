@@ -27,8 +27,9 @@ import { type ConsensusMessage, encodeMessage, parseMessage, type ProposalMessag
 import { encodeRecord, parseRecord, type WalRecord } from "./record.ts";
 import { initialRoundState, onRoundEvent } from "./rounds.ts";
 import { VoteKeeper } from "./votes.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = 20261122;
+const SEED = drawnSeed();
 const HEIGHT = heightOf(1n);
 const world = new World([1n, 1n, 1n, 1n]);
 const block = testBlock({ height: HEIGHT, label: "A", proposer: world.member("v1").address });

@@ -7,13 +7,18 @@ import type { Coded, Result } from "../base/result.ts";
 /** The part of a tap test that this needs. */
 type Reporter = { comment(text: string): unknown; pass(text: string): unknown };
 
+/** What a test's random choices are drawn from, below 2^31: `PYRALOG_SEED`, or a new one. Whoever draws it prints it. */
+export function drawnSeed(): number {
+  return Number(process.env["PYRALOG_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+}
+
 /**
  * Checks a property, printing its seed. `PYRALOG_SEED` replays one.
  *
  * @param runs - how many examples, by default 200
  */
 export async function checkProperty<T>(t: Reporter, name: string, property: fc.IRawProperty<T>, runs = 200): Promise<void> {
-  const seed = Number(process.env["PYRALOG_SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+  const seed = drawnSeed();
   t.comment(`${name}: seed ${seed}, ${runs} runs`);
   await fc.assert(property, { seed, numRuns: runs });
   t.pass(name);

@@ -25,8 +25,9 @@ import type { Command } from "./command.ts";
 import { ROOT } from "./commands.ts";
 import { helpText } from "./help.ts";
 import { runCommandLine } from "./main.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = Number(process.env["SEED"] ?? 20_254);
+const SEED = drawnSeed();
 const BIN = fileURLToPath(new URL("../bin.mjs", import.meta.url));
 
 type Ran = { readonly code: number; readonly stdout: string; readonly stderr: string };

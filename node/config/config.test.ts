@@ -7,8 +7,9 @@ import { configReference, configText, configToml } from "./document.ts";
 import { CONFIG_DEFAULT, CONFIG_SIZE_BYTES_MAX, parseConfig } from "./load.ts";
 import { editDistance, nearestName } from "./nearest.ts";
 import { KEYS } from "./schema.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = Number(process.env["SEED"] ?? 20_251);
+const SEED = drawnSeed();
 
 t.test("an empty file is a complete configuration", async (t) => {
   t.strictSame(parseConfig(utf8("")), { ok: true, value: CONFIG_DEFAULT });

@@ -27,8 +27,9 @@ import {
 } from "./keys.ts";
 import { createLocalHomes, openLocalHomes, parseManifest, portsOf } from "./manifest.ts";
 import { findPassphrase } from "./passphrase.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = Number(process.env["SEED"] ?? 20_252);
+const SEED = drawnSeed();
 const SIGNAL = new AbortController().signal;
 const CHEAP = { logN: KEY_FILE_LOG_N_MIN } as const;
 

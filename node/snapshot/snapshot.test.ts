@@ -52,8 +52,9 @@ import { sourceOf } from "./install.ts";
 import { makeSnapshot, SnapshotMaker } from "./make.ts";
 import { type ChunkSource, restoreSnapshot } from "./restore.ts";
 import { Shelf } from "./shelf.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = Number(process.env["SEED"] ?? 20_253);
+const SEED = drawnSeed();
 const SIGNAL = new AbortController().signal;
 const SENDER = 100;
 

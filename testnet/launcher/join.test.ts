@@ -15,8 +15,9 @@ import { parseManifest } from "../../node/home/manifest.ts";
 import { growChain, GROWN } from "./chain.ts";
 import { joinUnderKills } from "./joining.ts";
 import { freeBasePort, LocalNetwork } from "./network.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = Number(process.env["SEED"] ?? Math.floor(Math.random() * 0x7fff_ffff));
+const SEED = drawnSeed();
 const MANIFEST = {
   name: "join",
   engine: "tendermint",

@@ -11,8 +11,9 @@ import { clockSteps } from "./clocks.ts";
 import { cutCycles } from "./cuts.ts";
 import { killCycles } from "./kills.ts";
 import { Ledger } from "./ledger.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
-const SEED = process.env["PYRALOG_SEED"] ?? `${Date.now()}`;
+const SEED = `${drawnSeed()}`;
 t.comment(`seed ${SEED}`);
 
 t.test("the record sees what comes twice, in a life and across lives", (t) => {

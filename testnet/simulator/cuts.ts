@@ -17,6 +17,7 @@ import { ClockFault, SimulatedClock } from "./clock.ts";
 import { type CutMode, DiskImage } from "./disk.ts";
 import { Random } from "./random.ts";
 import { openSimulatedStore } from "./store.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
 const MODES = ["lost", "torn", "scattered", "kept"] as const satisfies readonly CutMode[];
 /** A work that needs more operations than this does not end. */
@@ -100,7 +101,7 @@ export async function cutEverywhere(
   parts: Cuts,
   options: { readonly pointsMax: number; readonly comment: (text: string) => void },
 ): Promise<CutCount> {
-  const seed = process.env["PYRALOG_SEED"] ?? `${Math.floor(Math.random() * 0x7fff_ffff)}`;
+  const seed = `${drawnSeed()}`;
   const { operations } = await whole(name, parts);
   const random = new Random(`${seed} ${name}`);
   let points = Array.from({ length: operations }, (_, at) => at).flatMap((at) => MODES.map((mode) => ({ at, mode })));

@@ -107,7 +107,7 @@ class SimulatedStore implements Store {
     await turn;
   }
 
-  async clear(range: StoreRange): Promise<void> {
+  async clear(range: Pick<StoreRange, "from" | "to">): Promise<void> {
     this.#checkOpen();
     await this.#queue;
     const operations: StoreOperation[] = [];

@@ -9,6 +9,7 @@ import { type Corpus, openCorpora } from "./corpus.ts";
 import { openLogCorpus, tryOneLog, verifyLogFile } from "./logs.ts";
 import { emptyTally, sayTheSame, tryOne } from "./mutate.ts";
 import { secondVerdict } from "./second.ts";
+import { drawnSeed } from "../../crypto/testing/property.ts";
 
 const MUTATIONS = 1_000;
 const LINES_MAX = 300;
@@ -71,7 +72,7 @@ t.test("neither accepts a file of another network, and both say so", async (t) =
 });
 
 t.test(`of ${MUTATIONS} mutated files none is accepted that says what is not so, and the verifiers agree on each`, async (t) => {
-  const seed = process.env["PYRALOG_SEED"] ?? `${Math.floor(Math.random() * 0x7fff_ffff)}`;
+  const seed = `${drawnSeed()}`;
   t.comment(`seed ${seed}; npm run -s mutate-proofs -- --count ${MUTATIONS} --seed ${seed}`);
   const random = new Random(`mutate-proofs ${seed}`);
   const tally = emptyTally();
@@ -90,7 +91,7 @@ t.test(`of ${MUTATIONS} mutated receipts of record logs none is accepted that sa
     const said = verifyLogFile(corpus, format, bytes);
     t.ok(said.ok && corpus.isTrue(said.value), `${format} ${name}`);
   }
-  const seed = process.env["PYRALOG_SEED"] ?? `${Math.floor(Math.random() * 0x7fff_ffff)}`;
+  const seed = `${drawnSeed()}`;
   t.comment(`seed ${seed}; npm run -s mutate-proofs -- --receipts --count ${MUTATIONS} --seed ${seed}`);
   const random = new Random(`mutate-proofs ${seed}`);
   const tally = emptyTally();
