@@ -3,7 +3,8 @@
 import { assert } from "../crypto/base/assert.ts";
 import type { Address } from "../crypto/identity/address.ts";
 import { AMOUNT_MAX } from "../chain/block/limits.ts";
-import type { Call, TransactionBody } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
+import type { TransactionBody } from "../chain/block/transaction.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { accountKey } from "../chain/state/keys.ts";
 import type { Overlay } from "../chain/state/overlay.ts";

@@ -1,7 +1,7 @@
 /** The built-in calls, each handed to the file that knows its noun. */
 
 import { unreachable } from "../crypto/base/assert.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { transfer } from "./accounts.ts";
 import { claimNumber, releaseNumber, renewNumber } from "./numbers.ts";
 import { appendToPartition, eraseRecord } from "./partitions.ts";

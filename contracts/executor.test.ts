@@ -16,13 +16,8 @@ import { ENGINE_NAMES, PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import { parseRecord } from "../chain/block/record.ts";
 import { parseSegment, segmentHash } from "../chain/block/segment.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
-import {
-  assembleTransaction,
-  type Call,
-  encodeTransactionBody,
-  type Transaction,
-  transactionId,
-} from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
+import { assembleTransaction, encodeTransactionBody, type Transaction, transactionId } from "../chain/block/transaction.ts";
 import { erasedKey, partitionKey, parseStateKey, rowKey, segmentKey, tableKey } from "../chain/state/keys.ts";
 import { parseErased, parsePartitionHead } from "../chain/state/partition.ts";
 import { logRoot, frontierRoot, LOG_HASHER } from "../chain/merkle/log.ts";

@@ -8,7 +8,7 @@ import { checkDecoder, checkSeeing } from "../crypto/testing/property.ts";
 import { PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import { addressArbitrary, amountArbitrary } from "../chain/block/testing/arbitrary.ts";
 import { networkOf } from "../chain/block/testing/fixtures.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { encodeNumberLease, encodeNumberOf, parseNumberLease, parseNumberOf } from "../chain/state/ids.ts";
 import { NUMBER_LEASE_MS, numberLeaseAt, numberOf } from "./numbers.ts";
 import { addressAt, Chain } from "./testing/chain.ts";

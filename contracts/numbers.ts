@@ -22,7 +22,7 @@
 import { bytesEqual } from "../crypto/base/bytes.ts";
 import { type NodeNumber, nodeNumberOf, SCARAB_EPOCH_MS, SCARAB_TIME_MS_END } from "../crypto/id/scarab.ts";
 import type { Address } from "../crypto/identity/address.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { findValidator } from "../chain/block/validators.ts";
 import { encodeNumberLease, encodeNumberOf, type NumberLeaseRow, parseNumberLease, parseNumberOf } from "../chain/state/ids.ts";
 import { nodeNumberKey, numberOfKey } from "../chain/state/keys.ts";

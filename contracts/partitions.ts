@@ -2,7 +2,7 @@
 
 import { bytesEqual } from "../crypto/base/bytes.ts";
 import { encodeRecord, type RecordBody } from "../chain/block/record.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { erasedKey, partitionKey, segmentKey } from "../chain/state/keys.ts";
 import {

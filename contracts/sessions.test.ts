@@ -7,7 +7,7 @@ import { checkDecoder, checkProperty } from "../crypto/testing/property.ts";
 import { amountArbitrary, hashArbitrary } from "../chain/block/testing/arbitrary.ts";
 import { networkOf } from "../chain/block/testing/fixtures.ts";
 import { parseRecord } from "../chain/block/record.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { sessionKey, sessionsKey } from "../chain/state/keys.ts";
 import {
   encodeSession,

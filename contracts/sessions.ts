@@ -21,7 +21,7 @@ import { bytesEqual } from "../crypto/base/bytes.ts";
 import { Writer } from "../crypto/codec/writer.ts";
 import { type Hash, hash } from "../crypto/hash/hash.ts";
 import type { Address } from "../crypto/identity/address.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { partitionKey, sessionKey, sessionsKey } from "../chain/state/keys.ts";
 import { emptyPartition, encodePartitionHead, parsePartitionHead } from "../chain/state/partition.ts";

@@ -2,7 +2,7 @@
 
 import { bytesEqual } from "../crypto/base/bytes.ts";
 import type { Address } from "../crypto/identity/address.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { partitionKey, streamKey } from "../chain/state/keys.ts";
 import { encodeStream, parsePartitionHead, parseStream, type StreamRow } from "../chain/state/partition.ts";

@@ -1,7 +1,7 @@
 /** Tables: made by anyone, written by their owner alone. */
 
 import { bytesEqual } from "../crypto/base/bytes.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { rowKey, tableKey } from "../chain/state/keys.ts";
 import { encodeTable, ownRow, parseTable } from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";

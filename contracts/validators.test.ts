@@ -7,7 +7,7 @@ import type { Parameters } from "../chain/block/genesis.ts";
 import { heightOf } from "../chain/block/height.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
 import { PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import { advancePriorities, proposerAt, type ValidatorSet, validatorsHash } from "../chain/block/validators.ts";
 import { misbehaviourKey, tombstoneKey } from "../chain/state/keys.ts";
 import { EXECUTOR } from "./executor.ts";

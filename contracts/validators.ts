@@ -14,7 +14,7 @@ import { type Address, addressOfKey } from "../crypto/identity/address.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { Height } from "../chain/block/height.ts";
 import { RAFT_VALIDATORS_MIN, VALIDATORS_MIN } from "../chain/block/limits.ts";
-import type { Call } from "../chain/block/transaction.ts";
+import type { Call } from "../chain/block/call.ts";
 import {
   advancePriorities,
   encodeMembers,

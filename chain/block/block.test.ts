@@ -59,9 +59,9 @@ import {
   setOf,
   voteOf,
 } from "./testing/fixtures.ts";
+import type { Call } from "./call.ts";
 import {
   assembleTransaction,
-  type Call,
   checkTransactionBody,
   encodeTransactionBody,
   parseTransaction,

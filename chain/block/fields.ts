@@ -6,11 +6,16 @@ import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { SIGNATURE_SIZE_BYTES_MAX } from "../../crypto/sign/key.ts";
 import { type Height, isHeight } from "./height.ts";
-import { NAME_PATTERN, NAME_SIZE_BYTES_MAX, ROUND_MAX, TIME_MS_MAX } from "./limits.ts";
+import { AMOUNT_MAX, NAME_PATTERN, NAME_SIZE_BYTES_MAX, ROUND_MAX, TIME_MS_MAX } from "./limits.ts";
 
 /** Whether a string can name a chain, namespace, table or stream. */
 export function isName(text: string): boolean {
   return NAME_PATTERN.test(text);
+}
+
+/** Whether a number fits where tokens, nonces, sequences and the like are kept: `0 <= value < 2^64`. */
+export function isAmount(value: bigint): boolean {
+  return value >= 0n && value <= AMOUNT_MAX;
 }
 
 /** A hash, as a view on the input. */

@@ -5,7 +5,7 @@ import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { type Address, addressOfKey } from "../../crypto/identity/address.ts";
 import type { PublicKey } from "../../crypto/sign/key.ts";
 import type { PosProtocol } from "../../chain/block/protocol.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import type { StateView } from "../../chain/state/executor.ts";
 import { stakeKeyKey } from "../../chain/state/keys.ts";
 import { ownRow } from "../../chain/state/rows.ts";

@@ -3,7 +3,7 @@
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { POWER_TOTAL_MAX } from "../../chain/block/limits.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import type { Overlay } from "../../chain/state/overlay.ts";
 import type { Pool } from "../../chain/state/stake.ts";
 import { debit } from "../accounts.ts";

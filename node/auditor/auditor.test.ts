@@ -13,7 +13,8 @@ import { encodeBlock, headerHash, parseBlock, type Header } from "../../chain/bl
 import { feeOf } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { certificateOf, hashAt, keyPairAt, setOf } from "../../chain/block/testing/fixtures.ts";
-import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { encodeCertificate } from "../../chain/block/vote.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";

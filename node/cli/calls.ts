@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { encodePublicKey, parsePublicKey, type PublicKey } from "../../crypto/sign/key.ts";
 import { BPS_WHOLE } from "../../chain/block/limits.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import { parseHex, parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { decodeValue } from "../../crypto/codec/value.ts";

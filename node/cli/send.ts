@@ -3,13 +3,8 @@
 import { feeOf, type Parameters } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { AMOUNT_MAX } from "../../chain/block/limits.ts";
-import {
-  type Call,
-  checkTransactionBody,
-  signedSizeBytes,
-  type Transaction,
-  type TransactionBody,
-} from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { checkTransactionBody, signedSizeBytes, type Transaction, type TransactionBody } from "../../chain/block/transaction.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";

@@ -10,7 +10,7 @@ import {
   STREAM_SPAN_MS_MAX,
 } from "../../chain/block/limits.ts";
 import type { RecordBody, RecordHeader } from "../../chain/block/record.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { type Route, routedCalls } from "../rpc/routing.ts";

@@ -11,7 +11,8 @@ import { encodeBlock, encodeHeader, type Header, headerHash } from "../../chain/
 import { type NetworkFile, networkHash } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { certificateOf, hashAt, keyPairAt, quorumOf, setOf } from "../../chain/block/testing/fixtures.ts";
-import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
 import { accountKey, partitionKey, rowKey, rowRange } from "../../chain/state/keys.ts";

@@ -19,7 +19,7 @@ import { hashAt, keyPairAt, networkOf, quorumOf } from "../../chain/block/testin
 import { droppedRecord } from "../../chain/block/record.ts";
 import { LOG_HASHER } from "../../chain/merkle/log.ts";
 import { accountRange, rowRange } from "../../chain/state/keys.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
 import { minedNetwork, spend } from "../driver/testing/miner.ts";
 import { openLog } from "../log/log.ts";

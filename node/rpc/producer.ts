@@ -17,7 +17,7 @@ import { concatBytes } from "../../crypto/base/bytes.ts";
 import { randomBytes } from "../../crypto/backend/random.ts";
 import { SCARAB_EPOCH_MS } from "../../crypto/id/scarab.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import { sessionKey } from "../../chain/state/keys.ts";
 import { parseSession, type SessionAppend } from "../../chain/state/sessions.ts";
 import { UnprovenError } from "../light/errors.ts";

@@ -15,7 +15,7 @@ import { assert } from "../../crypto/base/assert.ts";
 import { readU64, u64 } from "../../crypto/base/bytes.ts";
 import { hash } from "../../crypto/hash/hash.ts";
 import type { RecordBody } from "../../chain/block/record.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 
 /** How to route, and where to begin. */
 export type Route =

@@ -10,7 +10,8 @@ import type { KeyPair } from "../../crypto/sign/key.ts";
 import { parseBlock } from "../../chain/block/block.ts";
 import { PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
-import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { LoadItem, LoadTarget } from "./load.ts";
 
 /** Whose puts, into a table of their own. */

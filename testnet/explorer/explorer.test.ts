@@ -15,7 +15,8 @@ import { encodeNetworkFile, type NetworkFile, networkHash } from "../../chain/bl
 import { heightOf } from "../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
 import { keyPairAt, networkOf } from "../../chain/block/testing/fixtures.ts";
-import { type Call, signTransaction } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { signTransaction } from "../../chain/block/transaction.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import { verifyFraudFile } from "../../node/light/fraud.ts";
 import { openLog } from "../../node/log/log.ts";

@@ -1,6 +1,6 @@
 /** What accounts do on a network of this machine: the same calls on every run, on every engine. */
 
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import { present } from "../../crypto/base/assert.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";

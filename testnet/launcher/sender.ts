@@ -3,9 +3,9 @@
 import { feeOf, type NetworkFile } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { AMOUNT_MAX } from "../../chain/block/limits.ts";
+import type { Call } from "../../chain/block/call.ts";
 import {
   assembleTransaction,
-  type Call,
   encodeTransactionBody,
   signedSizeBytes,
   type Transaction,

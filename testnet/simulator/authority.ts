@@ -4,7 +4,7 @@
  */
 
 import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
-import type { Call } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
 import type { Random } from "./random.ts";
 import { addressOf, keyPairOf } from "./signatures.ts";
 

@@ -13,7 +13,8 @@ import { encodeNetworkFile, type NetworkFile, networkHash } from "../../chain/bl
 import { type Height, heightOf, nextHeight } from "../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
 import { keyPairAt, networkOf } from "../../chain/block/testing/fixtures.ts";
-import { type Call, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { Call } from "../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { encodeMembers } from "../../chain/block/validators.ts";
 import { voteSigningBytes } from "../../chain/block/vote.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";

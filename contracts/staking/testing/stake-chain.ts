@@ -11,7 +11,8 @@ import type { Parameters } from "../../../chain/block/genesis.ts";
 import { heightOf } from "../../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS, type ProtocolOf } from "../../../chain/block/protocol.ts";
 import { hashAt, networkOf, voteOf } from "../../../chain/block/testing/fixtures.ts";
-import type { Call, Transaction } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
+import type { Transaction } from "../../../chain/block/transaction.ts";
 import type { Execution } from "../../../chain/state/executor.ts";
 import { parseStateKey, unbondingKey, votersKey } from "../../../chain/state/keys.ts";
 import {

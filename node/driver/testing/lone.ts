@@ -7,7 +7,8 @@ import type { Block } from "../../../chain/block/block.ts";
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genesis.ts";
 import { heightOf } from "../../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
-import { type Call, signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
 import { type Certificate, voteSigningBytes } from "../../../chain/block/vote.ts";
 import type { Ledger } from "../../../chain/ledger/ledger.ts";
 

@@ -8,7 +8,8 @@ import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genes
 import { heightOf } from "../../../chain/block/height.ts";
 import { type PowProtocol, PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
 import { expectedBits, firstTarget } from "../../../chain/block/retarget.ts";
-import { type Call, signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
 import type { WorkCertificate } from "../../../chain/block/vote.ts";
 import { bitsOf, searchSeal, targetOf, workOf } from "../../../chain/block/work.ts";
 import type { Ledger } from "../../../chain/ledger/ledger.ts";

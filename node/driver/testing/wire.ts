@@ -13,7 +13,8 @@ import { type KeyPair, keyPairFromSeed, verifySignatureAsync } from "../../../cr
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../../chain/block/genesis.ts";
 import { heightOf, nextHeight } from "../../../chain/block/height.ts";
 import { PROTOCOL_DEFAULTS } from "../../../chain/block/protocol.ts";
-import { type Call, signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
+import { signTransaction, type Transaction } from "../../../chain/block/transaction.ts";
 import { Ledger } from "../../../chain/ledger/ledger.ts";
 import { openMemoryStore } from "../../../chain/store/memory.ts";
 import type { Store } from "../../../chain/store/store.ts";

@@ -5,7 +5,7 @@ import { present } from "../../../crypto/base/assert.ts";
 import { toHex, utf8 } from "../../../crypto/base/bytes.ts";
 import { encodeValue } from "../../../crypto/codec/value.ts";
 import { networkHash } from "../../../chain/block/genesis.ts";
-import type { Call } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
 import { openKey } from "../../../node/home/keys.ts";
 import { readManifest } from "../../../node/home/manifest.ts";
 import { readPassphraseFile } from "../../../node/home/passphrase.ts";

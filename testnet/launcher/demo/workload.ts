@@ -1,6 +1,6 @@
 /** The demo's traffic: transactions of every kind, of several accounts and a multisig, and the proof of each. */
 
-import type { Call } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
 import { present } from "../../../crypto/base/assert.ts";
 import { utf8 } from "../../../crypto/base/bytes.ts";
 import { CodedError } from "../../../crypto/base/error.ts";

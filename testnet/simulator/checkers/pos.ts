@@ -14,7 +14,7 @@ import { genesisStake, type NetworkFile } from "../../../chain/block/genesis.ts"
 import { type Height, heightOf } from "../../../chain/block/height.ts";
 import { BPS_WHOLE, TIME_MS_MAX } from "../../../chain/block/limits.ts";
 import type { PosProtocol } from "../../../chain/block/protocol.ts";
-import type { Call } from "../../../chain/block/transaction.ts";
+import type { Call } from "../../../chain/block/call.ts";
 import type { ValidatorSet } from "../../../chain/block/validators.ts";
 import type { Ledger } from "../../../chain/ledger/ledger.ts";
 import { parseStateKey } from "../../../chain/state/keys.ts";

@@ -3,7 +3,7 @@
 import { toHex } from "../../../../crypto/base/bytes.ts";
 import { addressOfKey, ADDRESS_SIZE_BYTES, addressOf, formatAddress } from "../../../../crypto/identity/address.ts";
 import type { PublicKey } from "../../../../crypto/sign/key.ts";
-import type { Call } from "../../../../chain/block/transaction.ts";
+import type { Call } from "../../../../chain/block/call.ts";
 import { type Child, h } from "../dom.ts";
 import { bytesText, counted, grouped, rowValueText, shortened, sizeText } from "../format.ts";
 import { addressFull, addressLink, facts } from "../parts.ts";

@@ -2,7 +2,8 @@
 
 import { toHex } from "../../../../crypto/base/bytes.ts";
 import { networkOf } from "../../../../chain/block/testing/fixtures.ts";
-import type { Call, Transaction } from "../../../../chain/block/transaction.ts";
+import type { Call } from "../../../../chain/block/call.ts";
+import type { Transaction } from "../../../../chain/block/transaction.ts";
 import { supplyAt } from "../../../../contracts/supply.ts";
 import { addressAt, Chain, PROPOSER } from "../../../../contracts/testing/chain.ts";
 import { rewardsAt } from "../../../../contracts/rewards.ts";

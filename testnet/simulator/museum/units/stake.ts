@@ -8,7 +8,7 @@ import { toHex } from "../../../../crypto/base/bytes.ts";
 import { present } from "../../../../crypto/base/assert.ts";
 import { unbondingKey } from "../../../../chain/state/keys.ts";
 import { parseUnbonding, type Unbonding } from "../../../../chain/state/stake.ts";
-import type { Call } from "../../../../chain/block/transaction.ts";
+import type { Call } from "../../../../chain/block/call.ts";
 import { addressAt, ok } from "../../../../contracts/testing/chain.ts";
 import { offenceAt, totalsAt } from "../../../../contracts/staking/pools.ts";
 import { type BlockPlan, StakeChain } from "../../../../contracts/staking/testing/stake-chain.ts";
