@@ -146,6 +146,23 @@ export type Call =
       readonly records: readonly Uint8Array[];
     };
 
+/** What a call appends, and to which partition; `undefined` when it is of another kind. */
+export function appendOf(
+  call: Call,
+): { readonly stream: string; readonly partition: number; readonly records: readonly RecordBody[] } | undefined {
+  switch (call.kind) {
+    case "streamAppend":
+      return call;
+    case "logAppend":
+    case "sessionAppend": {
+      const { stream, partition, records } = call;
+      return { stream, partition, records: records.map((value) => ({ key: undefined, value, headers: [] })) };
+    }
+    default:
+      return undefined;
+  }
+}
+
 /** A rule that a call breaks, and the field of the call that breaks it, such as `records[3]`. */
 export type CallFault = readonly [
   code:

@@ -33,6 +33,7 @@ import {
   type TransactionResult,
   transactionsRoot,
 } from "../block/block.ts";
+import { appendOf } from "../block/call.ts";
 import { type Evidence, verifyEvidence } from "../block/evidence.ts";
 import { type NetworkFile, networkHash } from "../block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/height.ts";
@@ -713,8 +714,8 @@ export class Ledger implements AsyncDisposable {
     const after = present(this.state(block.header.height), "state after the block");
     const partitions = new Map<string, { readonly stream: string; readonly partition: number }>();
     for (const call of block.transactions.flatMap(({ body }) => body.calls)) {
-      if (call.kind === "logAppend" || call.kind === "streamAppend")
-        partitions.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
+      const append = appendOf(call);
+      if (append !== undefined) partitions.set(`${append.stream}/${append.partition}`, append);
     }
     return [...partitions.values()].flatMap((id) =>
       undoOperations(this.#store, id, this.#executor.partitionSize(before, id.stream, id.partition) ?? 0n, {

@@ -158,7 +158,7 @@ const stepArbitrary: fc.Arbitrary<Step> = fc.record({
   }),
 });
 
-/** Transactions that touch every kind of row: tables, rows put and deleted, records, transfers of rewards. */
+/** Transactions that touch every kind of row: tables, rows put and deleted, records, also those of sessions. */
 function work(ledger: Ledger, count: number, label: string): readonly Transaction[] {
   const { height } = ledger.head();
   return Array.from({ length: count }, (_, index) => {
@@ -169,6 +169,7 @@ function work(ledger: Ledger, count: number, label: string): readonly Transactio
       { kind: "logAppend", stream: `s${index}`, partition: 0, records: [utf8(`${label} ${nonce}`), utf8("b")] },
     ];
     const kept = { kind: "streamAppend" as const, stream: `k${index}`, partition: 0 };
+    const session = { stream: kept.stream, partition: 0, session: 1n };
     const body = (key: bigint, value: string | undefined) => ({
       key: utf8(`${key}`),
       value: value === undefined ? undefined : utf8(value),
@@ -178,6 +179,9 @@ function work(ledger: Ledger, count: number, label: string): readonly Transactio
       calls.push({ kind: "tableCreate", namespace: "n", table });
       const spans = { segmentAgeMs: 1_000, retentionMs: 3_600_000_000, compactionMs: 3_600_000_000 };
       calls.push({ kind: "streamCreate", stream: kept.stream, partitions: 1, isOpen: false, segmentSizeBytes: 4_096, ...spans });
+      calls.push({ kind: "sessionOpen", ...session });
+    } else if (nonce % 3n === 0n) {
+      calls.push({ kind: "sessionAppend", ...session, sequence: nonce / 3n - 1n, records: [utf8(label), utf8("c")] });
     } else {
       calls.push({ ...kept, records: [body(nonce % 2n, label), body(nonce % 3n, nonce % 5n === 4n ? undefined : label)] });
       calls.push({ kind: "tablePut", namespace: "n", table, key: utf8(`k${nonce % 3n}`), value: encodeValue(label) });

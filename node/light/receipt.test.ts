@@ -128,6 +128,14 @@ t.test("a receipt says who wrote which record and when, and two halves of differ
     { code: "record_unknown" },
     "an equal record, but of another transaction",
   );
+  const producer = { stream: "events", partition: 0, session: 1n };
+  await session.send([{ kind: "sessionOpen", ...producer }]);
+  const sent = await session.send([{ kind: "sessionAppend", ...producer, sequence: 0n, records: [utf8("d")] }]);
+  t.match(
+    await verifyReceipt(await client.exportReceipt(sent.value.transaction.id), net.network),
+    { value: { act: "appended", record: { index: 4n, data: utf8("d") } } },
+    "a producer's session appends like any other call",
+  );
   const { height } = second.verified;
   const transaction = await client.exportTransaction(two);
   const halves = async (index: bigint, at = height): Promise<string> => {

@@ -24,7 +24,7 @@ import { type Hash, hash } from "../../crypto/hash/hash.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import type { Height } from "../../chain/block/height.ts";
 import { encodeRecord, type RecordBody, storedLeaf, type StreamRecord } from "../../chain/block/record.ts";
-import type { Call } from "../../chain/block/call.ts";
+import { appendOf, type Call } from "../../chain/block/call.ts";
 import { type Transaction, verifyTransactionAsync } from "../../chain/block/transaction.ts";
 import { LOG_HASHER } from "../../chain/merkle/log.ts";
 import { isCoseReceipt } from "./cose.ts";
@@ -111,9 +111,8 @@ type Place = { readonly stream: string; readonly partition: number; readonly ind
 
 /** What a call appends to a partition. */
 function bodiesOf(call: Call, { stream, partition }: Place): readonly RecordBody[] {
-  if (call.kind !== "logAppend" && call.kind !== "streamAppend") return [];
-  if (call.stream !== stream || call.partition !== partition) return [];
-  return call.kind === "streamAppend" ? call.records : call.records.map((value) => ({ key: undefined, value, headers: [] }));
+  const append = appendOf(call);
+  return append?.stream === stream && append.partition === partition ? append.records : [];
 }
 
 function erases(call: Call, { stream, partition, index }: Place): boolean {

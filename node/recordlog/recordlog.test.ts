@@ -193,6 +193,26 @@ t.test("a record that was dropped before it was hashed stops the log, and one of
   t.equal(rootOf(await ask(again, 1n)), rfcRoot(all));
 });
 
+t.test("a followed stream is followed whichever call appends to it", async (t) => {
+  const chain = await open(t);
+  const session = { ...EVENTS, session: 1n };
+  const appends: readonly Call[] = [
+    { kind: "logAppend", ...EVENTS, records: [utf8("a")] },
+    { kind: "streamAppend", ...EVENTS, records: [{ key: utf8("k"), value: utf8("b"), headers: [] }] },
+    { kind: "sessionAppend", ...session, sequence: 0n, records: [utf8("c")] },
+  ];
+  await chain.send({ kind: "sessionOpen", ...session });
+  const followed = await logsOf(chain, { follow: ["events"] });
+  using _ = chain.net.ledger.onCommit((commit) => followed.follow(commit));
+  const all: Uint8Array[] = [];
+  for (const [index, call] of appends.entries()) {
+    await chain.send(call);
+    all.push(present(chain.entries()[index], "the record"));
+    await chain.erase(BigInt(index));
+  }
+  t.equal(rootOf(await ask(followed, 0n)), rfcRoot(all), "each was hashed before it was erased");
+});
+
 t.test("tiles that a disk changed or lost are made again, never signed", async (t) => {
   const chain = await open(t);
   await chain.append(...Array.from({ length: 300 }, (_, at) => `${at}`));

@@ -28,6 +28,7 @@ import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
 import { networkHash, type NetworkFile } from "../../chain/block/genesis.ts";
+import { appendOf } from "../../chain/block/call.ts";
 import { isDropped, storedLeaf } from "../../chain/block/record.ts";
 import type { Commit } from "../../chain/ledger/ledger.ts";
 import {
@@ -138,9 +139,11 @@ export class RecordLogs implements RecordLogBackend, AsyncDisposable {
     const store = this.#store;
     if (store === undefined || this.#followed.size === 0) return;
     const touched = new Map<string, PartitionName>();
-    for (const call of block.transactions.flatMap(({ body }) => body.calls))
-      if ((call.kind === "logAppend" || call.kind === "streamAppend") && this.#followed.has(call.stream))
-        touched.set(`${call.stream}/${call.partition}`, { stream: call.stream, partition: call.partition });
+    for (const call of block.transactions.flatMap(({ body }) => body.calls)) {
+      const append = appendOf(call);
+      if (append === undefined || !this.#followed.has(append.stream)) continue;
+      touched.set(`${append.stream}/${append.partition}`, { stream: append.stream, partition: append.partition });
+    }
     for (const id of touched.values()) this.#own(this.#catchUp(id));
   }
 

@@ -18,6 +18,7 @@ import { bytesEqual, compareBytes, toHex } from "../../crypto/base/bytes.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { type Block, encodeHeader, type Header, parseBlock } from "../../chain/block/block.ts";
+import { appendOf } from "../../chain/block/call.ts";
 import { isName } from "../../chain/block/fields.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { isSettled } from "../../chain/block/finality.ts";
@@ -522,8 +523,9 @@ export class PyralogClient {
     const { height } = verified;
     const file = await this.exportTransaction(id, options);
     for (const call of value.transaction.body.calls.toReversed()) {
-      if (call.kind !== "logAppend" && call.kind !== "streamAppend" && call.kind !== "recordErase") continue;
-      const { stream, partition } = call;
+      const place = call.kind === "recordErase" ? call : appendOf(call);
+      if (place === undefined) continue;
+      const { stream, partition } = place;
       if ((at.stream ?? stream) !== stream || (at.partition ?? partition) !== partition) continue;
       const size = (await this.partition(stream, partition, { ...options, height })).value?.size ?? 0n;
       const last = call.kind === "recordErase" ? call.index : size - 1n;
