@@ -23,27 +23,21 @@ import { type SignatureVerifier, verifySignatureAsync } from "../../crypto/sign/
 import {
   assembleBlock,
   type Block,
-  encodeBlock,
   encodeResult,
-  evidenceRoot,
   hasOwnBody,
   type Header,
   parseBlock,
   parseHeader,
   type TransactionResult,
-  transactionsRoot,
 } from "../block/block.ts";
 import { appendOf } from "../block/call.ts";
 import { type Evidence, verifyEvidence } from "../block/evidence.ts";
 import { type NetworkFile, networkHash } from "../block/genesis.ts";
 import { GENESIS_HEIGHT, type Height, heightOf, nextHeight } from "../block/height.ts";
-import { BLOCK_OPERATIONS_MAX } from "../block/limits.ts";
-import { operationsOf, type Transaction } from "../block/transaction.ts";
-import { findValidator, type ValidatorSet, validatorsHash } from "../block/validators.ts";
+import type { Transaction } from "../block/transaction.ts";
+import { type ValidatorSet, validatorsHash } from "../block/validators.ts";
 import { quorumRuleOf } from "../block/protocol.ts";
-import { expectedBits, firstTarget } from "../block/retarget.ts";
 import { type Certificate, encodeCertificate, parseCertificate, verifyCertificateAsync } from "../block/vote.ts";
-import { bitsOf, meetsTarget, targetOf, workOf } from "../block/work.ts";
 import { appendEntries, EMPTY_FRONTIER, inclusionProof, LOG_HASHER } from "../merkle/log.ts";
 import {
   appendOperations,
@@ -57,19 +51,12 @@ import {
 } from "../segment/partition.ts";
 import type { BlockContext, Execution, Executor, RecordErasure, Selection, StateView } from "../state/executor.ts";
 import { type Staged, StateTree } from "../state/tree.ts";
-import { kindRange } from "../store/keyspace.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { HistoryLog } from "./history.ts";
 import { inspectAll } from "./inspect.ts";
+import { type Head, headAt, holdsAny, writeGenesis } from "./opening.ts";
 import { LedgerRows, ours } from "./rows.ts";
-
-/** The newest block, or genesis: height 0, whose `hash` is the network's. Final, but under proof of work. */
-export type Head = {
-  readonly height: Height;
-  readonly hash: Hash;
-  readonly timeMs: bigint;
-  readonly stateRoot: Hash;
-};
+import { type BlockRefusal, checkFrame, checkSeal, firstDifference } from "./rules.ts";
 
 /** What a commit changed, for subscribers. */
 export type Commit = {
@@ -87,9 +74,6 @@ export type Candidate = {
   readonly transactions: readonly Transaction[];
   readonly evidence: readonly Evidence[];
 };
-
-/** Why a block was refused; `code` is of the rule it broke. */
-export type BlockRefusal = Coded & { readonly field?: string | undefined; readonly transactionIndex?: number | undefined };
 
 /** A transaction and its result in a block of `count`. */
 export type TransactionProof = {
@@ -453,7 +437,11 @@ export class Ledger implements AsyncDisposable {
       return ok(undefined);
     }
     const base = this.#head;
-    const framed = this.#checkFrame(block);
+    const framed = checkFrame(block, {
+      network: this.network,
+      head: base,
+      set: present(this.validators(nextHeight(base.height)), "validators of the next height"),
+    });
     if (!framed.ok) return framed;
     const signed = await this.#checkSignatures(block, options.isVerified ?? (() => false));
     if (!signed.ok) return signed;
@@ -492,27 +480,15 @@ export class Ledger implements AsyncDisposable {
   /** Whether a certificate proves what it says, by the rule of this network's protocol. */
   async #verifyCertificate(set: ValidatorSet, certificate: Certificate): Promise<Result<void, Coded>> {
     const rule = quorumRuleOf(this.network.engine.name);
-    if (rule === undefined) return this.#verifySeal(certificate);
+    if (rule === undefined) {
+      const below = {
+        header: (height: Height) => this.header(height),
+        certificate: (height: Height) => this.certificate(height),
+      };
+      return checkSeal(certificate, { network: this.network, ...below });
+    }
     if (certificate.kind !== "quorum") return fail({ code: "certificate_kind" });
     return await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate, this.#verify);
-  }
-
-  /** Whether a seal is of the work that the headers below its height prescribe. What it says of that is compared only. */
-  #verifySeal(certificate: Certificate): Result<void, Coded> {
-    const { engine, genesisTimeMs } = this.network;
-    if (engine.name !== "pow" || certificate.kind !== "work") return fail({ code: "certificate_kind" });
-    const timeAt = (height: Height): bigint =>
-      height === GENESIS_HEIGHT ? genesisTimeMs : present(this.header(height), `header ${height}`).timeMs;
-    const height = heightOf(certificate.height - 1n);
-    const below = height === GENESIS_HEIGHT ? undefined : present(this.certificate(height), `seal ${height}`);
-    if (below?.kind === "quorum") return fail({ code: "certificate_kind" });
-    const { bits, chainWork } = below ?? { bits: bitsOf(firstTarget(engine)), chainWork: 0n };
-    const expected = expectedBits({ protocol: engine, genesisTimeMs }, { height, timeMs: timeAt(height), bits }, timeAt);
-    const target = targetOf(expected);
-    assert(target.ok, "a target that we reckoned");
-    if (certificate.bits !== expected) return fail({ code: "work_bits" });
-    if (certificate.chainWork !== chainWork + workOf(target.value)) return fail({ code: "work_sum" });
-    return meetsTarget(certificate.blockHash, certificate, target.value) ? ok(undefined) : fail({ code: "work_target" });
   }
 
   /**
@@ -632,34 +608,6 @@ export class Ledger implements AsyncDisposable {
     };
   }
 
-  /** Everything that needs neither execution nor signatures. */
-  #checkFrame(block: Block): Result<void, BlockRefusal> {
-    const { header } = block;
-    const { parameters } = this.network;
-    const refuse = (code: string, field: string) => fail({ code, field } as BlockRefusal);
-    if (header.chainId !== this.network.chainId) return refuse("block_chain", "header.chainId");
-    if (header.height !== this.#head.height + 1n) return refuse("block_height", "header.height");
-    if (!bytesEqual(header.previous, this.#head.hash)) return refuse("block_previous", "header.previous");
-    if (header.timeMs <= this.#head.timeMs) return refuse("block_time", "header.timeMs");
-    if (block.transactions.length > parameters.transactionsMax) return refuse("block_transactions", "transactions");
-    const operations = block.transactions.reduce((count, transaction) => count + operationsOf(transaction), 0);
-    if (operations > BLOCK_OPERATIONS_MAX) return refuse("block_operations", "transactions");
-    if (encodeBlock(block).length > parameters.blockSizeBytesMax) return refuse("block_size", "transactions");
-    if (!bytesEqual(transactionsRoot(block.transactions), header.transactionsRoot))
-      return refuse("block_root", "header.transactionsRoot");
-    if (!bytesEqual(evidenceRoot(block.evidence), header.evidenceRoot)) return refuse("block_root", "header.evidenceRoot");
-    const set = present(this.validators(header.height), "validators of the next height");
-    // Under proof of work anybody may: whoever found the seal.
-    if (this.network.engine.name !== "pow" && findValidator(set, header.proposer) === undefined)
-      return refuse("block_proposer", "header.proposer");
-    const previous = block.previousCertificate;
-    if ((previous === undefined) !== (header.height === 1n)) return refuse("block_certificate", "previousCertificate");
-    if (previous !== undefined && (previous.height !== this.#head.height || !bytesEqual(previous.blockHash, this.#head.hash))) {
-      return refuse("block_certificate", "previousCertificate");
-    }
-    return ok(undefined);
-  }
-
   async #checkSignatures(block: Block, isVerified: (transaction: Transaction) => boolean): Promise<Result<void, BlockRefusal>> {
     if (block.previousCertificate !== undefined) {
       const set = present(this.validators(this.#head.height), "validators of the head");
@@ -741,55 +689,6 @@ export class Ledger implements AsyncDisposable {
   }
 }
 
-async function writeGenesis(options: {
-  readonly store: Store;
-  readonly network: NetworkFile;
-  readonly executor: Executor;
-  readonly tree: StateTree;
-  readonly rows: LedgerRows;
-  readonly hash: Hash;
-}): Promise<void> {
-  const { store, network, executor, tree, rows, hash } = options;
-  const updates = executor.genesis(network);
-  const staged = tree.stage(undefined, GENESIS_HEIGHT, updates);
-  const state = new Map(updates.map((update) => [toHex(update.key), update.value]));
-  const validators = executor.validatorsAt({ get: (key) => state.get(toHex(key)) }, "current");
-  await store.write(
-    [...staged.operations, rows.validatorsOperation(validators), rows.headOperation(GENESIS_HEIGHT), rows.networkOperation(hash)],
-    { sync: true },
-  );
-  tree.adopt(staged);
-}
-
-function headAt(options: {
-  readonly rows: LedgerRows;
-  readonly tree: StateTree;
-  readonly network: NetworkFile;
-  readonly hash: Hash;
-  readonly height: Height;
-}): Head {
-  const { rows, tree, network, hash, height } = options;
-  const stateRoot = tree.rootAt(height);
-  if (stateRoot === undefined) throw new CodedError("ledger_corrupt", { message: "no state for the head", height });
-  if (height === GENESIS_HEIGHT) return { height, hash, timeMs: network.genesisTimeMs, stateRoot };
-  const bytes = rows.block(height);
-  if (bytes === undefined) throw new CodedError("ledger_corrupt", { message: "no block for the head", height });
-  const block = ours(parseBlock(bytes), "block");
-  if (!bytesEqual(block.header.stateRoot, stateRoot)) {
-    throw new CodedError("ledger_corrupt", { message: "the state is not the one that the head commits to", height });
-  }
-  const certificate = rows.certificate(height);
-  if (certificate === undefined || !bytesEqual(ours(parseCertificate(certificate), "certificate").blockHash, block.hash))
-    throw new CodedError("ledger_corrupt", { message: "the certificate of the head is for another block", height });
-  return { height, hash: block.hash, timeMs: block.header.timeMs, stateRoot };
-}
-
-/** Whether the store has a row of a kind. */
-async function holdsAny(store: Store, kind: "recordDue"): Promise<boolean> {
-  for await (const _ of store.entries({ ...kindRange(kind), limit: 1 })) return true;
-  return false;
-}
-
 /** The record that is erased, if the same block appended it. */
 function addedRecord({ appends }: Execution, erasure: RecordErasure): Uint8Array | undefined {
   const { stream, partition, index } = erasure;
@@ -804,18 +703,4 @@ function siblingsOf(entries: readonly Uint8Array[], index: number): readonly Has
   return inclusionProof(LOG_HASHER, { index: BigInt(index), size: BigInt(entries.length) }, (level, at) =>
     present(nodes.get(`${level}/${at}`), "log node"),
   );
-}
-
-function firstDifference(made: Header, given: Header): string {
-  for (const field of [
-    "validatorsHash",
-    "nextValidatorsHash",
-    "historyRoot",
-    "certificateHash",
-    "resultsRoot",
-    "stateRoot",
-  ] as const) {
-    if (!bytesEqual(made[field], given[field])) return field;
-  }
-  return "hash";
 }
