@@ -7,9 +7,8 @@
  */
 
 import type { Stream } from "@libp2p/interface";
-import { Uint8ArrayList } from "uint8arraylist";
 import { CodedError } from "../../crypto/base/error.ts";
-import { u32 } from "../../crypto/base/bytes.ts";
+import { readU32, u32 } from "../../crypto/base/bytes.ts";
 
 const HEAD_SIZE_BYTES = 4;
 
@@ -57,11 +56,22 @@ class Watch {
   }
 }
 
-/** Reads frames. At most one frame and one yamux window are in memory. */
+/**
+ * Reads frames. At most one frame and one yamux window are in memory.
+ *
+ * A peer chooses into how many pieces it cuts a frame, down to its bytes: each is copied to its place as it comes, and none
+ * is kept by itself.
+ */
 export class FrameReader {
   readonly #stream: Stream;
   readonly #bounds: FrameBounds;
-  readonly #buffered = new Uint8ArrayList();
+  readonly #head = new Uint8Array(HEAD_SIZE_BYTES);
+  #headCount = 0;
+  /** As long as the head says, once that is there and within the limit. */
+  #body: Uint8Array | undefined;
+  #bodyCount = 0;
+  /** What came with the end of the frame. */
+  #later: Uint8Array[] = [];
   #received = 0;
   #isEnded = false;
   #failure: Error | undefined;
@@ -71,8 +81,8 @@ export class FrameReader {
     this.#stream = stream;
     this.#bounds = bounds;
     stream.addEventListener("message", (event) => {
-      this.#buffered.append(event.data);
       this.#received += event.data.byteLength;
+      this.#fill(event.data.subarray());
       if (this.#isReady() && stream.readStatus === "readable") stream.pause();
       this.#wake?.();
     });
@@ -97,12 +107,32 @@ export class FrameReader {
     if (!this.#isReady()) await this.#wait(signal);
     const violation = this.#violation();
     if (violation !== undefined) throw violation;
-    const size = this.#frameSize();
-    if (size === undefined && this.#buffered.byteLength === 0 && this.#failure === undefined) return undefined;
-    if (size === undefined || !this.#isReady()) throw new CodedError("peer_lost", {}, { cause: this.#failure });
-    const frame = this.#buffered.slice(HEAD_SIZE_BYTES, HEAD_SIZE_BYTES + size);
-    this.#buffered.consume(HEAD_SIZE_BYTES + size);
+    if (this.#headCount === 0 && this.#failure === undefined) return undefined;
+    const frame = this.#body;
+    if (frame === undefined || !this.#isReady()) throw new CodedError("peer_lost", {}, { cause: this.#failure });
+    this.#headCount = 0;
+    this.#body = undefined;
+    this.#bodyCount = 0;
+    for (const piece of this.#later.splice(0)) this.#fill(piece);
     return frame;
+  }
+
+  /** Puts bytes where they belong in the frame, and keeps what is beyond it for later. */
+  #fill(bytes: Uint8Array): void {
+    let offset = 0;
+    if (this.#body === undefined) {
+      offset = Math.min(bytes.length, HEAD_SIZE_BYTES - this.#headCount);
+      this.#head.set(bytes.subarray(0, offset), this.#headCount);
+      this.#headCount += offset;
+      const size = this.#frameSize();
+      // One that is too large is refused, and never read.
+      if (size === undefined || size > this.#bounds.frameBytesMax) return;
+      this.#body = new Uint8Array(size);
+    }
+    const count = Math.min(bytes.length - offset, this.#body.length - this.#bodyCount);
+    this.#body.set(bytes.subarray(offset, offset + count), this.#bodyCount);
+    this.#bodyCount += count;
+    if (offset + count < bytes.length) this.#later.push(bytes.subarray(offset + count));
   }
 
   async #wait(signal: AbortSignal): Promise<void> {
@@ -130,14 +160,13 @@ export class FrameReader {
 
   /** The size that the head announces, once it is there. */
   #frameSize(): number | undefined {
-    return this.#buffered.byteLength < HEAD_SIZE_BYTES ? undefined : this.#buffered.getUint32(0);
+    return this.#headCount < HEAD_SIZE_BYTES ? undefined : readU32(this.#head);
   }
 
   /** Whether there is something for `next` to return or to throw. */
   #isReady(): boolean {
     if (this.#violation() !== undefined) return true;
-    const size = this.#frameSize();
-    return size !== undefined && this.#buffered.byteLength >= HEAD_SIZE_BYTES + size;
+    return this.#body !== undefined && this.#bodyCount === this.#body.length;
   }
 
   /** A limit that the peer broke. A head alone is enough: its body is not waited for. */

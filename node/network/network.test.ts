@@ -1,3 +1,4 @@
+import type { MessageStream } from "@libp2p/interface";
 import t, { type Test } from "tap";
 import { concatBytes, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
@@ -39,6 +40,20 @@ function listen(node: Network, topic: GossipTopic): Map<string, number> {
   });
   return heard;
 }
+
+t.test("a stranger who announces more than any window is cut off at once, and what comes of it is not kept", async (t) => {
+  const node = await openNode(71, { limits: { helloTimeoutMs: 60_000 } });
+  closing(t, node);
+  let secured: MessageStream | undefined;
+  const bare = await openBare(72, (connection) => (secured = connection));
+  t.teardown(async () => bare.stop());
+  const connection = await dialFromBare(bare, node);
+  // Data of 4 GiB on stream 1.
+  secured?.send(concatBytes(Uint8Array.of(0, 0, 0, 1), u32(1), u32(0xffff_ffff)));
+  secured?.send(new Uint8Array(1_000));
+  await until(() => connection.status !== "open", "cut off", 5_000);
+  t.equal(node.peers().length, 0);
+});
 
 t.test("four nodes that know one of them find each other, and gossip reaches every one exactly once", async (t) => {
   const first = await openNode(1, { isDiscovering: true });

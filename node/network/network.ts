@@ -33,7 +33,9 @@ import { Gossip, isGossipStream, type GossipPort, type GossipTopic, type Validat
 import { thriftyEncrypter } from "./encrypter.ts";
 import { encodeHello, HELLO_PROTOCOL, HELLO_VERSION, parseHello, type Hello, type Role } from "./hello.ts";
 import { limitsWith, type Limits } from "./limits.ts";
+import { boundFrames } from "./muxer.ts";
 import { PeerBook, type Offence } from "./peers.ts";
+import { consumeLinearly } from "./pieces.ts";
 import { refuse, Requests, type Asked, type AskOptions, type Handler } from "./request.ts";
 import { Roster, type Link, type PeerInfo } from "./roster.ts";
 
@@ -119,6 +121,7 @@ export class Network implements AsyncDisposable {
   static async open(options: NetworkOptions, dependencies: NetworkDependencies): Promise<Network> {
     assert(options.seed.length === 32, `a seed of ${options.seed.length} bytes`);
     const { metrics, signal } = dependencies;
+    consumeLinearly();
     const limits = limitsWith(options.limits);
     const log = dependencies.log.child({ part: "network" });
     const privateKey = await generateKeyPairFromSeed("Ed25519", options.seed);
@@ -154,11 +157,18 @@ export class Network implements AsyncDisposable {
       ],
       connectionEncrypters: [(components) => thriftyEncrypter(noise()(components), limits.connectionWriteBytesMax)],
       streamMuxers: [
-        yamux({
-          maxInboundStreams: limits.streamsPerConnectionMax,
-          maxOutboundStreams: limits.streamsPerConnectionMax,
-          streamOptions: { maxStreamWindowSize: limits.streamWindowBytesMax, maxWriteBufferLength: limits.streamWriteBytesMax },
-        }),
+        () =>
+          boundFrames(
+            yamux({
+              maxInboundStreams: limits.streamsPerConnectionMax,
+              maxOutboundStreams: limits.streamsPerConnectionMax,
+              streamOptions: {
+                maxStreamWindowSize: limits.streamWindowBytesMax,
+                maxWriteBufferLength: limits.streamWriteBytesMax,
+              },
+            })(),
+            limits.streamWindowBytesMax,
+          ),
       ],
       connectionManager: {
         maxConnections: limits.connectionsMax,

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import t from "tap";
 import { Uint8ArrayList } from "uint8arraylist";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
-import { concatBytes, utf8 } from "../../crypto/base/bytes.ts";
+import type { Stream } from "@libp2p/interface";
+import { bytesEqual, concatBytes, EMPTY, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { hash } from "../../crypto/hash/hash.ts";
 import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
@@ -10,10 +11,13 @@ import { Batcher, encodeBatch, parseBatch } from "./batcher.ts";
 import { Bucket } from "./bucket.ts";
 import { BoundedDatastore } from "./datastore.ts";
 import { gatherFrames, joinPieces } from "./encrypter.ts";
+import { FrameReader } from "./frames.ts";
 import { FrameWalk, messageId } from "./gossip.ts";
 import { encodeHello, parseHello, ROLES, type Hello } from "./hello.ts";
 import { LIMIT_TABLE, LIMITS, limitsWith } from "./limits.ts";
+import { HeaderWalk } from "./muxer.ts";
 import { OFFENCES, PeerBook } from "./peers.ts";
+import { consumeLinearly } from "./pieces.ts";
 import {
   encodeBlockAnswer,
   encodeSyncRequest,
@@ -321,6 +325,132 @@ class NotingStream {
     this.status = "aborted";
   }
 }
+
+/** What a reader needs of a stream. */
+class Pieces extends EventTarget {
+  readStatus = "readable";
+
+  pause(): void {
+    this.readStatus = "paused";
+  }
+
+  resume(): void {
+    this.readStatus = "readable";
+  }
+
+  feed(data: Uint8Array | Uint8ArrayList): void {
+    this.dispatchEvent(Object.assign(new Event("message"), { data }));
+  }
+}
+
+function readerOf(pieces: Pieces, frameBytesMax: number, totalBytesMax = 1 << 24): FrameReader {
+  return new FrameReader(pieces as unknown as Stream, { frameBytesMax, totalBytesMax, stallMs: 60_000 });
+}
+
+t.test("frames are read as they were sent, however they are cut and joined on the way", async (t) => {
+  const frames = fc.array(fc.uint8Array({ maxLength: 40 }), { maxLength: 8 });
+  const cuts = fc.array(fc.integer({ min: 1, max: 30 }), { minLength: 1, maxLength: 10 });
+  const never = new AbortController().signal;
+  await checkProperty(
+    t,
+    "frames",
+    fc.asyncProperty(frames, cuts, fc.nat(4), async (sent, sizes, joined) => {
+      const stream = concatBytes(...sent.flatMap((frame) => [u32(frame.length), frame]));
+      const pieces = new Pieces();
+      const reader = readerOf(pieces, 40);
+      const read: Uint8Array[] = [];
+      const reading = (async () => {
+        for (let frame = await reader.next(never); frame !== undefined; frame = await reader.next(never)) read.push(frame);
+      })();
+      for (let offset = 0, index = 0; offset < stream.length; index += 1) {
+        const list = new Uint8ArrayList();
+        for (let count = 0; count <= joined && offset < stream.length; count += 1) {
+          const size = sizes[(index + count) % sizes.length] ?? 1;
+          list.append(stream.subarray(offset, offset + size));
+          offset += size;
+        }
+        pieces.feed(list);
+        await new Promise(setImmediate);
+      }
+      pieces.dispatchEvent(new Event("end"));
+      await reading;
+      return read.length === sent.length && read.every((frame, index) => bytesEqual(frame, sent[index] ?? frame));
+    }),
+  );
+});
+
+t.test("a frame that comes byte by byte costs no more than one that comes at once", async (t) => {
+  const sizeBytes = 131_072;
+  const pieces = new Pieces();
+  const reader = readerOf(pieces, sizeBytes);
+  const frame = reader.next(AbortSignal.timeout(60_000));
+  pieces.feed(u32(sizeBytes));
+  for (let count = 1; count < sizeBytes; count += 1) pieces.feed(Uint8Array.of(1));
+  const startedAtMs = performance.now();
+  // With the beginning of what comes after it.
+  pieces.feed(Uint8Array.of(1, 0));
+  t.equal((await frame)?.length, sizeBytes);
+  t.ok(performance.now() - startedAtMs < 1_000, "the thread is not held up");
+});
+
+t.test("bytes are taken off a list of pieces as from one array, at the cost of their number", async (t) => {
+  consumeLinearly();
+  const act = fc.oneof(
+    fc.record({ kind: fc.constant("append" as const), pieces: fc.array(fc.uint8Array({ maxLength: 5 }), { maxLength: 100 }) }),
+    fc.record({ kind: fc.constant("consume" as const), count: fc.integer({ min: -1, max: 300 }) }),
+  );
+  await checkProperty(
+    t,
+    "as one array",
+    fc.property(fc.array(act, { maxLength: 12 }), (acts) => {
+      const list = new Uint8ArrayList();
+      let whole: Uint8Array = EMPTY;
+      for (const each of acts) {
+        if (each.kind === "append") {
+          for (const piece of each.pieces) list.append(piece);
+          whole = concatBytes(whole, ...each.pieces);
+        } else {
+          list.consume(each.count);
+          whole = whole.slice(Math.max(0, each.count));
+        }
+        if (list.byteLength !== whole.length || !bytesEqual(list.slice(), whole)) return false;
+      }
+      return true;
+    }),
+  );
+  for (const size of [1, 100_000]) {
+    const list = new Uint8ArrayList();
+    for (let count = 0; count < 200_000; count += 1) list.append(Uint8Array.of(1));
+    const startedAtMs = performance.now();
+    while (list.byteLength > size) list.consume(size);
+    t.ok(performance.now() - startedAtMs < 1_000, `${size} bytes at a time`);
+  }
+});
+
+t.test("a multiplexer's frame over the window is found by its header, however the stream is cut", async (t) => {
+  const frame = (type: number, length: number, body = type === 0 ? length : 0): Uint8Array =>
+    concatBytes(Uint8Array.of(0, type, 0, 1), u32(7), u32(length), new Uint8Array(body).fill(255));
+  const frames = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.nat(100)), { maxLength: 8 });
+  const cuts = fc.array(fc.integer({ min: 1, max: 40 }), { minLength: 1 });
+  await checkProperty(
+    t,
+    "headers",
+    fc.property(frames, cuts, fc.boolean(), (sent, sizes, isLast) => {
+      // Other lengths than those of data are no lengths: of a window, say.
+      const honest = sent.map(([type, length]) => frame(type, type === 0 ? length : length * 1_000));
+      const stream = concatBytes(...honest, isLast ? frame(0, 101, 0) : EMPTY);
+      const walk = new HeaderWalk(100);
+      let isFine = true;
+      for (let offset = 0, turn = 0; offset < stream.length; turn += 1) {
+        const end = offset + (sizes[turn % sizes.length] ?? 1);
+        isFine = walk.walk(stream.subarray(offset, end));
+        if (!isFine && end < stream.length) return false;
+        offset = end;
+      }
+      return isFine === !isLast;
+    }),
+  );
+});
 
 t.test("frames that are sent in one breath go together and in order, and what comes later goes later", async (t) => {
   const stream = new NotingStream();

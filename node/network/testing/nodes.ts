@@ -2,7 +2,7 @@
 
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
 import { identify } from "@libp2p/identify";
-import type { Connection, Stream } from "@libp2p/interface";
+import type { Connection, MessageStream, Stream } from "@libp2p/interface";
 import { noise } from "@libp2p/noise";
 import { tcp } from "@libp2p/tcp";
 import { yamux } from "@libp2p/yamux";
@@ -57,13 +57,24 @@ export async function until(claim: () => boolean, what: string, timeoutMs = 10_0
   }
 }
 
-/** A libp2p node with nothing of ours on it. */
-export async function openBare(number: number): Promise<Libp2p> {
+/** A libp2p node with nothing of ours on it. `onSecured` is given what its multiplexer writes to. */
+export async function openBare(number: number, onSecured: (connection: MessageStream) => void = () => {}): Promise<Libp2p> {
   return createLibp2p({
     privateKey: await generateKeyPairFromSeed("Ed25519", testSeed(number)),
     addresses: { listen: ["/ip4/127.0.0.1/tcp/0"] },
     transports: [tcp()],
-    connectionEncrypters: [noise()],
+    connectionEncrypters: [
+      (components) => {
+        const encrypter = noise()(components);
+        const secure = encrypter.secureOutbound.bind(encrypter);
+        encrypter.secureOutbound = async (connection, options) => {
+          const secured = await secure(connection, options);
+          onSecured(secured.connection);
+          return secured;
+        };
+        return encrypter;
+      },
+    ],
     streamMuxers: [yamux()],
     connectionMonitor: { enabled: false },
     services: { identify: identify() },
