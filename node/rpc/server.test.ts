@@ -644,6 +644,22 @@ t.test("a subscriber that does not read is dropped with a code, and the others a
   t.equal(quick.heard.filter((message) => message.method === "subscription").length, 300);
 });
 
+t.test("events that wait for the answers before them are bounded as those that wait to be read", async (t) => {
+  const { server, net } = await serve(t, { limits: { bufferedBytesMax: 50_000 } });
+  const ear = await new Ear(server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  const request = { jsonrpc: "2.0", method: "subscribe", params: { topic: { kind: "blocks" } } };
+  const wait = { jsonrpc: "2.0", id: 9, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 60_000 } };
+  const closed = once(ear.socket, "close");
+  // No event may come before the answer, and no part of a batch is answered before the rest.
+  ear.say([{ ...request, id: 1 }, wait]);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await net.commitUntil(100n);
+  const timeout = AbortSignal.timeout(10_000);
+  const [code, reason] = await Promise.race([closed, once(timeout, "abort").then(() => [0, "never closed"])]);
+  t.same([code, String(reason)], [4008, "slow_subscriber"]);
+});
+
 t.test("answers that nobody reads are bounded for all connections together, and others are told so", async (t) => {
   const served = await serve(t, { limits: { pendingBytesMax: 3_000_000 } });
   const socket = connect(served.server.port, "127.0.0.1");

@@ -344,7 +344,10 @@ export class RpcServer implements AsyncDisposable {
   }
 
   #onWebSocket(socket: WebSocket, { address, signal }: Caller): void {
-    const subscriptions = this.#hub.open((text) => void this.#send(socket, text));
+    const subscriptions = this.#hub.open({
+      send: (text) => void this.#send(socket, text),
+      drop: () => this.#close(socket, CLOSE.tooSlow),
+    });
     const caller: Caller = { address, signal, subscriptions, inFlight: 0 };
     let isAlive = true;
     const pinger = setInterval(() => {

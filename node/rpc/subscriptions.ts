@@ -23,16 +23,23 @@ type Subscription = {
   held: string[] | undefined;
 };
 
+/** Who hears of events: `drop` ends the connection of one for whom too many wait. */
+export type Subscriber = { readonly send: (text: string) => void; readonly drop: () => void };
+
 /** The subscriptions of one connection. */
 export class ConnectionSubscriptions implements SubscriptionPort {
   readonly #hub: SubscriptionHub;
   readonly #send: (text: string) => void;
+  readonly #drop: () => void;
   readonly #subscriptions = new Map<string, Subscription>();
   #count = 0;
+  /** What all `held` come to. A batch may keep its answers back for as long as it likes. */
+  #heldSize = 0;
 
-  constructor(hub: SubscriptionHub, send: (text: string) => void) {
+  constructor(hub: SubscriptionHub, { send, drop }: Subscriber) {
     this.#hub = hub;
     this.#send = send;
+    this.#drop = drop;
   }
 
   add(topic: Topic, height: Height): Result<string, Refusal> {
@@ -50,6 +57,7 @@ export class ConnectionSubscriptions implements SubscriptionPort {
 
   /** The answers so far are on their way: events may follow them now. */
   release(): void {
+    this.#heldSize = 0;
     for (const subscription of this.#subscriptions.values()) {
       const { held } = subscription;
       subscription.held = undefined;
@@ -75,8 +83,11 @@ export class ConnectionSubscriptions implements SubscriptionPort {
 
   #tell({ id, held }: Subscription, topic: Topic["kind"] | "undone", event: string): void {
     const text = `{"jsonrpc":"2.0","method":"subscription","params":{"subscription":"${id}","topic":"${topic}","event":${event}}}`;
-    if (held === undefined) this.#send(text);
-    else held.push(text);
+    if (held === undefined) return this.#send(text);
+    this.#heldSize += text.length;
+    if (this.#heldSize <= this.#hub.limits.bufferedBytesMax) return void held.push(text);
+    this.#subscriptions.clear();
+    this.#drop();
   }
 }
 
@@ -89,9 +100,9 @@ export class SubscriptionHub {
     this.limits = limits;
   }
 
-  /** Opens the subscriptions of one connection, which sends with `send`. */
-  open(send: (text: string) => void): ConnectionSubscriptions {
-    const connection = new ConnectionSubscriptions(this, send);
+  /** Opens the subscriptions of one connection. */
+  open(subscriber: Subscriber): ConnectionSubscriptions {
+    const connection = new ConnectionSubscriptions(this, subscriber);
     this.#connections.add(connection);
     return connection;
   }
