@@ -62,7 +62,8 @@ export const LIMIT_TABLE = {
   pendingBytesMax: {
     value: 256 * MIB,
     atBound: "refuse",
-    reason: "answers of all connections that are not sent yet; slow readers must not fill the memory",
+    reason:
+      "requests and answers of all connections that are not answered or not sent yet; who waits or reads slowly must not fill the memory",
   },
   idleTimeoutMs: {
     value: 90_000,

@@ -56,6 +56,8 @@ export function errorAnswer(error: ErrorObject, id: RequestId = null): Answer {
  */
 export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): Promise<string | undefined> {
   const { limits } = options;
+  // A batch is kept until the last of it is answered, and a request may wait for a minute.
+  options.hold(bytes.length);
   const parsed = parseMessage(bytes, limits);
   if (!parsed.ok) return JSON.stringify(errorAnswer(rpcError(RPC_ERROR.parse, parsed.error.code, { depthMax: limits.depthMax })));
   if (!Array.isArray(parsed.value)) {
@@ -83,7 +85,7 @@ export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): 
 export type AnswerOptions = {
   readonly limits: Limits;
   readonly dispatch: Dispatch;
-  /** Hears the size of each answer as it is made, so that whoever sends them knows what is held in memory. */
+  /** Hears the size of the message and of each answer as it is made, so that whoever sends them knows what is held in memory. */
   readonly hold: (size: number) => void;
 };
 

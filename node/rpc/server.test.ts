@@ -679,6 +679,21 @@ t.test("answers that nobody reads are bounded for all connections together, and 
   t.ok((await call(served, "chain.head")).result, "free again when the slow reader is gone");
 });
 
+t.test("requests that wait for their answers are bounded in bytes for all connections together", async (t) => {
+  const served = await serve(t, { limits: { pendingBytesMax: 1_000_000 } });
+  const ear = await new Ear(served.server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  const wait = { jsonrpc: "2.0", id: 1, method: "transaction.wait", params: { id: "00".repeat(32), timeoutMs: 60_000 } };
+  // The rest of a batch is kept for as long as its first request is not answered.
+  for (let count = 0; count < 10; count += 1) ear.say([wait, { ...wait, params: { id: "x".repeat(150_000) } }]);
+  const isBusy = (message: Message): boolean => JSON.stringify(message).includes('"busy"');
+  await Promise.race([ear.hear(isBusy), once(AbortSignal.timeout(5_000), "abort")]);
+  t.ok(ear.heard.some(isBusy), "what comes on top is refused at once");
+  ear.socket.terminate();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  t.ok((await call(served, "chain.head")).result, "free again when the one that waits is gone");
+});
+
 t.test("connections beyond the limit are refused, and places become free again", async (t) => {
   const { server } = await serve(t, { limits: { connectionsPerAddressMax: 2 } });
   const open = await Promise.all([new Ear(server.port).open(), new Ear(server.port).open()]);

@@ -76,7 +76,7 @@ export class RpcServer implements AsyncDisposable {
   readonly #callers = new WeakMap<Duplex, Caller>();
   readonly #perAddress = new Map<string, number>();
   readonly #pending = new Set<Promise<void>>();
-  /** Bytes of answers that are made and not yet sent, of all connections. */
+  /** Bytes of requests that are not answered yet, and of answers that are made and not yet sent, of all connections. */
   #heldBytes = 0;
   readonly #openRpc: string;
   readonly #page: Page | undefined;
@@ -290,7 +290,7 @@ export class RpcServer implements AsyncDisposable {
     end(response, 200, answer, { "Content-Type": JSON_TYPE, "Cache-Control": "no-store" });
   }
 
-  /** Counts what one message's answers hold in memory, until they are sent. */
+  /** Counts what one message and its answers hold in memory, until they are sent. */
   #holder(): { readonly hold: (size: number) => void; readonly release: () => void } {
     let size = 0;
     return {
