@@ -74,7 +74,8 @@ export const LIMIT_TABLE = {
   rangeBytesMax: {
     value: 2 * MIB,
     atBound: "slow",
-    reason: "rows and records in one page; at least one is given whatever its size",
+    reason:
+      "rows, records, headers, blocks and changes in one page, certificates included; at least one is given whatever its size",
   },
   changedKeysMax: { value: 1_000, atBound: "slow", reason: "keys named in one event, which then says that there are more" },
   recordsMax: { value: 256, atBound: "slow", reason: "records in one page" },

@@ -86,6 +86,11 @@ export function anchorAt(height: Height, { backend }: MethodContext): Anchor | u
   return header === undefined || certificate === undefined ? undefined : { header, certificate };
 }
 
+/** What an anchor comes to: a certificate of many validators is larger than most of what it proves. */
+export function anchorSizeBytes({ header, certificate }: Anchor): number {
+  return header.length + certificate.length;
+}
+
 /** `anchor` of a result, present when it was wanted and is there. */
 export function anchorField(wanted: boolean, height: Height, context: MethodContext): { readonly anchor?: Anchor } {
   const anchor = wanted ? anchorAt(height, context) : undefined;

@@ -82,6 +82,9 @@ type Outcome = {
   readonly anchor: { readonly header: string; readonly certificate: string };
   readonly blocks: readonly { readonly height: string }[];
   readonly continueBefore?: string;
+  readonly anchors: readonly object[];
+  readonly changes: readonly { readonly height: string }[];
+  readonly through: string;
 };
 type Failure = { readonly code: string; readonly retryAfterMs?: number; readonly issues?: readonly { readonly field: string }[] };
 
@@ -314,6 +317,39 @@ t.test("blocks are listed newest first, page by page, to the beginning", async (
     if (before === undefined) break;
   }
   t.same(heights, ["8", "7", "6", "5", "4", "3", "2", "1"]);
+});
+
+t.test("pages of headers, blocks and changes are cut short in bytes as well, and lead on to the end", async (t) => {
+  const served = await serve(t, { limits: { rangeBytesMax: 3_000, answerSizeBytesMax: 15_000 } });
+  for (let nonce = 0n; nonce < 5n; nonce += 1n) {
+    const key = keyPairAt(2 + Number(nonce)).publicKey;
+    await served.net.commit([signed(served, nonce, [{ kind: "validatorSet", key, power: 1n }])]);
+  }
+  await served.net.commitUntil(20n);
+  const headers: number[] = [];
+  for (let from = 1; from <= 20; from += headers.at(-1) ?? 0)
+    headers.push((await result(served, "chain.headers", { from: `${from}` })).anchors.length);
+  t.equal(
+    headers.reduce((sum, count) => sum + count, 0),
+    20,
+  );
+  const blocks: number[] = [];
+  for (let before: string | undefined; blocks.length === 0 || before !== undefined;) {
+    const page = await result(served, "chain.blocks", { limit: 100, ...(before === undefined ? {} : { before }) });
+    blocks.push(page.blocks.length);
+    before = page.continueBefore;
+  }
+  t.equal(
+    blocks.reduce((sum, count) => sum + count, 0),
+    20,
+  );
+  const changes: string[] = [];
+  for (let through = 0; through < 20;) {
+    const page = await result(served, "validators.changes", { from: `${through + 1}` });
+    changes.push(...page.changes.map(({ height }) => height));
+    through = Number(page.through);
+  }
+  t.same(changes, ["2", "3", "4", "5", "6"]);
 });
 
 type Document = {

@@ -7,7 +7,7 @@ import { type Hash, hash } from "../../../crypto/hash/hash.ts";
 import type { Header } from "../../../chain/block/block.ts";
 import { GENESIS_HEIGHT, heightOf, nextHeight } from "../../../chain/block/height.ts";
 import { encodeMembers } from "../../../chain/block/validators.ts";
-import { type Anchor, anchorAt, method, readHeight } from "../method.ts";
+import { type Anchor, anchorAt, anchorSizeBytes, method, readHeight } from "../method.ts";
 import { addressSchema, amountSchema, anchorSchema, blobSchema, hashSchema, heightSchema, siblingsSchema } from "../schema.ts";
 
 const optionalHeight = heightSchema.optional().describe("The newest when absent.");
@@ -138,11 +138,15 @@ export const chainBlocks = method({
     const head = ledger.head().height;
     let height: bigint = before === undefined || before > head ? head : before - 1n;
     const blocks: BlockSummary[] = [];
+    let sizeBytes = 0;
     for (; height > 0n && blocks.length < Math.min(limit, context.limits.blocksMax); height -= 1n) {
       const at = heightOf(height);
       const found = ledger.block(at);
       const anchor = anchorAt(at, context);
       if (found === undefined || anchor === undefined) break;
+      // Of a block little is told, but all of it is read and decoded.
+      sizeBytes += anchorSizeBytes(anchor) + found.transactions.reduce((sum, { bytes }) => sum + bytes.length, 0);
+      if (blocks.length > 0 && sizeBytes > context.limits.rangeBytesMax) break;
       const { timeMs, proposer } = found.header;
       blocks.push({ height: at, hash: found.hash, timeMs, proposer, transactionsCount: found.transactions.length, anchor });
     }
@@ -163,9 +167,12 @@ export const chainHeaders = method({
     if (from === GENESIS_HEIGHT) return fail({ code: "height_none", field: "from" });
     const head = context.backend.ledger.head().height;
     const anchors: Anchor[] = [];
+    let sizeBytes = 0;
     for (let height: bigint = from; height <= head && anchors.length < Math.min(limit, context.limits.headersMax); height += 1n) {
       const anchor = anchorAt(heightOf(height), context);
       if (anchor === undefined) break;
+      sizeBytes += anchorSizeBytes(anchor);
+      if (anchors.length > 0 && sizeBytes > context.limits.rangeBytesMax) break;
       anchors.push(anchor);
     }
     return ok({ head, anchors });

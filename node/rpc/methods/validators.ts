@@ -4,7 +4,7 @@ import * as z from "zod";
 import { fail, ok } from "../../../crypto/base/result.ts";
 import { encodeMembers } from "../../../chain/block/validators.ts";
 import { type Height, nextHeight } from "../../../chain/block/height.ts";
-import { type Anchor, anchorAt, method } from "../method.ts";
+import { type Anchor, anchorAt, anchorSizeBytes, method } from "../method.ts";
 import { anchorSchema, blobSchema, heightSchema } from "../schema.ts";
 
 export const validatorsAt = method({
@@ -43,13 +43,18 @@ export const validatorsChanges = method({
     const { ledger } = context.backend;
     const found = ledger.validatorChanges(from, asked);
     const changes: { readonly height: Height; readonly anchor: Anchor; readonly validators: Uint8Array }[] = [];
+    let sizeBytes = 0;
     for (const { height } of found) {
       const anchor = anchorAt(height, context);
       const set = ledger.validators(nextHeight(height));
       if (anchor === undefined || set === undefined) return fail({ code: "block_unknown", field: "from", height: `${height}` });
-      changes.push({ height, anchor, validators: encodeMembers(set) });
+      const validators = encodeMembers(set);
+      sizeBytes += anchorSizeBytes(anchor) + validators.length;
+      if (changes.length > 0 && sizeBytes > context.limits.rangeBytesMax) break;
+      changes.push({ height, anchor, validators });
     }
     const last = changes.at(-1);
-    return ok({ changes, through: last !== undefined && changes.length === asked ? last.height : ledger.head().height });
+    const isWhole = changes.length < asked && changes.length === found.length;
+    return ok({ changes, through: last === undefined || isWhole ? ledger.head().height : last.height });
   },
 });
