@@ -361,6 +361,18 @@ type Document = {
     readonly result: { readonly schema: object };
   }[];
 };
+t.test("the OpenRPC document is made once, however often it is asked for", async (t) => {
+  const { net } = await serve(t);
+  const discover = present(
+    METHODS.find(({ name }) => name === "rpc.discover"),
+    "rpc.discover",
+  );
+  const context = { backend: net.backend, limits: limitsWith(), signal: AbortSignal.timeout(5_000), subscriptions: undefined };
+  const documents = [await discover.handle({} as never, context), await discover.handle({} as never, context)];
+  const [first, second] = documents.map((made) => (made.ok ? made.value : made.error));
+  t.equal(first, second);
+});
+
 type Param = { readonly name: string; readonly required: boolean; readonly schema: object };
 
 t.test("the OpenRPC document describes exactly the methods that are served", async (t) => {
