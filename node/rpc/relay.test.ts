@@ -2,10 +2,10 @@
 
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { parseUtf8, utf8 } from "../../crypto/base/bytes.ts";
+import { parseUtf8, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
-import { addressOfKey } from "../../crypto/identity/address.ts";
+import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
@@ -118,6 +118,14 @@ const lying = (alter: (text: string) => string): Handler =>
     }
   };
 
+/** Answers another question than it was asked, honestly. */
+const asking = (params: object): Handler =>
+  async function* ask(asked) {
+    const text = parseUtf8(asked.bytes);
+    const request = JSON.parse(text.ok ? text.value : "") as { readonly params: object };
+    yield* HONEST({ ...asked, bytes: utf8(JSON.stringify({ ...request, params: { ...request.params, ...params } })) });
+  };
+
 /** Changes one hex digit of a member. */
 const flip =
   (member: string, at: number): ((text: string) => string) =>
@@ -146,6 +154,41 @@ t.test("a peer that lies is banned, and another one's answer is given", async (t
   const { client, network, peers } = await scene(t, [lying(flip("proof", 60))]);
   await t.rejects(client.row("shop", "orders", utf8("o-3")), { code: "relay_unavailable" }, "nothing false is handed on");
   t.ok(network.isBanned(present(peers[0], "liar").peerId));
+});
+
+t.test("an answer that says something else than its proof, or answers another question, is not handed on", async (t) => {
+  const alice = formatAddress(addressOfKey(keyPairAt(100).publicKey));
+  const { id } = present(net.ledger.block(heightOf(2n))?.transactions[0], "transaction");
+  const other = present(net.ledger.block(heightOf(3n))?.transactions[0], "transaction").id;
+  const set = (member: string, value: unknown) => (text: string) => {
+    const answer = JSON.parse(text) as { result: Record<string, unknown> };
+    // Not of the answers that lead to the header.
+    if (member in answer.result) answer.result[member] = value;
+    return JSON.stringify(answer);
+  };
+  const cases: readonly (readonly [string, string, object, Handler])[] = [
+    ["a balance", "account.get", { address: alice }, lying(set("balance", "7"))],
+    ["an owner", "table.get", TABLE, lying(set("owner", null))],
+    ["a list", "table.list", { namespace: "shop" }, lying(set("tables", []))],
+    ["a row", "table.row", { ...TABLE, key: toHex(utf8("o-3")) }, lying(set("value", null))],
+    ["rows", "table.range", TABLE, lying(set("rows", []))],
+    ["an end", "table.range", { ...TABLE, limit: 1 }, lying(set("continueFrom", undefined))],
+    ["a count", "state.prove", { from: "" }, lying(set("count", 0))],
+    ["a partition", "stream.head", { stream: "events", partition: 0 }, lying(set("head", null))],
+    ["a size", "stream.records", { stream: "events", partition: 0, from: "0" }, lying(set("size", "99"))],
+    ["a root", "chain.head", {}, lying(set("stateRoot", "00".repeat(32)))],
+    ["a height", "chain.header", { height: "2" }, asking({ height: "3" })],
+    ["an old state", "table.row", { ...TABLE, key: toHex(utf8("o-3")), height: "6" }, asking({ height: "2" })],
+    ["a transaction", "transaction.proof", { id: toHex(id) }, asking({ id: toHex(other) })],
+    ["records", "stream.records", { stream: "events", partition: 0, from: "0" }, asking({ from: "1" })],
+  ];
+  for (const [name, method, params, handler] of cases) {
+    const { client } = await scene(t, [handler]);
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method, params });
+    const headers = { "Content-Type": "application/json" };
+    const answer = await (await fetch(client.url, { method: "POST", headers, body })).json();
+    t.match(answer, { error: { data: { code: "relay_unavailable" } } }, name);
+  }
 });
 
 t.test(

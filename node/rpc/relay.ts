@@ -12,14 +12,17 @@
  * as long as it answers, since another may be a block behind. The client gets the proofs as well, and checks for itself.
  */
 
+import { isDeepStrictEqual } from "node:util";
 import type * as z from "zod";
-import { utf8 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { encodeHeader, parseBlock } from "../../chain/block/block.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
-import { rowKey, rowRange, tableRange, tableKey } from "../../chain/state/keys.ts";
+import { hash } from "../../crypto/hash/hash.ts";
+import { parseStateKey, rowKey, rowRange, tableRange, tableKey } from "../../chain/state/keys.ts";
 import { successor } from "../../chain/state/range.ts";
+import { ownRow, parseTable } from "../../chain/state/rows.ts";
 import type { Anchor } from "../light/anchor.ts";
 import { provenOrThrow, UnprovenError } from "../light/errors.ts";
 import {
@@ -81,9 +84,21 @@ async function believe(
   return at;
 }
 
+/** Refuses an answer that says more than, or something else than, its proof. */
+function agree(told: unknown, proven: unknown, field: string): void {
+  if (!isDeepStrictEqual(told, proven)) throw new UnprovenError({ code: "answer_mismatch", field });
+}
+
 /** What may be relayed, and what makes each answer true. `undefined`: the peer's own word, or proven by the client alone. */
 const CHECKS: ReadonlyMap<AnyMethod, Check | undefined> = new Map<AnyMethod, Check | undefined>([
-  [chainHead, async (client, _, answer: Value<typeof chainHead>) => void (await believe(client, answer))],
+  [
+    chainHead,
+    async (client, _, answer: Value<typeof chainHead>) => {
+      const { header, hash: proven } = await believe(client, answer);
+      const { hash: told, timeMs, stateRoot } = answer;
+      agree([told, timeMs, stateRoot], [proven, header.timeMs, header.stateRoot], "hash");
+    },
+  ],
   [chainHeader, async (client, _, answer: Value<typeof chainHeader>) => void (await believe(client, answer))],
   [
     chainBlock,
@@ -96,51 +111,72 @@ const CHECKS: ReadonlyMap<AnyMethod, Check | undefined> = new Map<AnyMethod, Che
   ],
   [
     accountGet,
-    async (client, { address }: Params<typeof accountGet>, answer: Value<typeof accountGet>) =>
-      void provenOrThrow(provenAccount(await believe(client, answer), address, answer.proof)),
+    async (client, { address }: Params<typeof accountGet>, answer: Value<typeof accountGet>) => {
+      const { balance, nonce } = provenOrThrow(provenAccount(await believe(client, answer), address, answer.proof));
+      agree([answer.balance, answer.nonce], [balance, nonce], "balance");
+    },
   ],
   [
     tableGet,
-    async (client, { namespace, table }: Params<typeof tableGet>, answer: Value<typeof tableGet>) =>
-      void provenOrThrow(provenTable(await believe(client, answer), { namespace, table }, answer.proof)),
+    async (client, { namespace, table }: Params<typeof tableGet>, answer: Value<typeof tableGet>) => {
+      const owner = provenOrThrow(provenTable(await believe(client, answer), { namespace, table }, answer.proof));
+      agree(answer.owner, owner ?? null, "owner");
+    },
   ],
   [
     tableList,
     async (client, { namespace, after, limit }: Params<typeof tableList>, answer: Value<typeof tableList>) => {
       const { from, to } = tableRange(namespace);
       const range = { from: after === undefined ? from : successor(tableKey(namespace, after)), to, limit };
-      provenOrThrow(provenRange(await believe(client, answer), range, answer.proof));
+      const { rows, continueFrom } = provenOrThrow(provenRange(await believe(client, answer), range, answer.proof));
+      const tables = rows.flatMap(({ key, value }) => {
+        const named = parseStateKey(key);
+        return named?.kind === "table" ? [{ table: named.table, owner: ownRow(parseTable(value), "table").owner }] : [];
+      });
+      agree([answer.tables, answer.more], [tables, continueFrom !== undefined], "tables");
     },
   ],
   [
     tableRow,
-    async (client, { namespace, table, key }: Params<typeof tableRow>, answer: Value<typeof tableRow>) =>
-      void provenOrThrow(provenRow(await believe(client, answer), rowKey(namespace, table, key), answer.proof)),
+    async (client, { namespace, table, key }: Params<typeof tableRow>, answer: Value<typeof tableRow>) => {
+      const value = provenOrThrow(provenRow(await believe(client, answer), rowKey(namespace, table, key), answer.proof));
+      agree(answer.value, value ?? null, "value");
+    },
   ],
   [
     tableRangeRead,
     async (client, params: Params<typeof tableRangeRead>, answer: Value<typeof tableRangeRead>) => {
       const { namespace, table, from, to, limit } = params;
       const range = { ...rowRange(namespace, table, from, to), limit };
-      provenOrThrow(provenRange(await believe(client, answer), range, answer.proof));
+      const { rows, continueFrom } = provenOrThrow(provenRange(await believe(client, answer), range, answer.proof));
+      const prefixSize = rowKey(namespace, table, new Uint8Array(0)).length;
+      const named = rows.map(({ key, value }) => ({ key: key.subarray(prefixSize), value }));
+      agree(answer.rows, params.values ? named : undefined, "rows");
+      agree(answer.continueFrom, continueFrom?.subarray(prefixSize), "continueFrom");
     },
   ],
   [
     stateProve,
-    async (client, { from, to, limit }: Params<typeof stateProve>, answer: Value<typeof stateProve>) =>
-      void provenOrThrow(provenRange(await believe(client, answer), { from, to, limit }, answer.proof)),
+    async (client, { from, to, limit }: Params<typeof stateProve>, answer: Value<typeof stateProve>) => {
+      const proven = provenOrThrow(provenRange(await believe(client, answer), { from, to, limit }, answer.proof));
+      agree([answer.count, answer.continueFrom], [proven.rows.length, proven.continueFrom], "count");
+    },
   ],
   [
     streamHead,
-    async (client, { stream, partition }: Params<typeof streamHead>, answer: Value<typeof streamHead>) =>
-      void provenOrThrow(provenPartition(await believe(client, answer), { stream, partition }, answer.proof)),
+    async (client, { stream, partition }: Params<typeof streamHead>, answer: Value<typeof streamHead>) => {
+      const head = provenOrThrow(provenPartition(await believe(client, answer), { stream, partition }, answer.proof));
+      agree(answer.head, head ?? null, "head");
+    },
   ],
   [
     streamRecords,
-    async (client, { stream, partition }: Params<typeof streamRecords>, answer: Value<typeof streamRecords>) => {
+    async (client, { stream, partition, from }: Params<typeof streamRecords>, answer: Value<typeof streamRecords>) => {
       const name = { stream, partition };
       const head = provenOrThrow(provenPartition(await believe(client, answer), name, answer.proof));
-      for (const record of answer.records) {
+      agree(answer.size, head?.size ?? 0n, "size");
+      for (const [at, record] of answer.records.entries()) {
+        agree(record.index, from + BigInt(at), "records");
         if (head === undefined) throw new UnprovenError({ code: "answer_mismatch", field: "records" });
         provenOrThrow(provenRecord(head, { ...name, ...record }));
       }
@@ -148,13 +184,19 @@ const CHECKS: ReadonlyMap<AnyMethod, Check | undefined> = new Map<AnyMethod, Che
   ],
   [
     transactionProof,
-    async (client, _, answer: Value<typeof transactionProof>) =>
-      void provenOrThrow(provenTransaction(await believe(client, answer), answer)),
+    async (client, { id }: Params<typeof transactionProof>, answer: Value<typeof transactionProof>) => {
+      const { transaction } = provenOrThrow(provenTransaction(await believe(client, answer), answer));
+      agree(transaction.id, id, "transaction");
+    },
   ],
   [
     validatorsChanges,
     async (client, _, { changes }: Value<typeof validatorsChanges>) => {
-      for (const change of changes) await client.believe(change.anchor);
+      for (const { height, anchor, validators } of changes) {
+        const { header } = await believe(client, { anchor, height });
+        if (!bytesEqual(hash("validators", validators), header.nextValidatorsHash))
+          throw new UnprovenError({ code: "validators_mismatch", height });
+      }
     },
   ],
   [chainHistoryProof, undefined],
@@ -268,6 +310,10 @@ async function ask(
     const { message: _message, method: _method, number: _number, ...detail } = error.detail;
     return fail({ code: error.code, ...detail });
   }
+  const { height } = asked as { readonly height?: unknown };
+  // Of another height it may be as true, and is no answer.
+  if (height !== undefined && "height" in declared.params.shape)
+    agree((answer as { readonly height?: unknown }).height, height, "height");
   await CHECKS.get(declared)?.(client, asked as never, answer as never);
   return ok(answer);
 }
