@@ -39,6 +39,7 @@ import {
   ISSUERS_MAX,
   LEASES_MAX,
   PHARAOH_COUNT_MAX,
+  PHARAOH_RUNS_MAX,
   SEQUENCE_LEASE_COUNT,
 } from "./limits.ts";
 import { obeliskError } from "./mark.ts";
@@ -216,7 +217,7 @@ export class Pharaoh {
           return { issuer: issuerOf(node, answer), answer };
         }
         attempts += 1;
-        const answer = await this.#askPeer(node, request, signal);
+        const answer = await this.#askPeer(node, request, wanted, signal);
         this.#count(request.kind, "peer", wanted);
         return { issuer: issuerOf(node, answer), answer };
       } catch (error) {
@@ -232,7 +233,7 @@ export class Pharaoh {
     throw obeliskError("pharaoh_unavailable", { service: request.service, asked: attempts, reason }, cause);
   }
 
-  async #askPeer(peer: string, request: PharaohRequest, signal: AbortSignal): Promise<PharaohAnswer> {
+  async #askPeer(peer: string, request: PharaohRequest, wanted: number, signal: AbortSignal): Promise<PharaohAnswer> {
     const { network, failoverMs = FAILOVER_MS } = this.#parts;
     // A slow answer is no offence: it is lost, and its values are skipped.
     const options = { signal, timeoutMs: failoverMs, isForgiving: true, totalBytesMax: 64 * 1024, frameBytesMax: 64 * 1024 };
@@ -246,7 +247,7 @@ export class Pharaoh {
       }
       found = answer.value;
     }
-    if (found === undefined) throw obeliskError("pharaoh_answer", { peer });
+    if (found === undefined || !isEnough(found, wanted)) throw obeliskError("pharaoh_answer", { peer });
     // No offence: this node may not have the block yet that leased the number.
     if (found.kind === "ids" && !found.runs.every((run) => this.#parts.isLeased(scarabFields(run.first))))
       throw obeliskError("pharaoh_answer", { peer, message: "ids under a number that is not leased" });
@@ -290,6 +291,12 @@ export class Pharaoh {
       if (this.#turns.get(key) === over) this.#turns.delete(key);
     }
   }
+}
+
+/** Values come in one range or are of no use; ids may come in parts when they are of very many milliseconds. */
+function isEnough(answer: PharaohAnswer, wanted: number): boolean {
+  if (answer.kind === "sequence") return answer.range.count >= wanted;
+  return answer.runs.length === PHARAOH_RUNS_MAX || answer.runs.reduce((sum, { count }) => sum + count, 0) >= wanted;
 }
 
 /** Takes so many from the front of a range, and the range out of the list when it is used up. */
