@@ -69,6 +69,8 @@ export class SnapshotMaker {
   /** When a snapshot was fetched from last, in monotonic milliseconds. */
   readonly #used = new Map<Height, number>();
   #making: Height | undefined;
+  /** Whether the shelf is being put in order: chunks that no index names yet would be swept up. */
+  #isOrdering = false;
 
   /** @param options - `intervalHeights` 0 makes none; `keep` at least 1 */
   constructor(
@@ -123,7 +125,7 @@ export class SnapshotMaker {
 
   /** The newest height that is due at a head, and not there yet. */
   due(head: Height): Height | undefined {
-    if (this.#intervalHeights === 0n || this.#making !== undefined || head < 2n) return undefined;
+    if (this.#intervalHeights === 0n || this.#making !== undefined || this.#isOrdering || head < 2n) return undefined;
     const height = heightOf(((head - 1n) / this.#intervalHeights) * this.#intervalHeights);
     const newest = this.#shelf.snapshots()[0]?.index.height ?? 0n;
     const isThere = height > newest && height >= this.#ledger.oldestState() && this.#ledger.blockBytes(height) !== undefined;
@@ -132,11 +134,16 @@ export class SnapshotMaker {
 
   /** Puts the shelf in order after a crash or a join, and makes what is due at this head. */
   async begin(head: Height): Promise<void> {
-    if (this.#intervalHeights === 0n) for (const { index } of this.#shelf.snapshots()) await this.#shelf.drop(index.height);
-    else await this.#dropOld();
-    // A node that has a state joins no more.
-    await this.#shelf.endJoining();
-    await this.#shelf.sweep();
+    this.#isOrdering = true;
+    try {
+      if (this.#intervalHeights === 0n) for (const { index } of this.#shelf.snapshots()) await this.#shelf.drop(index.height);
+      else await this.#dropOld();
+      // A node that has a state joins no more.
+      await this.#shelf.endJoining();
+      await this.#shelf.sweep();
+    } finally {
+      this.#isOrdering = false;
+    }
     await this.follow(head);
   }
 

@@ -553,6 +553,29 @@ t.test(
   },
 );
 
+t.test("a snapshot that comes due while the shelf is swept after a crash keeps its chunks", async (t) => {
+  const net = await openChain(t);
+  await using log = await openLog({ level: "silent", destination: "stderr" });
+  const path = await directoryFor(t);
+  const broken = await Shelf.open(path, SYSTEM_DISK);
+  await makeSnapshot(net.ledger, heightOf(4n), { shelf: broken, signal: SIGNAL });
+  // What a crash leaves: chunks that no index names yet, and here so many that sweeping them takes a while.
+  await broken.drop(heightOf(4n));
+  for (let index = 0; index < 100; index += 1) await broken.put(hashAt(1_000 + index), utf8(`${index}`));
+  const shelf = await Shelf.open(path, SYSTEM_DISK);
+  const maker = new SnapshotMaker(
+    { intervalHeights: 2, keep: 1 },
+    { ledger: net.ledger, shelf, clock: SYSTEM_CLOCK, log, metrics: openMetrics(), signal: SIGNAL },
+  );
+  const head = net.ledger.head().height;
+  // The node begins, and a block is committed.
+  await Promise.all([maker.begin(head), maker.follow(head)]);
+  const { index } = present(shelf.snapshots()[0], "snapshot");
+  t.equal(index.height, 4n);
+  const entries = present(await shelf.entries(index), "entries of its pages");
+  for (const entry of entries) t.ok(await shelf.get(entry), entry.kind);
+});
+
 t.test("a restoration that is broken off after any batch goes on where it was", async (t) => {
   const net = await openChain(t);
   const source = sourceFrom(net, [...snapshotParts(net.ledger, heightOf(6n))]);
