@@ -2,6 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { type FileHandle, open as openFile, readlink } from "node:fs/promises";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -120,6 +121,30 @@ t.test("an archive holds every height, in one file each for block and state, and
   const streamFiles = names.filter((name) => name.startsWith("stream/s/0/"));
   const tiles = ["0/000", "0/001.p/8", "1/000.p/1", "entries/000", "entries/001.p/8"].map((name) => `stream/s/0/tile/${name}`);
   t.same(streamFiles, tiles, "264 records: a full tile, its root in the level above, and what is left");
+});
+
+t.test("the name of every directory is durable before the head speaks of what is in it", async (t) => {
+  // What is synced, in order, by the paths that the system has for the open files.
+  const synced: string[] = [];
+  const handle = await openFile(directory);
+  const prototype = Object.getPrototypeOf(handle) as FileHandle;
+  await handle.close();
+  const sync = Reflect.get(prototype, "sync") as (this: FileHandle) => Promise<void>;
+  prototype.sync = async function noted(this: FileHandle) {
+    synced.push(await readlink(`/proc/self/fd/${this.fd}`));
+    return await sync.call(this);
+  };
+  const path = temporary();
+  try {
+    await new ArchiveWriter({ directory: path, replica: await replicaOf(net), signal: SIGNAL }).run(blocksOf(net));
+  } finally {
+    prototype.sync = sync;
+  }
+  const head = synced.findIndex((each) => each.startsWith(join(path, ".head")));
+  t.ok(head > 0);
+  const before = new Set(synced.slice(0, head));
+  const made = readdirSync(path, { recursive: true, withFileTypes: true }).filter((entry) => entry.isDirectory());
+  for (const { parentPath, name } of made) t.ok(before.has(parentPath), relative(path, join(parentPath, name)));
 });
 
 t.test("whatever range is asked of whatever height, the files prove what the ledger says", async (t) => {

@@ -285,8 +285,11 @@ export class ArchiveWriter {
   async #write(path: string, bytes: Uint8Array): Promise<void> {
     const file = join(this.#directory, path);
     const directory = dirname(file);
-    await mkdir(directory, { recursive: true });
+    const first = await mkdir(directory, { recursive: true });
     this.#directories.add(directory);
+    // The name of a directory is as durable as that of a file: not before the directory above it is synced.
+    for (let at = directory; first !== undefined && at.length >= first.length; at = dirname(at))
+      this.#directories.add(dirname(at));
     await using handle = await open(file, "w", 0o644);
     await handle.writeFile(bytes);
     await handle.sync();
