@@ -11,6 +11,7 @@ import t, { type Test } from "tap";
 import { WebSocket } from "ws";
 import { present } from "../../crypto/base/assert.ts";
 import { toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import { heightOf } from "../../chain/block/height.ts";
@@ -276,6 +277,29 @@ t.test("a transaction goes in, waits, and is told apart from one that was refuse
     { kind: "unknown" },
     "waiting ends",
   );
+});
+
+t.test("a wait whose transaction cannot be read any more is refused, and the node goes on", async (t) => {
+  const net = await DevNet.open();
+  const log = await openLog({ level: "silent", destination: "stderr" });
+  let asked = 0;
+  const transactionStatus: DevNet["backend"]["transactionStatus"] = (id) => {
+    asked += 1;
+    if (asked > 1) throw new CodedError("store_damaged", { place: "results 7" });
+    return net.backend.transactionStatus(id);
+  };
+  const backend = { ...net.backend, transactionStatus };
+  const server = await RpcServer.open({ host: "127.0.0.1", port: 0, cors: [] }, { backend, log });
+  t.teardown(async () => {
+    await server[Symbol.asyncDispose]();
+    await net[Symbol.asyncDispose]();
+  });
+  for (const timeoutMs of [60_000, 10]) {
+    asked = 0;
+    const params = { id: "00".repeat(32), timeoutMs };
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "transaction.wait", params });
+    t.match(JSON.parse((await exchange(server.port, { body })).body).error?.data, { code: "store_damaged" });
+  }
 });
 
 t.test("every read answers at a height with its proof, and with header and certificate unless told not to", async (t) => {

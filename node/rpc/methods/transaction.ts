@@ -71,10 +71,18 @@ const POLL_INTERVAL_MS = 250;
 
 async function settled(id: Hash, timeoutMs: number, { backend, signal }: MethodContext): Promise<TransactionStatus> {
   const done = Promise.withResolvers<TransactionStatus>();
-  const look = (): void => {
-    const status = backend.transactionStatus(id);
+  const isOver = (status: TransactionStatus): boolean => {
     const isIncluded = status.kind === "final" || status.kind === "included";
-    if (status.kind === "refused" || (isIncluded && isSettled(status.finality))) done.resolve(status);
+    return status.kind === "refused" || (isIncluded && isSettled(status.finality));
+  };
+  const look = (isLast = false): void => {
+    try {
+      const status = backend.transactionStatus(id);
+      if (isLast || isOver(status)) done.resolve(status);
+    } catch (error) {
+      // Whoever waits hears of it. A timer has no caller, and a commit must not fail for it.
+      done.reject(error);
+    }
   };
   const name = toHex(id);
   const onAbort = (): void => done.reject(signal.reason);
@@ -83,8 +91,8 @@ async function settled(id: Hash, timeoutMs: number, { backend, signal }: MethodC
     const status = finalIn(commit).get(name);
     if (status !== undefined) done.resolve(status);
   });
-  const timeout = setTimeout(() => done.resolve(backend.transactionStatus(id)), timeoutMs);
-  const poll = setInterval(look, POLL_INTERVAL_MS);
+  const timeout = setTimeout(() => look(true), timeoutMs);
+  const poll = setInterval(() => look(), POLL_INTERVAL_MS);
   signal.addEventListener("abort", onAbort, { once: true });
   try {
     look();
