@@ -1,5 +1,6 @@
 /** Exactly once: a producer on ways that lose questions and answers, to real servers over a real ledger. */
 
+import { getEventListeners } from "node:events";
 import t, { type Test } from "tap";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
@@ -139,4 +140,5 @@ t.test("a producer gives up on what cannot pass, and takes no more after an appe
   isDown = false;
   await t.rejects(second.append([Uint8Array.of(3)]), { code: "producer_stopped" }, "nothing may overtake it");
   await t.rejects(Producer.open({ ...open, clients: [], keyPair: ALICE }), { code: "params_invalid" });
+  t.equal(getEventListeners(signal, "abort").length, 0, "no attempt leaves anything on the signal of its caller");
 });

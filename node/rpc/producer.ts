@@ -23,6 +23,7 @@ import { parseSession, type SessionAppend } from "../../chain/state/sessions.ts"
 import { UnprovenError } from "../light/errors.ts";
 import type { PyralogClient } from "./client.ts";
 import { CLIENT_CODES } from "./errors.ts";
+import { pause } from "./feed.ts";
 import { obeliskSession } from "./methods/obelisk.ts";
 import { AccountSession } from "./session.ts";
 import type { Verified } from "./verified.ts";
@@ -187,12 +188,4 @@ async function sessionId(clients: readonly PyralogClient[], signal: AbortSignal)
   // Shaped as a Scarab id, so that it stands above those that have ended here; the low bits are drawn instead of leased.
   const [a = 0, b = 0, c = 0] = randomBytes(3);
   return (BigInt(Date.now() - SCARAB_EPOCH_MS) << 23n) | BigInt(((a << 16) | (b << 8) | c) & 0x7f_ffff);
-}
-
-async function pause(delayMs: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, delayMs);
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  await promise;
-  clearTimeout(timer);
 }
