@@ -326,6 +326,28 @@ t.test("a declared stream has its partitions and no more, and is its owner's unl
   t.end();
 });
 
+t.test("a partition that somebody had before its name was declared with fewer stays whose it was", (t) => {
+  const chain = chainOf([1_000_000n, 1_000_000n]);
+  const create: Call = {
+    kind: "streamCreate",
+    stream: "events",
+    partitions: 1,
+    isOpen: false,
+    segmentSizeBytes: 4_096,
+    segmentAgeMs: 1_000,
+  };
+  const erase: Call = { kind: "recordErase", stream: "events", partition: 1, index: 0n };
+  t.equal(chain.run(BOB, append(1, "mine")), "applied");
+  t.equal(chain.run(ALICE, create), "applied", "it declares partition 0 alone");
+  t.equal(chain.run(ALICE, erase), "partition_not_owner calls[0].partition", "what is not hers she cannot erase");
+  t.equal(chain.run(ALICE, append(1, "hers")), "partition_not_owner calls[0].partition");
+  t.equal(chain.run(ALICE, append(2, "hers")), "stream_partition calls[0].partition", "one that nobody had is not there");
+  t.equal(chain.run(BOB, append(1, "more")), "applied", "and he goes on");
+  t.equal(chain.run(BOB, { kind: "sessionOpen", stream: "events", partition: 1, session: 1n }), "applied");
+  t.equal(chain.run(BOB, erase), "applied");
+  t.end();
+});
+
 t.test("a record is erased once, by the owner alone, and only one that is there", (t) => {
   const chain = chainOf([1_000_000n, 1_000_000n]);
   const erase = (index: bigint, partition = 0): Call => ({ kind: "recordErase", stream: "events", partition, index });

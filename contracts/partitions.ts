@@ -17,7 +17,7 @@ import {
 } from "../chain/state/partition.ts";
 import { ownRow } from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";
-import { appendRefused, streamAt } from "./streams.ts";
+import { appendRefused, streamAt, streamOf } from "./streams.ts";
 
 /** How many records a partition has; `undefined` when nobody has made it. */
 export function partitionSize(view: StateView, stream: string, partition: number): bigint | undefined {
@@ -43,7 +43,7 @@ export function appendToPartition(
   call: { readonly stream: string; readonly partition: number; readonly records: readonly RecordBody[] },
 ): CallFault | undefined {
   const { stream, partition } = call;
-  const declared = streamAt(state, stream);
+  const declared = streamOf(state, stream, partition);
   const before = headAt(state, stream, partition) ?? emptyPartition(declared?.owner ?? sender);
   const refused = declared === undefined ? undefined : appendRefused(declared, sender, partition);
   if (refused !== undefined) return refused;
@@ -72,7 +72,7 @@ export function eraseRecord(
   const { stream, partition, index } = call;
   const head = headAt(state, stream, partition);
   if (head === undefined || index >= head.frontier.size) return { code: "record_absent", field: "index" };
-  const declared = streamAt(state, stream);
+  const declared = streamOf(state, stream, partition);
   if (declared !== undefined && !bytesEqual(declared.owner, sender)) return { code: "stream_not_owner", field: "stream" };
   if (declared === undefined && !bytesEqual(head.owner, sender)) return { code: "partition_not_owner", field: "partition" };
   const key = erasedKey(stream, partition, index);

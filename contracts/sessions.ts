@@ -39,7 +39,7 @@ import {
 } from "../chain/state/sessions.ts";
 import { appendToPartition, partitionSize } from "./partitions.ts";
 import type { CallFault, CallScope } from "./scope.ts";
-import { appendRefused, streamAt } from "./streams.ts";
+import { appendRefused, streamOf } from "./streams.ts";
 
 /** From the last append of a session, or from its opening, to its end: an hour. */
 export const SESSION_MS = 3_600_000n;
@@ -50,7 +50,7 @@ export function openSession(scope: CallScope, call: Extract<Call, { kind: "sessi
   const { stream, partition, session } = call;
   const owner = ownerOf(state, call);
   if (owner !== undefined && !bytesEqual(owner, sender)) return { code: "partition_not_owner", field: "partition" };
-  const declared = streamAt(state, stream);
+  const declared = streamOf(state, stream, partition);
   const refused = declared === undefined ? undefined : appendRefused(declared, sender, partition);
   if (refused !== undefined) return refused;
   if (partitionSize(state, stream, partition) === undefined)
@@ -104,7 +104,7 @@ type Place = { readonly stream: string; readonly partition: number };
 
 /** Whose a partition is: of a declared stream its owner's, also when others may append; `undefined` when nobody has made it. */
 function ownerOf(view: StateView, { stream, partition }: Place): Address | undefined {
-  const declared = streamAt(view, stream);
+  const declared = streamOf(view, stream, partition);
   if (declared !== undefined) return declared.owner;
   const head = view.get(partitionKey(stream, partition));
   return head === undefined ? undefined : ownRow(parsePartitionHead(head), "partition").owner;

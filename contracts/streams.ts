@@ -33,6 +33,16 @@ export function streamAt(view: StateView, stream: string): StreamRow | undefined
   return bytes === undefined ? undefined : ownRow(parseStream(bytes), "stream");
 }
 
+/**
+ * The stream that a partition goes by: `undefined` of a name that nobody declared, and of a partition that somebody had made
+ * before the name was declared with fewer. Such a one stays whose it was: declaring looks only at the partitions it declares.
+ */
+export function streamOf(view: StateView, stream: string, partition: number): StreamRow | undefined {
+  const declared = streamAt(view, stream);
+  if (declared === undefined || partition < declared.partitions) return declared;
+  return view.get(partitionKey(stream, partition)) === undefined ? declared : undefined;
+}
+
 /** Why the sender may not append to a partition of a declared stream. */
 export function appendRefused(stream: StreamRow, sender: Address, partition: number): CallFault | undefined {
   if (partition >= stream.partitions) return { code: "stream_partition", field: "partition" };
