@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { utf8 } from "../../crypto/base/bytes.ts";
+import { toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import { networkHash } from "../../chain/block/genesis.ts";
@@ -20,6 +20,7 @@ import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { parseCheckpoint, parseNote, parseNoteKey, verifyNote } from "../light/checkpoint.ts";
 import { verifyFraudFile } from "../light/fraud.ts";
+import { anchorOf } from "../light/testing/chain.ts";
 import { LightVerifier } from "../light/verifier.ts";
 import { openLog } from "../log/log.ts";
 import { openMetrics } from "../metrics/metrics.ts";
@@ -185,6 +186,22 @@ t.test("a node that lies is named with what does not hold, and the next one is a
       t.match(events.at(-1), { kind: "audited", height: 3n }, "the other one holds");
     }
   }
+});
+
+t.test("a node that shows a header of genesis, with a certificate that fits it, is a liar and ends no watch", async (t) => {
+  const node = await nodeOf(t, 3n);
+  const header = present(node.net.ledger.header(heightOf(3n)), "header");
+  const { header: forged, certificate } = anchorOf({ ...header, height: heightOf(0n) }, [0, 1, 2]);
+  node.lie = (text) =>
+    text.replaceAll(
+      /"header":"[0-9a-f]+","certificate":"[0-9a-f]+"/g,
+      `"header":"${toHex(forged)}","certificate":"${toHex(certificate)}"`,
+    );
+  const events = await eventsOf([node], { replica: await replicaOf(t, node), samples: 0 }, (event) => event.kind === "audited");
+  t.match(events, [
+    { kind: "alert", code: "audit_lie", url: node.url, height: 3n },
+    { kind: "audited", height: 3n, agreeing: 0 },
+  ]);
 });
 
 t.test("figures are served on loopback, with the newest cosigned checkpoint", async (t) => {

@@ -8,6 +8,7 @@ import type { Result } from "../../crypto/base/result.ts";
 import { encodeNetworkFile, type NetworkFile, networkHash, parseNetworkFile } from "../../chain/block/genesis.ts";
 import { verifyEvidence } from "../../chain/block/evidence.ts";
 import { headerHash } from "../../chain/block/block.ts";
+import { heightOf } from "../../chain/block/height.ts";
 import { hashAt, keyPairAt } from "../../chain/block/testing/fixtures.ts";
 import { encodeMembers, validatorsHash } from "../../chain/block/validators.ts";
 import { checkProperty } from "../../crypto/testing/property.ts";
@@ -238,6 +239,15 @@ t.test("a header that follows another and is not later convicts its signers", as
   const proven = value(await judged(fraudOf(12n, anchorOf(late, [1, 2, 3]))));
   t.match(proven, { offence: "invalid", height: 13n });
   t.equal(proven.convicts.length, 3);
+});
+
+t.test("a second header of height 0, which nobody decides, is refused and brings nobody down", async (t) => {
+  const nothing = { ...CHAIN.header(12n), height: heightOf(0n) };
+  t.equal(codeOf(await judged(fraudOf(12n, anchorOf(nothing, [1, 2, 3])))), "validators_unknown");
+  t.equal(
+    codeOf(await judged(fraudOf(12n, anchorOf(nothing, [1, 2, 3]), { validators: encodeMembers(membersOf([1, 2, 3, 4])) }))),
+    "fraud_none",
+  );
 });
 
 t.test("no changed byte of a fraud proof leaves a verdict that differs", async (t) => {
