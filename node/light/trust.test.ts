@@ -7,6 +7,7 @@ import { addressOfKey } from "../../crypto/identity/address.ts";
 import type { Result } from "../../crypto/base/result.ts";
 import { encodeNetworkFile, type NetworkFile, networkHash, parseNetworkFile } from "../../chain/block/genesis.ts";
 import { verifyEvidence } from "../../chain/block/evidence.ts";
+import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
 import { headerHash } from "../../chain/block/block.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { hashAt, keyPairAt } from "../../chain/block/testing/fixtures.ts";
@@ -172,6 +173,18 @@ t.test("a checkpoint is a block or it is nothing, and it is no part of the netwo
     "checkpoint_mismatch",
   );
   t.equal(await start(CHAIN.lightBlock(15n), GENESIS_MS + 115_000), "trust_expired");
+});
+
+t.test("under proof of stake no checkpoint makes headers lead on for longer than their stake is held", (t) => {
+  const engine = { ...PROTOCOL_DEFAULTS.pos, unbondingMs: 300_000 };
+  const at = { header: CHAIN.header(15n), hash: headerHash(CHAIN.header(15n)) };
+  const periodOf = (checkpointMs?: bigint): bigint => {
+    const network: NetworkFile = { ...CHAIN.network, engine };
+    const told = checkpointMs === undefined ? network : { ...network, checkpoint: checkpointOf(at, checkpointMs) };
+    return trustPolicyOf(told, Date.now).trustingPeriodMs;
+  };
+  t.same([undefined, 199_999n, 200_000n, 200_001n].map(periodOf), [200_000n, 199_999n, 200_000n, 200_000n]);
+  t.end();
 });
 
 // Fraud proofs.

@@ -38,12 +38,16 @@ const TRUSTING_PERIOD_MS_DEFAULT = 14n * 86_400_000n;
 /** How far our own clock may be behind, beside what the network lets proposers be ahead. */
 const CLOCK_BEHIND_MS_MAX = 60_000n;
 
-/** The policy for a network: its checkpoint's period, or 2/3 of the time that leaving stake can still be slashed. */
+/**
+ * The policy for a network: its checkpoint's period, but under proof of stake no more than 2/3 of the time that leaving stake can
+ * still be slashed. The period goes for every header that is reached from the checkpoint, which nobody vouches for.
+ */
 export function trustPolicyOf(network: NetworkFile, nowMs: () => number): TrustPolicy {
   const { engine, checkpoint, parameters } = network;
-  const unbonding = engine.name === "pos" ? (BigInt(engine.unbondingMs) * 2n) / 3n : TRUSTING_PERIOD_MS_DEFAULT;
+  const held = engine.name === "pos" ? (BigInt(engine.unbondingMs) * 2n) / 3n : undefined;
+  const wanted = checkpoint?.trustingPeriodMs ?? held ?? TRUSTING_PERIOD_MS_DEFAULT;
   return {
-    trustingPeriodMs: checkpoint?.trustingPeriodMs ?? unbonding,
+    trustingPeriodMs: held !== undefined && wanted > held ? held : wanted,
     driftMsMax: BigInt(parameters.blockTimeDriftMsMax) + CLOCK_BEHIND_MS_MAX,
     trustLevel: TRUST_LEVEL_MIN,
     nowMs,
