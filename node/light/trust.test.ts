@@ -187,6 +187,31 @@ t.test("under proof of stake no checkpoint makes headers lead on for longer than
   t.end();
 });
 
+t.test("a header that was asked about before another question led past a change of sets leads nowhere", async (t) => {
+  // The first set comes back to office.
+  const chain = new HeaderChain((height) => (height > 10n && height <= 20n ? [1, 2, 3, 4] : FIRST));
+  const verifier = LightVerifier.fromGenesis(chain.network, policy(GENESIS_MS + 40_000));
+  const [, nearer] = [verifier.acceptLightBlock(chain.lightBlock(15n)), verifier.acceptHeader(chain.anchor(30n))];
+  t.equal(codeOf(await nearer), "ok", "by the set that was known when it was asked about");
+  const kept = present(verifier.trustedBlock(), "trusted block");
+  t.equal(codeOf(await LightVerifier.fromTrusted(chain.network, kept, policy(GENESIS_MS + 40_000))), "ok");
+  await reach(verifier, 35n, chain);
+  t.equal(codeOf(await verifier.acceptHeader(chain.anchor(36n))), "ok");
+});
+
+t.test("of changes that are asked about at once, none is taken that does not follow the newest", async (t) => {
+  const chain = new HeaderChain((height) =>
+    height <= 10n ? FIRST : height <= 20n ? [1, 2, 3, 4] : height <= 30n ? FIRST : [5, 6, 7, 8],
+  );
+  const verifier = LightVerifier.fromGenesis(chain.network);
+  const [first, , third] = chain.changes(40n);
+  const asked = [first, third].map(async (change) => codeOf(await verifier.acceptChange(present(change, "change"))));
+  t.same(await Promise.all(asked), ["ok", "validators_unknown"]);
+  for (const change of chain.changes(40n)) t.equal(codeOf(await verifier.acceptChange(change)), "ok");
+  const again = LightVerifier.fromGenesis(chain.network);
+  for (const change of verifier.trustPath(heightOf(35n))) t.equal(codeOf(await again.acceptChange(change)), "ok");
+});
+
 // Fraud proofs.
 
 function fraudOf(height: bigint, second: FraudFile["second"], rest: Partial<FraudFile> = {}): FraudFile {

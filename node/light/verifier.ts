@@ -249,8 +249,9 @@ export class LightVerifier {
     if (!certified.ok) return certified;
     const adopted = this.#adopt(header, hashed);
     const isLeading = bytesEqual(header.nextValidatorsHash, epoch.setHash) && height > (this.#trusted?.facts.height ?? height);
-    // Its next set is the one in office, so that it leads as far as a whole light block.
-    if (adopted.ok && trusted !== undefined && isLeading)
+    // Its next set is the one in office, so that it leads as far as a whole light block: unless somebody else's question has led to
+    // another set while the signatures were checked.
+    if (adopted.ok && trusted !== undefined && isLeading && this.#newest() === epoch)
       this.#trusted = { ...trusted, facts: factsOf(header), block: { at: adopted.value, anchor, own: epoch.set } };
     return adopted;
   }
@@ -315,6 +316,8 @@ export class LightVerifier {
     const newest = this.#newest();
     // Heights before the newest set's first are decided by sets whose end is known already.
     if (height < newest.from) return verified;
+    // Another change may have come while the signatures were checked, which this one does not follow.
+    if (!bytesEqual(newest.setHash, header.validatorsHash)) return fail({ code: "validators_unknown", height });
     const parsed = parseMembers(change.validators);
     if (!parsed.ok) return fail({ code: "answer_malformed", field: "validators", height });
     const setHash = hash("validators", change.validators);
