@@ -29,7 +29,7 @@ import { nodeNumberKey, numberOfKey } from "../chain/state/keys.ts";
 import type { StateView } from "../chain/state/executor.ts";
 import { ownRow } from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";
-import { validatorsAt } from "./validators.ts";
+import { membersAt } from "./validators.ts";
 
 /**
  * From one claim or renewal to the end: six hours. A node that is cut off from the network goes on for at least half of it
@@ -72,7 +72,7 @@ export function claimNumber(
   const held = numberOf(state, sender);
   if (held !== undefined && timeMs < held.lease.endMs) return { code: "number_held", field: "number" };
   const isElective = context.engine.name !== "pow";
-  if (isElective && number < NUMBERS_FOR_VALIDATORS && findValidator(validatorsAt(state, "current"), sender) === undefined)
+  if (isElective && number < NUMBERS_FOR_VALIDATORS && findValidator(membersAt(state, "current"), sender) === undefined)
     return { code: "number_validators", field: "number" };
   const startMs = timeMs > START_MS ? timeMs : START_MS;
   // The years that ids can tell are over.

@@ -8,10 +8,12 @@ import { heightOf } from "../chain/block/height.ts";
 import { hashAt, keyPairAt, networkOf, voteOf } from "../chain/block/testing/fixtures.ts";
 import { PROTOCOL_DEFAULTS } from "../chain/block/protocol.ts";
 import type { Call } from "../chain/block/call.ts";
-import { advancePriorities, proposerAt, type ValidatorSet, validatorsHash } from "../chain/block/validators.ts";
+import { advancePriorities, proposerAt, type ValidatorSet, validatorSetOf, validatorsHash } from "../chain/block/validators.ts";
 import { misbehaviourKey, tombstoneKey } from "../chain/state/keys.ts";
+import { Overlay } from "../chain/state/overlay.ts";
 import { EXECUTOR } from "./executor.ts";
 import { addressAt, Chain, textOf } from "./testing/chain.ts";
+import { membersAt, putValidators, validatorsAt } from "./validators.ts";
 
 const AUTHORITY = 100;
 const STRANGER = 101;
@@ -52,6 +54,20 @@ t.test("the set that a block announces is the one that the state then holds", (t
     t.same(execution.validators, current);
     t.equal(validatorsHash(execution.validators).length, 32);
   }
+  t.end();
+});
+
+t.test("a set is read once however often the calls of a block ask for it, and anew once it changed", (t) => {
+  const chain = chainOf([3n, 2n, 2n, 1n]);
+  const state = new Overlay(chain.state);
+  const members = membersAt(state, "current");
+  t.equal(membersAt(state, "current"), members, "the very same");
+  t.same(
+    members.validators.map(({ address, power }) => ({ address, power })),
+    validatorsAt(state, "current").validators.map(({ address, power }) => ({ address, power })),
+  );
+  putValidators(state, "current", validatorSetOf([{ key: keyPairAt(9).publicKey, power: 5n }]));
+  t.same([powerIn(membersAt(state, "current"), 9), powerIn(membersAt(state, "current"), 0)], [5n, undefined]);
   t.end();
 });
 

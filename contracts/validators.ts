@@ -34,8 +34,24 @@ import { isWithinUnbonding } from "./staking/times.ts";
 
 /** The set that decides the height after the state's (`current`), or the one after that (`next`). */
 export function validatorsAt(view: StateView, which: Which): ValidatorSet {
-  const members = ownRow(parseMembers(ownBytes(view, validatorsKey(which))), "validators");
+  const members = membersAt(view, which);
   return ownRow(parsePriorities(ownBytes(view, prioritiesKey(which)), members), "priorities");
+}
+
+/**
+ * Sets by the very bytes of their rows, which nobody changes. Reading one costs a hash a member, with hybrid keys over a
+ * millisecond in all, and a block may ask for one with each of its calls, whatever little those pay.
+ */
+const membersOfRow = new WeakMap<Uint8Array, ValidatorSet>();
+
+/** As `validatorsAt`, for whoever does not ask whose turn it is: priorities are zero. Of one block's state it is read once. */
+export function membersAt(view: StateView, which: Which): ValidatorSet {
+  const bytes = ownBytes(view, validatorsKey(which));
+  const known = membersOfRow.get(bytes);
+  if (known !== undefined) return known;
+  const members = ownRow(parseMembers(bytes), "validators");
+  membersOfRow.set(bytes, members);
+  return members;
 }
 
 /** Writes a set. Members change rarely and are large; they are written only when they differ. */
