@@ -13,6 +13,7 @@ import { encodeBlock, headerHash, parseBlock, type Header } from "../../chain/bl
 import { feeOf } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { certificateOf, hashAt, keyPairAt, setOf } from "../../chain/block/testing/fixtures.ts";
+import { droppedRecord, storedLeaf } from "../../chain/block/record.ts";
 import type { Call } from "../../chain/block/call.ts";
 import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { encodeCertificate } from "../../chain/block/vote.ts";
@@ -369,6 +370,16 @@ const LIES: readonly Lie[] = [
     }),
   },
   {
+    name: "the commitment of a record that nothing lets go",
+    expected: { code: "audit_records", height: 7n, field: "events/0[1]", reason: "record_withheld" },
+    tell: (source) => ({
+      records: async (...question) =>
+        (await source.records(...question)).map((record) =>
+          record.index === 1n ? { ...record, bytes: droppedRecord(storedLeaf(record.bytes)) } : record,
+        ),
+    }),
+  },
+  {
     name: "a path of an old header that leads elsewhere",
     expected: { code: "audit_history", height: 2n },
     tell: (source) => ({
@@ -386,6 +397,36 @@ const LIES: readonly Lie[] = [
     }),
   },
 ];
+
+t.test(
+  "a record may be gone that was erased, be it after the height that is audited, or whose stream keeps none for ever",
+  async (t) => {
+    const net = await openChain(t);
+    const place = { stream: "events", partition: 0 };
+    const rules = { partitions: 1, isOpen: false, segmentSizeBytes: 4_096, segmentAgeMs: 1_000, retentionMs: 1 };
+    const record = { key: undefined, value: utf8("short"), headers: [] };
+    await net.commit([
+      transactionOf(net, 10n, [{ kind: "recordErase", ...place, index: 0n }]),
+      transactionOf(net, 11n, [
+        { kind: "streamCreate", stream: "brief", ...rules },
+        { kind: "streamAppend", stream: "brief", partition: 0, records: [record] },
+      ]),
+    ]);
+    await net.commit();
+    const source = ledgerSource(net.ledger, EXECUTOR, "memory");
+    t.match(await run(net, source), { ok: true, value: { height: 9n, records: 7 } });
+    let isErased = false;
+    const { indexes: _, ...remote } = source;
+    const records: AuditSource["records"] = async (...question) => {
+      if (!isErased) await net.commit([transactionOf(net, 12n, [{ kind: "recordErase", ...place, index: 1n }])]);
+      isErased = true;
+      return await source.records(...question);
+    };
+    const audited = await run(net, { ...remote, records });
+    t.match(audited, { ok: true, value: { height: 9n, headers: 9, records: 7 } });
+    t.strictSame(audited.ok && audited.value.stateRoot, net.ledger.header(heightOf(9n))?.stateRoot);
+  },
+);
 
 t.test("each lie is named with its height", async (t) => {
   const net = await openChain(t);

@@ -36,8 +36,9 @@ import { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Head } from "../../chain/ledger/opening.ts";
 import { frontierRoot, LOG_HASHER, verifyInclusion } from "../../chain/merkle/log.ts";
 import type { Executor } from "../../chain/state/executor.ts";
-import { storedLeaf } from "../../chain/block/record.ts";
-import { parseStateKey, partitionRange } from "../../chain/state/keys.ts";
+import { isDropped, storedLeaf } from "../../chain/block/record.ts";
+import { erasedKey, parseStateKey, partitionRange, streamKey } from "../../chain/state/keys.ts";
+import { type KeepRules, parseStream } from "../../chain/state/partition.ts";
 import { verifyRange } from "../../chain/state/proof.ts";
 import { ownRow, parsePartitionHead } from "../../chain/state/rows.ts";
 import type { Store } from "../../chain/store/store.ts";
@@ -54,6 +55,9 @@ const HISTORY_PROOFS_MAX = 512n;
 const STATE_AUDITS_MAX = 32n;
 /** Past versions of the replica's state go once in so many heights, so that a long audit stays small. */
 const PRUNE_INTERVAL_HEIGHTS = 256n;
+
+/** What a stream says of keeping that nobody declared. */
+const KEPT_FOR_EVER: KeepRules = { retentionMs: undefined, compactionMs: undefined };
 
 /** How much was checked. */
 export type AuditReport = {
@@ -199,7 +203,8 @@ class Audit {
     return {
       source: this.#source.name,
       height: head,
-      stateRoot: this.#replica.head().stateRoot,
+      // The replica may have gone on meanwhile (`#mayBeGone`).
+      stateRoot: (this.#replica.header(head) ?? this.#replica.head()).stateRoot,
       from: nextHeight(base.height),
       headersBefore: Number(base.height),
       ...this.#counts,
@@ -367,7 +372,9 @@ class Audit {
 
   /** Every record of every partition, against the root in the partition's row, which the replica has too. */
   async #auditRecords(height: Height): Promise<void> {
-    for (const { key, value } of this.#replica.stateEntries(height, partitionRange())) {
+    // All of them first: going on (`#mayBeGone`) may prune the state that they are read from.
+    const partitions = [...this.#replica.stateEntries(height, partitionRange())];
+    for (const { key, value } of partitions) {
       const name = parseStateKey(key);
       if (name?.kind !== "partition")
         throw new CodedError("audit_replica", { message: "a partition row under another key", key: toHex(key) });
@@ -393,11 +400,33 @@ class Audit {
         if (index !== from || siblings === undefined) throw new Fault({ code: "audit_records", height, field, reason: "absent" });
         const proven = verifyInclusion(LOG_HASHER, { leafHash: storedLeaf(bytes), index, siblings, ...head });
         if (!proven.ok) throw new Fault({ code: "audit_records", height, field, reason: proven.error.code });
+        if (isDropped(bytes) && !(await this.#mayBeGone(erasedKey(stream, partition, index), stream)))
+          throw new Fault({ code: "audit_records", height, field, reason: "record_withheld" });
         this.#counts.records += 1;
         from += 1n;
         if (from === head.size) break;
       }
     }
+  }
+
+  /**
+   * Whether nothing but the commitment of a record need be there: its stream drops what is old or replaced, or it was erased. If
+   * that was after the height that is audited, the newer blocks of the source say so.
+   */
+  async #mayBeGone(erased: Uint8Array, stream: string): Promise<boolean> {
+    const isAllowed = (): boolean => {
+      const state = present(this.#replica.state(this.#replica.head().height), "state of the replica's head");
+      const row = state.get(streamKey(stream));
+      const { retentionMs, compactionMs } = row === undefined ? KEPT_FOR_EVER : ownRow(parseStream(row), "stream");
+      return retentionMs !== undefined || compactionMs !== undefined || state.get(erased) !== undefined;
+    };
+    if (isAllowed()) return true;
+    const { height } = this.#replica.head();
+    const now = await this.#ask(height, () => this.#source.head());
+    if (now <= height) return false;
+    // What is counted is what was asked for.
+    await new Audit({ source: this.#source, signal: this.#signal }, this.#replica).heights(now);
+    return isAllowed();
   }
 
   /** Old headers, from the newest one alone. */
