@@ -686,6 +686,18 @@ t.test("leadership is handed to whom an operator names", (t) => {
   t.end();
 });
 
+t.test("a block that was built while leadership is handed over is asked for again when that comes to nothing", (t) => {
+  // What is built in a hand-over is not proposed. Its leader asks once a height and term, so it would lead and never propose again.
+  const chain = new RaftChain({ count: 3 });
+  chain.elect("v1");
+  chain.decide(1n);
+  chain.crash("v3");
+  chain.engine("v1").transferLeader(chain.world.member("v3").address);
+  chain.decide(3n, ["v1", "v2"]);
+  t.equal(chain.leader, "v1", "v3 is gone, and v1 leads on");
+  t.end();
+});
+
 // Bytes.
 
 const id = fc.bigInt(0n, (1n << 64n) - 1n);

@@ -231,8 +231,8 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     const member = this.#member;
     if (instance === undefined || member === undefined) return;
     if (height !== instance.height || instance.builtTerm !== BigInt(round) || block.header.height !== height) return;
-    if (!this.#mayPropose(member)) return;
-    if (!member.propose(encodeBlock(block))) instance.builtTerm = undefined; // Asked for again.
+    // What cannot be proposed now (leadership is being handed over, which may come to nothing) is asked for again.
+    if (!this.#mayPropose(member) || !member.propose(encodeBlock(block))) instance.builtTerm = undefined;
   }
 
   // ---- hearing
