@@ -337,6 +337,22 @@ t.test("what one validator says without end", async (t) => {
     t.end();
   });
 
+  await t.test("is checked and passed on under a few of its signatures, and under no more", async (t) => {
+    // ML-DSA signs one statement in any number of ways. Each is another message for gossip, and all of them would go to everybody.
+    const wire = new Wire(t);
+    const { driver } = await wire.start(0);
+    const again = (): Uint8Array =>
+      encodeMessage({ kind: "vote", vote: voteOf(1, heightOf(1n), 0, "prevote", someHash("block")) });
+    const first = again();
+    const verdicts = [await driver.receive("relay", first)];
+    for (let count = 0; count < 20; count += 1) verdicts.push(await driver.receive("relay", again()));
+    t.equal(verdicts.filter((verdict) => verdict === "accept").length, 4);
+    t.equal(verdicts.filter((verdict) => verdict === "ignore").length, 17, "nobody is blamed: who relays it sees one of them");
+    t.equal(await driver.receive("relay", first), "accept", "what was checked is known again");
+    const other = voteOf(1, heightOf(1n), 0, "precommit", someHash("block"));
+    t.equal(await driver.receive("relay", encodeMessage({ kind: "vote", vote: other })), "accept", "its next word is heard");
+  });
+
   await t.test("is refused as a proposal when its turn has not come", async (t) => {
     const wire = new Wire(t);
     const { driver, ledger } = await wire.start(0);
@@ -426,6 +442,21 @@ t.test("what was checked is known again only with every signature in it, also th
   const forged = { ...present(first, "prepare"), signature: keyOf(3).sign(utf8("forged")) };
   t.equal(await say([forged, ...others]), "reject", "the signer's own signature is good, and one that proves its claim is not");
   t.equal(await say(prepares), "accept", "the same again");
+});
+
+t.test("a relay that puts together proof after proof of one view-change has few of them checked and passed on", async (t) => {
+  // Any three of four prepares prove the claim, and of a set of 128 there are more choices than anybody can count.
+  const { driver, block, prepares } = await followPbft(t);
+  const fourth = voteOf(3, heightOf(1n), 0, "prevote", block.hash);
+  const all = [...prepares, fourth].toSorted((a, b) => Buffer.compare(a.validator, b.validator));
+  const parsed = PBFT_CODEC.parse(viewChangeOf(3, 1, block, all));
+  const said = parsed.ok && parsed.value.kind === "viewChange" ? parsed.value : undefined;
+  const verdicts: string[] = [];
+  for (const proof of [all, ...all.map((left) => all.filter((each) => each !== left))]) {
+    const message = { ...present(said, "view-change"), proof: { prepares: proof, block } };
+    verdicts.push(await driver.receive("relay", encodePbftMessage(message)));
+  }
+  t.same(verdicts, ["accept", "accept", "accept", "accept", "ignore"]);
 });
 
 t.test("whoever fell far behind in PBFT is brought along by those who ask for a later view", async (t) => {

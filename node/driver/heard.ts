@@ -12,6 +12,11 @@ import type { MessageFacts, SignedPart } from "../../consensus/engine.ts";
 
 /** Different statements of one validator a round: two words each for proposal, prevote and precommit are evidence. */
 const STATEMENTS_PER_ROUND_MAX = 6;
+/**
+ * Messages of one statement that are checked. Its signer may have signed it anew after a crash, and it may come beside another proof;
+ * but anybody can put together proofs without end from the signatures of others, and a signer sign one thing in any number of ways.
+ */
+const COPIES_PER_STATEMENT_MAX = 4;
 /** How many rounds ahead of ours a validator may have spoken in before it is ignored. */
 const ROUNDS_AHEAD_MAX = 16;
 /** Messages without a block of one validator that wait for the next height: two rounds of votes, each said twice. */
@@ -47,28 +52,30 @@ export function markOf(parts: readonly SignedPart[]): Uint8Array {
 
 /** What was said of one height. */
 export class HeardMessages<M> {
-  /** Of each signer: its statements, signatures aside, and the mark of the message that was checked. */
-  readonly #statements = new Map<string, Map<string, Uint8Array>>();
+  /** Of each signer: its statements, signatures aside, and the marks of the messages that were checked. */
+  readonly #statements = new Map<string, Map<string, readonly Uint8Array[]>>();
   readonly #words = new Map<string, Heard<M>[]>();
   #blocks: Heard<M>[] = [];
 
   /** Whether this very message was checked before. */
   isKnown({ facts, mark }: Heard<M>): boolean {
-    const checked = this.#statements.get(toHex(facts.signer))?.get(facts.statement);
-    return checked !== undefined && bytesEqual(checked, mark);
+    const checked = this.#statements.get(toHex(facts.signer))?.get(facts.statement) ?? [];
+    return checked.some((each) => bytesEqual(each, mark));
   }
 
-  /** Whether its signer may still be heard when we are in `round`. */
-  hasRoom({ signer }: MessageFacts, round: number): boolean {
+  /** Whether its signer may still be heard when we are in `round`, and this statement once more. */
+  hasRoom({ signer, statement }: MessageFacts, round: number): boolean {
     const said = this.#statements.get(toHex(signer));
-    return (said?.size ?? 0) < STATEMENTS_PER_ROUND_MAX * (round + ROUNDS_AHEAD_MAX);
+    if (said === undefined) return true;
+    const copies = said.get(statement)?.length ?? 0;
+    return copies < COPIES_PER_STATEMENT_MAX && said.size < STATEMENTS_PER_ROUND_MAX * (round + ROUNDS_AHEAD_MAX);
   }
 
   /** Notes that the message's signatures are good. */
   note({ facts, mark }: Heard<M>): void {
     const signer = toHex(facts.signer);
-    const said = this.#statements.get(signer) ?? new Map<string, Uint8Array>();
-    said.set(facts.statement, mark);
+    const said = this.#statements.get(signer) ?? new Map<string, readonly Uint8Array[]>();
+    said.set(facts.statement, [...(said.get(facts.statement) ?? []), mark]);
     this.#statements.set(signer, said);
   }
 
