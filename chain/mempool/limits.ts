@@ -6,9 +6,9 @@ export type MempoolLimits = {
   readonly countMax: number;
   /** Bytes waiting. At the bound: as above. */
   readonly sizeBytesMax: number;
-  /** Transactions of one sender. At the bound: `mempool_sender_full`. */
+  /** Transactions of one sender. At the bound: what it has behind a gap gives way to what that waits for, else `mempool_sender_full`. */
   readonly perSenderMax: number;
-  /** Bytes of one sender. At the bound: what it has behind a gap gives way to what that waits for, else `mempool_sender_full`. */
+  /** Bytes of one sender. At the bound: as above. */
   readonly perSenderSizeBytesMax: number;
   /** How far a nonce may be ahead of the sender's next one, and never as far as `perSenderMax`. Beyond: `mempool_nonce_gap`. */
   readonly nonceGapMax: number;

@@ -139,6 +139,25 @@ t.test("what a sender has behind a gap gives way to what it waits for, in bytes 
   t.end();
 });
 
+t.test("what an undone block ordered waits again, also where its sender has filled all its places since", (t) => {
+  // What was sent after it waits for it now: without it nothing of the sender could be included until all of that has expired.
+  const mempool = new Mempool({ perSenderMax: 3 });
+  const [first, second] = [transactionOf(1, 0, 1000), transactionOf(1, 1, 1000)];
+  for (const transaction of [first, second]) t.equal(add(mempool, transaction), "ok");
+  mempool.commit({ height: heightOf(1n), transactions: [first, second] }, () => ({ ...RICH, nonce: 2n }));
+  const later = [2, 3, 4].map((nonce) => transactionOf(1, nonce, 1000));
+  for (const transaction of later) t.equal(add(mempool, transaction, { ...RICH, nonce: 2n }), "ok");
+  mempool.undo({ transactions: [first, second] }, () => RICH);
+  for (const transaction of [first, second]) t.equal(add(mempool, transaction), "ok");
+  t.same(mempool.reap(ALL), [first, second, later[0]]);
+  t.same(
+    later.slice(1).map((transaction) => codeOf(mempool, transaction)),
+    ["mempool_evicted", "mempool_evicted"],
+  );
+  t.equal(add(mempool, transactionOf(1, 3, 9000)), "mempool_sender_full", "what could be included gives way to nothing");
+  t.end();
+});
+
 t.test("a transaction is replaced only by one that pays a tenth more, in fee and a byte", (t) => {
   const mempool = new Mempool();
   const first = transactionOf(1, 0, 1000);

@@ -211,14 +211,15 @@ export class Mempool {
     }
     const replaced = lane.at(nonce);
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
-    if (replaced === undefined && lane.entries.length >= perSenderMax)
-      return fail({ code: "mempool_sender_full", field: "sender" });
-    // What waits behind a gap gives way to the one that it waits for, in bytes and in fees.
+    // What waits behind a gap gives way to the one that it waits for, in places (an undone block opens a gap before a full lane),
+    // in bytes and in fees.
     const behind = nonce === lane.nextNonce ? lane.entries.slice(lane.readyCount()) : [];
     const given: Entry[] = [];
     let laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
     let feesGiven = replaced?.transaction.body.fee ?? 0n;
-    const isTooLarge = (): boolean => laneSizeBytes > this.#limits.perSenderSizeBytesMax;
+    const isTooLarge = (): boolean =>
+      laneSizeBytes > this.#limits.perSenderSizeBytesMax ||
+      (replaced === undefined && lane.entries.length - given.length >= perSenderMax);
     for (let last = behind.pop(); last !== undefined && (isTooLarge() || !lane.canPay(fee, feesGiven)); last = behind.pop()) {
       given.push(last);
       laneSizeBytes -= last.transaction.bytes.length;
