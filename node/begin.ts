@@ -14,6 +14,7 @@ import { parseCertificate } from "../chain/block/vote.ts";
 import type { Ledger } from "../chain/ledger/ledger.ts";
 import type { Driver } from "./driver/driver.ts";
 import type { SignGuard } from "./driver/guard.ts";
+import type { WriteAheadLog } from "./driver/wal.ts";
 import type { Log } from "./log/log.ts";
 import type { BlockSink, BlockSource, Synchroniser } from "./network/sync.ts";
 import { type Clock, sleep } from "./ports/clock.ts";
@@ -44,7 +45,8 @@ export function isMember(ledger: Ledger, self: Address): boolean {
  * may have been of one that it does not know.
  *
  * Who was only away takes part after all when the height stands still. Who has certainly forgotten something (its record is a
- * copy, or a certificate of the chain holds a signature of its key that the record does not know) does not, now or after a
+ * copy, a certificate of the chain holds a signature of its key that the record does not know, or the record knows of a vote at a
+ * height that is not decided and whose log is gone, so that nobody knows any more what it is locked on) does not, now or after a
  * restart, unless it decides alone or its operator vouches that the key has signed nothing else at those heights: a halted network
  * can be set going again, a second signature cannot be taken back.
  */
@@ -54,6 +56,7 @@ export async function beginConsensus(parts: {
   readonly synchroniser: Pick<Synchroniser, "progress">;
   readonly guard: SignGuard;
   readonly driver: Driver;
+  readonly wal: Pick<WriteAheadLog, "holds">;
   readonly self: Address;
   readonly clock: Clock;
   readonly log: Log;
@@ -69,6 +72,7 @@ export async function beginConsensus(parts: {
     synchroniser,
     guard,
     driver,
+    wal,
     self,
     clock,
     log,
@@ -94,14 +98,17 @@ export async function beginConsensus(parts: {
   if (signal.aborted) return;
   const { height } = ledger.head();
   const isLone = isAlone(set(), self);
+  // Raft signs nothing by height: what its log and term do not tell is its own matter.
+  const isByHeight = !isLone && ledger.network.engine.name !== "raft";
   // Also when the others cannot do without us: a wiped data directory looks like a key that has never signed.
   const wasAway = guard.height < height && isMember(ledger, self) && !isLone;
-  if (guard.isCopy || wasAway) {
-    const floor = heightOf(height + (guard.isCopy ? 2n : 1n));
-    // Raft signs nothing by height: what its log and term do not tell is its own matter.
-    const isForgetful = !isLone && ledger.network.engine.name !== "raft" && (guard.isCopy || hasForgotten(ledger, guard, self));
+  const hasLostLog = isByHeight && guard.height > height && guard.isNewestVote && !(await wal.holds(guard.height));
+  if (guard.isCopy || wasAway || hasLostLog) {
+    const next = heightOf(height + (guard.isCopy ? 2n : 1n));
+    const floor = hasLostLog && guard.height > next ? guard.height : next;
+    const isForgetful = isByHeight && (guard.isCopy || hasLostLog || hasForgotten(ledger, guard, self));
     log.info(
-      { height: floor, signed: guard.height, isCopy: guard.isCopy },
+      { height: floor, signed: guard.height, isCopy: guard.isCopy, hasLostLog },
       "sitting out heights whose votes this home may not remember",
     );
     guard.raiseFloor(floor);

@@ -187,12 +187,13 @@ export class Node implements AsyncDisposable {
     const isWork = file.engine.name === "pow";
     const { threads } = config.mining;
     const failure = Promise.withResolvers<never>();
+    const wal = new WriteAheadLog(home.walPath, SYSTEM_DISK);
     const driver: Driver = openDriver({
       network: file,
       ledger,
       clock: SYSTEM_CLOCK,
       verify: verifySignatureAsync,
-      wal: new WriteAheadLog(home.walPath, SYSTEM_DISK),
+      wal,
       guard,
       self,
       broadcast: (bytes, block) =>
@@ -362,6 +363,7 @@ export class Node implements AsyncDisposable {
           synchroniser,
           guard,
           driver,
+          wal,
           self,
           clock: SYSTEM_CLOCK,
           log,

@@ -160,6 +160,11 @@ export class SignGuard {
     return { height: this.#state.height, round: this.#state.round };
   }
 
+  /** Whether its newest signature is of a vote, which engines write down before it is signed; a proposal they write down after it. */
+  get isNewestVote(): boolean {
+    return this.#state.step > STEP.proposal;
+  }
+
   /** From now on sign nothing at or below `height`. */
   raiseFloor(height: Height): void {
     if (height > this.#floor) this.#floor = height;

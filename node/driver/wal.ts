@@ -70,6 +70,22 @@ export class WriteAheadLog {
     }
   }
 
+  /**
+   * Whether a log holds a record. Asked before `start`.
+   *
+   * @throws as `start`
+   */
+  async holds(name: LogName): Promise<boolean> {
+    const path = this.#pathOf(`${name}.log`);
+    let bytes: Uint8Array | undefined;
+    try {
+      bytes = await this.#disk.read(path, LOG_SIZE_BYTES_MAX);
+    } catch (cause) {
+      throw new CodedError("wal_io", { log: `${name}` }, { cause });
+    }
+    return bytes !== undefined && readFrames(bytes, path).records.length > 0;
+  }
+
   async #open(name: LogName): Promise<readonly Uint8Array[]> {
     await this.#disk.makeDirectory(this.#directory);
     for (const each of await this.#disk.list(this.#directory)) {

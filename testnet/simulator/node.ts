@@ -284,8 +284,8 @@ export class Machine {
     const guard = await SignGuard.open({ path: SIGN_STATE_PATH, disk, keyPair: this.keyPair, isNew });
     if (!life.isAlive) return;
     observer.onOpened(this.index, ledger);
-    const wal = await disk.read(`${WAL_PATH}/${ledger.head().height + 1n}.log`, WAL_SIZE_BYTES_MAX);
-    if (wal !== undefined && wal.length > 0) this.#world.sometimes.saw("history_replayed");
+    const logged = await disk.read(`${WAL_PATH}/${ledger.head().height + 1n}.log`, WAL_SIZE_BYTES_MAX);
+    if (logged !== undefined && logged.length > 0) this.#world.sometimes.saw("history_replayed");
 
     const self = addressOfKey(this.keyPair.publicKey);
     const endpoint = new Endpoint({
@@ -324,12 +324,13 @@ export class Machine {
       });
     };
     const isWork = file.engine.name === "pow";
+    const wal = new WriteAheadLog(WAL_PATH, disk);
     const parts: Parameters<typeof openDriver>[0] & { readonly searcher: Searcher | undefined } = {
       network: file,
       ledger,
       clock,
       verify,
-      wal: this.#watched(new WriteAheadLog(WAL_PATH, disk), life),
+      wal: this.#watched(wal, life),
       guard,
       self,
       broadcast: (bytes, block) => {
@@ -414,7 +415,7 @@ export class Machine {
     if (!isWork) own(synchroniser.run(signal));
     own(catchUp({ driver, network: endpoint, clock, log, signal }));
     if (isWork) driver.start();
-    else own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, self, clock, log, signal }));
+    else own(beginConsensus({ ledger, network: endpoint, synchroniser, guard, driver, wal, self, clock, log, signal }));
   }
 
   /** Tells checkers what becomes of the log. */
