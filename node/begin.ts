@@ -153,15 +153,22 @@ function claimedByAThird(peers: readonly { readonly height: bigint }[]): bigint 
 }
 
 /**
- * Whether a certificate of the chain holds a signature of ours from after all that the guard remembers. What is known to
- * be unknown is settled: a restart must not have us sit out more for it.
+ * Whether a certificate of the chain holds a signature of ours from after all that the guard remembers; or may hold one: a record
+ * that knows of no signature at all, of a validator whose home came by a snapshot and lacks certificates of heights that it could
+ * sign, is that of a wiped home as likely as that of a new key. What is known to be unknown is settled: a restart must not have us
+ * sit out more for it.
  */
 function hasForgotten(ledger: Ledger, guard: SignGuard, self: Address): boolean {
   const head = ledger.head().height;
   const last = head > CERTIFICATES_SEARCHED_MAX ? head - CERTIFICATES_SEARCHED_MAX : 0n;
   for (let height: bigint = head; height > last && height > guard.height && height > guard.unknownHeight; height -= 1n) {
     const certificate = ledger.certificate(heightOf(height));
-    if (certificate?.kind !== "quorum") return false;
+    if (certificate === undefined) {
+      const set = guard.height === GENESIS_HEIGHT ? ledger.validators(heightOf(height)) : undefined;
+      if (set !== undefined && findValidator(set, self) !== undefined) return true;
+      continue;
+    }
+    if (certificate.kind !== "quorum") return false;
     if (certificate.signatures.some(({ validator }) => bytesEqual(validator, self))) return true;
   }
   return false;
