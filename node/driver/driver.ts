@@ -180,7 +180,8 @@ export class ConsensusDriver<M extends object> implements Driver {
   get stalledMs(): number {
     if (this.#engine === undefined) return 0;
     // A continuous engine may well have nothing to do until an empty block is due.
-    const excusedMs = this.#parts.isContinuous ? EMPTY_BLOCK_INTERVAL_MS : 0;
+    const idleMs = Math.max(EMPTY_BLOCK_INTERVAL_MS, this.#ledger.parameters.blockIntervalMsMin);
+    const excusedMs = this.#parts.isContinuous ? idleMs : 0;
     return Math.max(0, this.#clock.monotonicMs() - this.#startedAtMs - excusedMs);
   }
 
@@ -343,9 +344,8 @@ export class ConsensusDriver<M extends object> implements Driver {
     }
     const hasWork = this.#heard.isWaiting || this.#parts.hasWork();
     this.#isScheduledForWork = hasWork;
-    const dueMs = hasWork
-      ? this.#beganAtMs + this.#ledger.parameters.blockIntervalMsMin
-      : this.#committedAtMs + EMPTY_BLOCK_INTERVAL_MS;
+    const earliestMs = this.#beganAtMs + this.#ledger.parameters.blockIntervalMsMin;
+    const dueMs = hasWork ? earliestMs : Math.max(earliestMs, this.#committedAtMs + EMPTY_BLOCK_INTERVAL_MS);
     const waitMs = dueMs - this.#clock.monotonicMs();
     this.#startTimer = this.#clock.after(Math.max(0, waitMs), () => {
       this.#startTimer = undefined;

@@ -496,6 +496,50 @@ t.test("an answer to a peer that missed gossip leaves out the blocks that it has
   t.same([...driver.knowledge(2n)], [], "nothing of another height");
 });
 
+t.test("an idle network makes empty blocks no faster than its interval lets a busy one make full ones", async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), "pyralog-idle-"));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  const parameters = { ...WIRE_NETWORK.parameters, blockIntervalMsMin: 20_000 };
+  const network = { ...WIRE_NETWORK, parameters };
+  const ledger = await Ledger.open({ store: openMemoryStore(), network, executor: EXECUTOR });
+  const waitsMs: number[] = [];
+  const nothing = (): undefined => undefined;
+  const driver = new ConsensusDriver<ConsensusMessage>({
+    ledger,
+    newEngine: () => new TendermintEngine({ chainId: network.chainId, self: undefined, parameters }),
+    isContinuous: false,
+    codec: TENDERMINT_CODEC,
+    clock: {
+      ...SYSTEM_CLOCK,
+      after: (delayMs, act) => {
+        waitsMs.push(delayMs);
+        return SYSTEM_CLOCK.after(delayMs, act);
+      },
+    },
+    verify: verifySignatureAsync,
+    wal: new WriteAheadLog(directory, SYSTEM_DISK),
+    guard: undefined,
+    self: undefined,
+    broadcast: nothing,
+    reap: () => [],
+    isVerified: () => false,
+    evidence: () => [],
+    onEvidence: nothing,
+    onDropped: nothing,
+    hasWork: () => false,
+    onAhead: nothing,
+    log: SILENT,
+  });
+  t.teardown(() => driver[Symbol.asyncDispose]());
+  driver.start();
+  while (driver.status() === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
+  const proposer = addressOfKey(keyOf(0).publicKey);
+  const { block } = ledger.build({ proposer, timeMs: network.genesisTimeMs + 1n, transactions: [], evidence: [] });
+  t.same(await driver.apply(block, certificateOf(block, [0, 1, 2])), { ok: true, value: undefined });
+  const waitMs = present(waitsMs.at(-1), "wait");
+  t.ok(waitMs > 19_000 && waitMs <= 20_000, `the next height begins in ${waitMs} ms`);
+});
+
 t.test("a proposer leaves work for later blocks when bytes alone would let in too much", (t) => {
   const wire = new Wire(t);
   const records = Array.from({ length: 1_000 }, () => new Uint8Array(1));
