@@ -45,13 +45,61 @@ export interface NativeAddon {
   /** Digests of groups of `count` numbers, four words each, least word first. */
   poseidonMany(count: number, words: BigUint64Array): BigUint64Array;
   poseidonManyAsync(count: number, words: BigUint64Array): Promise<BigUint64Array>;
+  /** The pages of one state tree in memory, within `sizeBytesMax`. */
+  readonly StatePages: new (sizeBytesMax: number) => NativeStatePages;
   /** Panic, so that a test sees that it stays in Rust. */
   canary(): never;
   canaryAsync(): Promise<never>;
 }
 
+/** Gives the stored bytes of a page that is not in memory. What it throws goes on to whoever asked. */
+export type ReadNativePage = (location: number) => Uint8Array;
+
+/**
+ * Pages of a state tree (`chain/state/native-pages.ts`). Locations are whole numbers below 2^48, and -1 is none. Throws
+ * `native_page` when what was read is no page.
+ */
+export interface NativeStatePages {
+  /** The version after the one at a root. Keys are sorted, each once; a value's length of 2^32 - 1 deletes the row. */
+  stage(
+    rootHash: Uint8Array,
+    rootLocation: number,
+    nextChunk: number,
+    keys: Uint8Array,
+    keyLengths: Uint32Array,
+    values: Uint8Array,
+    valueLengths: Uint32Array,
+    read: ReadNativePage,
+  ): NativeStaged;
+  /** Makes a staged version the newest, and forgets all others that were staged. Eight are remembered. */
+  adopt(id: number): void;
+  /** Where the value of a row is, in the tree below a location, or -1. */
+  find(rootLocation: number, key: Uint8Array, read: ReadNativePage): number;
+  /** A copy of a page. */
+  page(location: number, read: ReadNativePage): Uint8Array;
+  clear(): void;
+  /** The memory that the pages take. */
+  readonly sizeBytes: number;
+}
+
+/** A version that is computed and not yet committed. */
+export type NativeStaged = {
+  /** For `adopt`. */
+  readonly id: number;
+  readonly hash: Uint8Array;
+  readonly location: number;
+  /** The first chunk number that is free afterwards. */
+  readonly nextChunk: number;
+  /** The new chunks, end to end; their numbers; and where each ends. */
+  readonly chunks: Uint8Array;
+  readonly chunkNumbers: Float64Array;
+  readonly chunkEnds: Uint32Array;
+  /** Locations that the version no longer reaches. */
+  readonly stale: Float64Array;
+};
+
 /** The version of `NativeAddon` that this code was written for: `INTERFACE_VERSION` of `addon/lib.rs`. */
-export const NATIVE_INTERFACE_VERSION = 1;
+export const NATIVE_INTERFACE_VERSION = 2;
 
 /**
  * Why there is no addon.

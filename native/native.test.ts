@@ -69,7 +69,8 @@ t.test("every way of not being there has a code and a reason", async (t) => {
   await writeFile(join(packageAt, "index.js"), `exports.interfaceVersion = () => ${NATIVE_INTERFACE_VERSION};`);
   t.match(await found(root), { kind: "loaded", from: "package" });
   await writeFile(join(packageAt, "index.js"), `exports.interfaceVersion = () => ${NATIVE_INTERFACE_VERSION + 1};`);
-  t.match(await found(root), { kind: "absent", code: "version", reason: /package has interface 2, this code wants 1/ });
+  const reason = `the package has interface ${NATIVE_INTERFACE_VERSION + 1}, this code wants ${NATIVE_INTERFACE_VERSION}`;
+  t.match(await found(root), { kind: "absent", code: "version", reason });
   await writeFile(join(packageAt, "index.js"), "exports.other = 1;");
   t.match(await found(root), { kind: "absent", code: "version" });
 

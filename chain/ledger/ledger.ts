@@ -586,6 +586,7 @@ export class Ledger implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#store[Symbol.asyncDispose]();
+    this.#tree.release();
   }
 
   #headView(): StateView {

@@ -23,17 +23,19 @@ import type { Height } from "../block/height.ts";
 import type { Store, StoreOperation } from "../store/store.ts";
 import { KEY_SIZE_BYTES_MAX } from "./bits.ts";
 import { Arena } from "./arena.ts";
-import { PageCache } from "./cache.ts";
-import { ChunkWriter, readSlot } from "./chunk.ts";
+import { readSlot } from "./chunk.ts";
 import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
 import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, staleKey, versionOfKey } from "./layout.ts";
+import { NativePages } from "./native-pages.ts";
 import { type Item, Page } from "./page.ts";
+import type { StatePages } from "./pages.ts";
+import { PortablePages } from "./portable-pages.ts";
 import { type Row, sortedKeys } from "./proof.ts";
 import { prove } from "./prove.ts";
 import { wearOut } from "./prune.ts";
 import { type KeyRange, rangesOf, rangesOfKeys, successor } from "./range.ts";
 import { encodeRoot, encodeStale, parseRoot, parseStale, type RootRecord } from "./record.ts";
-import { applyUpdates, type StateUpdate } from "./update.ts";
+import type { StateUpdate } from "./update.ts";
 
 export type { StateUpdate } from "./update.ts";
 export type { Row } from "./proof.ts";
@@ -67,8 +69,7 @@ export type Staged = {
   /** For `adopt`. */
   readonly base: Height | undefined;
   readonly record: RootRecord;
-  readonly fresh: readonly { readonly location: Location; readonly page: Page }[];
-  readonly stale: readonly Location[];
+  readonly adopt: () => void;
 };
 
 /** What of a version does not hold: something at or below a key. */
@@ -89,8 +90,9 @@ const PRUNE_LOCATIONS_MAX = 4096;
 /** An authenticated map over a store. One per store. */
 export class StateTree {
   readonly #store: Store;
+  readonly #pages: StatePages;
+  /** Of pages that are read past those in memory. */
   readonly #arena = new Arena();
-  readonly #cache: PageCache;
   #oldest: Height | undefined;
   #latest: Height | undefined;
   #isPruning = false;
@@ -100,7 +102,11 @@ export class StateTree {
 
   private constructor(store: Store, options: StateTreeOptions) {
     this.#store = store;
-    this.#cache = new PageCache(options.cacheSizeBytes ?? CACHE_SIZE_BYTES, this.#arena);
+    const pages = {
+      readSlot: (location: Location) => this.#readSlot(location),
+      sizeBytesMax: options.cacheSizeBytes ?? CACHE_SIZE_BYTES,
+    };
+    this.#pages = NativePages.open(pages) ?? new PortablePages(pages);
   }
 
   /** Opens the tree that the store holds, or an empty one. Throws `state_corrupt`. */
@@ -127,15 +133,8 @@ export class StateTree {
 
   /** The value of a row at a version. Throws `state_version_missing`. Cost: about five page reads and one value read. */
   get(version: Height, key: Uint8Array): Uint8Array | undefined {
-    let location = this.#existing(version).location;
-    while (location !== undefined) {
-      const page = this.#readPage(location);
-      const index = page.find(key);
-      if (index < 0) return undefined;
-      if (page.isEntry(index)) return this.#readValue(page.location(index)).slice();
-      location = page.location(index);
-    }
-    return undefined;
+    const location = this.#pages.find(this.#existing(version).location, key);
+    return location === undefined ? undefined : this.#readValue(location).slice();
   }
 
   /** `get` for each key, in their order. */
@@ -161,24 +160,17 @@ export class StateTree {
     assert(base === this.#latest, `staged on ${base}, latest is ${this.#latest}`);
     assert(base === undefined || version > base, `version ${version} after ${base}`);
     const sorted = sortedUpdates(updates);
-    const writer = new ChunkWriter(this.#latestRecord.nextChunk);
-    const { root, fresh, stale } = applyUpdates(this.#latestRecord, sorted, {
-      readPage: (location) => this.#readPage(location),
-      writer,
-      arena: this.#arena,
-    });
-    const { operations, next } = writer.finish();
-    const record: RootRecord = { ...root, nextChunk: next };
+    const { root, operations, nextChunk, stale, adopt } = this.#pages.stage(this.#latestRecord, sorted);
+    const record: RootRecord = { ...root, nextChunk };
     const records: StoreOperation[] = [{ kind: "put", key: rootKey(version), value: encodeRoot(record) }];
     if (stale.length > 0) records.push({ kind: "put", key: staleKey(version), value: encodeStale(stale) });
-    return { version, root: root.hash, operations: [...operations, ...records], base, record, fresh, stale };
+    return { version, root: root.hash, operations: [...operations, ...records], base, record, adopt };
   }
 
   /** Makes a staged version the latest one. Its operations must be durable, and its base still the latest. */
   adopt(staged: Staged): void {
     assert(staged.base === this.#latest, `adopted on ${staged.base}, latest is ${this.#latest}`);
-    for (const location of staged.stale) this.#cache.delete(location);
-    for (const { location, page } of staged.fresh) this.#cache.set(location, page);
+    staged.adopt();
     this.#latest = staged.version;
     this.#oldest ??= staged.version;
     this.#latestRecord = staged.record;
@@ -267,9 +259,14 @@ export class StateTree {
     await this.#store.write(later, { sync: true });
     this.#latest = version;
     this.#latestRecord = record;
-    this.#cache.clear();
+    this.#pages.clear();
     this.#chunk = undefined;
     await this.#store.clear({ from: chunkKey(record.nextChunk), to: rangeOf("chunk").to });
+  }
+
+  /** Gives the memory of pages back. What is asked afterwards is read from the store. */
+  release(): void {
+    this.#pages.clear();
   }
 
   /**
@@ -381,13 +378,10 @@ export class StateTree {
   }
 
   #readPage(location: Location): Page {
-    const cached = this.#cache.get(location);
-    if (cached !== undefined) return cached;
-    const page = this.#loadPage(location);
-    this.#cache.set(location, page);
-    return page;
+    return this.#pages.read(location);
   }
 
+  /** From the store, whatever is in memory. */
   #loadPage(location: Location): Page {
     const page = Page.parse(this.#readSlot(location), this.#arena);
     if (!page.ok) throw new CodedError("state_corrupt", { message: `page at ${location}` });

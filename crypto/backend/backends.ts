@@ -28,6 +28,8 @@ export type BackendReport = {
   readonly mlDsa: string;
   readonly mlKem: string;
   readonly poseidon: string;
+  /** Pages of the state tree, and the making of new versions. */
+  readonly state: string;
 };
 
 /** What serves here. It does not change while the process lives. */
@@ -39,4 +41,5 @@ export const BACKEND_REPORT: BackendReport = {
   mlDsa: signatures.name,
   mlKem: kems.name,
   poseidon: native === undefined ? "noble" : "native",
+  state: native === undefined ? "typescript" : "native",
 };

@@ -45,7 +45,13 @@ t.test("what serves is told, and why the addon does not", async (t) => {
   t.comment(JSON.stringify(BACKEND_REPORT));
   if (nativeLoad.kind === "loaded") {
     t.equal(BACKEND_REPORT.native, nativeLoad.from);
-    t.match(BACKEND_REPORT, { blake3: /native/, ed25519: /native verifies/, mlDsa: "native", poseidon: "native" });
+    t.match(BACKEND_REPORT, {
+      blake3: /native/,
+      ed25519: /native verifies/,
+      mlDsa: "native",
+      poseidon: "native",
+      state: "native",
+    });
   } else {
     t.equal(BACKEND_REPORT.native, `${nativeLoad.code}: ${nativeLoad.reason}`);
     t.match(BACKEND_REPORT, { blake3: "wasm", ed25519: "node", mlDsa: "node", mlKem: "node", poseidon: "noble" });

@@ -12,6 +12,8 @@
 
 #![deny(unsafe_code, missing_docs)]
 
+mod state;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -25,7 +27,7 @@ use pyralog_native_core::input::{unpack, unpack_fixed};
 use pyralog_native_core::{InputError, ed25519, hash, merkle, ml_dsa, poseidon};
 
 /// What this addon and its callers have agreed on. `native/addon.ts` holds the number that it expects.
-const INTERFACE_VERSION: u32 = 1;
+const INTERFACE_VERSION: u32 = 2;
 
 /// Runs the work; a panic is an error of the caller's to report, and never crosses into Node.
 fn guarded<T>(work: impl FnOnce() -> std::result::Result<T, InputError>) -> Result<T> {

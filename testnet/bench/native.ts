@@ -6,8 +6,8 @@
  * round; `_cpu_ratio` the same of processor time, all threads counted, which says more on a busy machine.
  */
 
-import { assert, present } from "../../crypto/base/assert.ts";
-import { concatBytes, utf8 } from "../../crypto/base/bytes.ts";
+import { assert, present, unreachable } from "../../crypto/base/assert.ts";
+import { compareBytes, concatBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { blake3ManyNative, blake3ManyPortable, blake3Portable, blake3Wasm } from "../../crypto/backend/blake3.ts";
 import { merkleBackend } from "../../crypto/backend/merkle.ts";
 import { native } from "../../crypto/backend/native.ts";
@@ -17,6 +17,12 @@ import { nodeSignatures } from "../../crypto/backend/node-signatures.ts";
 import type { SignatureBackend, SignatureClaim } from "../../crypto/backend/signatures.ts";
 import { poseidonHashMany, poseidonHashManyAsync, poseidonHashPortable } from "../../crypto/hash/poseidon.ts";
 import { appendEntries, appendLeaf, EMPTY_FRONTIER, frontierRoot, LOG_HASHER } from "../../chain/merkle/log.ts";
+import { EMPTY_ROOT } from "../../chain/state/hashing.ts";
+import { NativePages } from "../../chain/state/native-pages.ts";
+import type { PagesOptions, StatePages } from "../../chain/state/pages.ts";
+import { PortablePages } from "../../chain/state/portable-pages.ts";
+import type { RootRecord } from "../../chain/state/record.ts";
+import type { StateUpdate } from "../../chain/state/update.ts";
 import type { Figures } from "./state.ts";
 
 /** What to measure. */
@@ -163,7 +169,45 @@ function contests(): Contest[] {
       };
     }),
     poseidonMany(),
+    ...[1_000, 100_000].map(stateContest),
   ];
+}
+
+/** A thousand new values for rows of a state of `rows`, staged and adopted, with all pages in memory. */
+function stateContest(rows: number): Contest {
+  const keys = Array.from({ length: rows }, (_, index) => blake3Portable(Uint8Array.of(index, index >> 8, index >> 16))).toSorted(
+    compareBytes,
+  );
+  const stager = (open: (options: PagesOptions) => StatePages | undefined): Work => {
+    const readSlot = (): never => unreachable("all pages are in memory" as never);
+    const pages = present(open({ readSlot, sizeBytesMax: 1 << 29 }), "the addon's pages");
+    let base: RootRecord = { hash: EMPTY_ROOT, location: undefined, nextChunk: 0 };
+    const commit = (updates: readonly StateUpdate[]): void => {
+      const { root, nextChunk, adopt } = pages.stage(base, updates);
+      base = { ...root, nextChunk };
+      adopt();
+    };
+    const value = new Uint8Array(200);
+    commit(keys.map((key) => ({ key, value })));
+    let round = 0;
+    return () => {
+      round += 1;
+      const fresh = value
+        .slice()
+        .fill(round, 0, 4)
+        .fill(round >> 8, 4, 8);
+      const every = rows / 1000;
+      commit(
+        Array.from({ length: 1000 }, (_, at) => ({ key: present(keys[at * every + (round % every)], "key"), value: fresh })),
+      );
+    };
+  };
+  return {
+    name: `stateStage_1000of${rows}`,
+    items: 1000,
+    native: stager((options) => NativePages.open(options)),
+    portable: stager((options) => new PortablePages(options)),
+  };
 }
 
 function poseidonMany(): Contest {

@@ -15,6 +15,7 @@ pub mod input;
 pub mod merkle;
 pub mod ml_dsa;
 pub mod poseidon;
+pub mod state;
 
 pub use input::InputError;
 
