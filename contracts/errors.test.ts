@@ -8,7 +8,13 @@ const ROOT = new URL("../", import.meta.url);
 /** Where refusals are made. */
 const FOLDERS = ["chain/block/", "chain/mempool/", "contracts/", "contracts/staking/"];
 /** Parts of other folders that refuse with codes of the table. */
-const FILES = ["crypto/codec/reader.ts", "chain/state/executor.ts", "chain/ledger/ledger.ts", "chain/ledger/rules.ts", "node/intake/intake.ts"];
+const FILES = [
+  "crypto/codec/reader.ts",
+  "chain/state/executor.ts",
+  "chain/ledger/ledger.ts",
+  "chain/ledger/rules.ts",
+  "node/intake/intake.ts",
+];
 /** Thrown when the world fails, not refused. */
 const THROWN = new Set(["state_corrupt"]);
 

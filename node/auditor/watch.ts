@@ -296,7 +296,7 @@ class Round {
       second,
       validators: isSameSet ? undefined : (await client.lightBlock(height, { signal })).validators,
     });
-    const proven = await verifyFraudFile(file, replica.network);
+    const proven = await verifyFraudFile(file, replica.network, headerHash(own));
     return proven.ok ? { file, proven: proven.value } : proven.error.code;
   }
 

@@ -15,7 +15,7 @@
  * | --- | --- | --- |
  * | one height, one set, one round | `doubleVote` | whoever signed both |
  * | one height, one set, two rounds | `amnesia` | nobody alone: honest validators may change their mind with a proof; of those who signed both, more than 1/3 of the power had none |
- * | one height, another set | `lunatic` | whoever of the believed sets signed the second: its set is none that the chain names |
+ * | one height, another set | `lunatic` | to whoever has followed the first, those of the believed sets who signed the second: its set is none that the chain names. To anybody else they are suspects: a set that has long left office can certify a first header of any height, against which those who stayed would stand |
  * | two heights, the second on the first | `invalid` | whoever signed the second: it is not later, or not decided by the set that the first names |
  *
  * Source: the attacks of the Tendermint light client (cometbft, spec/light-client/attacks): equivocation, amnesia, lunatic.
@@ -77,7 +77,7 @@ export type ProvenFraud = {
   readonly first: Hash;
   readonly second: Hash;
   readonly convicts: readonly Convict[];
-  /** Who signed both without being convicted by that: under `amnesia`. */
+  /** Whom the file alone does not convict: who signed both under `amnesia`, who signed the second under `lunatic`. */
   readonly suspects: readonly Address[];
   /** Of the set that decides the first header. */
   readonly totalPower: bigint;
@@ -143,10 +143,15 @@ function readParts(reader: Reader, sizeBytes: number): Anchor {
 /**
  * Checks a fraud proof against a network file, offline.
  *
+ * @param ours - the header that the caller's own chain, which it has followed, has at the height of the first
  * @returns `fraud_none` when the two headers do not contradict each other, or nobody is to blame for it; `finality_unknown` under
  * proof of work, where nobody signs; or what of the file does not hold
  */
-export async function verifyFraudFile(bytes: Uint8Array, network: NetworkFile): Promise<Result<ProvenFraud, Unproven>> {
+export async function verifyFraudFile(
+  bytes: Uint8Array,
+  network: NetworkFile,
+  ours?: Hash,
+): Promise<Result<ProvenFraud, Unproven>> {
   const parsed = parseFraudFile(bytes);
   if (!parsed.ok) return parsed;
   const file = parsed.value;
@@ -167,7 +172,9 @@ export async function verifyFraudFile(bytes: Uint8Array, network: NetworkFile): 
   const second: Side = { header: header.value, hash: headerHash(header.value), certificate: quorumOf(file.second) };
   const certified = await checkSecond(second, file, verifier, network);
   if (!certified.ok) return certified;
-  return judge(first, second, { own: verifier.deciding(first.header.height), all: verifier.sets, changes: file.changes.length });
+  const isOurs = ours !== undefined && bytesEqual(ours, first.hash);
+  const own = verifier.deciding(first.header.height);
+  return judge(first, second, { own, all: verifier.sets, changes: file.changes.length, isOurs });
 }
 
 type Side = { readonly header: Header; readonly hash: Hash; readonly certificate: QuorumCertificate | undefined };
@@ -204,7 +211,13 @@ async function checkSecond(
   return verified.ok ? ok(undefined) : refuse(verified.error);
 }
 
-type Sets = { readonly own: ValidatorSet; readonly all: readonly ValidatorSet[]; readonly changes: number };
+type Sets = {
+  readonly own: ValidatorSet;
+  readonly all: readonly ValidatorSet[];
+  readonly changes: number;
+  /** Whether the caller knows the first header for one of its own chain. */
+  readonly isOurs: boolean;
+};
 
 function judge(first: Side, second: Side, sets: Sets): Result<ProvenFraud, Unproven> {
   const { height } = second.header;
@@ -219,8 +232,9 @@ function judge(first: Side, second: Side, sets: Sets): Result<ProvenFraud, Unpro
   const known = signedSecond.signatures.filter(({ validator }) =>
     sets.all.some((set) => findValidator(set, validator) !== undefined),
   );
-  const guilty = offence === "doubleVote" ? both : offence === "amnesia" ? [] : known;
-  const suspects = offence === "amnesia" ? both.map(({ validator }) => validator) : [];
+  const named = offence === "doubleVote" || offence === "amnesia" ? both : known;
+  const isConviction = offence === "lunatic" ? sets.isOurs : offence !== "amnesia";
+  const [guilty, suspects] = isConviction ? [named, []] : [[], named.map(({ validator }) => validator)];
   if (guilty.length === 0 && suspects.length === 0) return fail({ code: "fraud_none", height });
   const convicts = guilty.map(({ validator }): Convict => ({
     validator,
@@ -240,6 +254,11 @@ function judge(first: Side, second: Side, sets: Sets): Result<ProvenFraud, Unpro
         (sets.changes === 0 ? "" : ` and ${sets.changes} certified changes of them`),
       "the second is certified by the set that it names",
       OFFENCE_WORDS[offence],
+      ...(offence === "lunatic" && !sets.isOurs
+        ? [
+            "which of the two is the chain's this file cannot say: who follows the chain knows, and has those who signed the other",
+          ]
+        : []),
     ],
   });
 }

@@ -9,6 +9,7 @@ import { encodeNetworkFile, type NetworkFile, networkHash, parseNetworkFile } fr
 import { verifyEvidence } from "../../chain/block/evidence.ts";
 import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
 import { headerHash } from "../../chain/block/block.ts";
+import type { Hash } from "../../crypto/hash/hash.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import { hashAt, keyPairAt } from "../../chain/block/testing/fixtures.ts";
 import { encodeMembers, validatorsHash } from "../../chain/block/validators.ts";
@@ -226,8 +227,8 @@ function fraudOf(height: bigint, second: FraudFile["second"], rest: Partial<Frau
   };
 }
 
-async function judged(file: FraudFile): Promise<Result<ProvenFraud>> {
-  return await verifyFraudFile(encodeFraudFile(file), CHAIN.network);
+async function judged(file: FraudFile, ours?: Hash): Promise<Result<ProvenFraud>> {
+  return await verifyFraudFile(encodeFraudFile(file), CHAIN.network, ours);
 }
 
 const address = (index: number): string => addressOfKey(keyPairAt(index).publicKey).join();
@@ -257,12 +258,21 @@ t.test("a header with an invented set convicts those of the chain's own validato
   const invented = membersOf([3, 4, 13, 14]);
   const forged = { ...CHAIN.header(12n), validatorsHash: validatorsHash(invented), stateRoot: hashAt(9) };
   const validators = encodeMembers(invented);
-  const proven = value(await judged(fraudOf(12n, anchorOf(forged, [3, 13, 14]), { validators })));
-  t.match(proven, { offence: "lunatic", height: 12n });
+  const file = fraudOf(12n, anchorOf(forged, [3, 13, 14]), { validators });
+  const proven = value(await judged(file, headerHash(CHAIN.header(12n))));
+  t.match(proven, { offence: "lunatic", height: 12n, suspects: [] });
   t.strictSame(
     proven.convicts.map(({ validator }) => validator.join()),
     [address(3)],
   );
+  for (const ours of [undefined, headerHash(forged)]) {
+    const alone = value(await judged(file, ours));
+    t.match(alone, { offence: "lunatic", convicts: [] }, "to whoever does not follow that chain they are suspects");
+    t.strictSame(
+      alone.suspects.map((each) => each.join()),
+      [address(3)],
+    );
+  }
   const strangers = membersOf([13, 14, 15]);
   const alien = { ...forged, validatorsHash: validatorsHash(strangers) };
   t.equal(
@@ -286,6 +296,23 @@ t.test("a second header of height 0, which nobody decides, is refused and brings
     codeOf(await judged(fraudOf(12n, anchorOf(nothing, [1, 2, 3]), { validators: encodeMembers(membersOf([1, 2, 3, 4])) }))),
     "fraud_none",
   );
+});
+
+t.test("validators that left office long ago convict none that stayed", async (t) => {
+  // 3 stays for ever; 0, 1 and 2 leave at height 11, and sell their keys.
+  const chain = new HeaderChain((height) => (height <= 10n ? FIRST : [3, 5, 6, 7]));
+  const old = validatorsHash(membersOf(FIRST));
+  const forged = { ...chain.header(25n), stateRoot: hashAt(9), validatorsHash: old, nextValidatorsHash: old };
+  const file = encodeFraudFile({
+    chainId: chain.network.chainId,
+    networkHash: networkHash(chain.network),
+    changes: [],
+    first: anchorOf(forged, [0, 1, 2]),
+    second: chain.anchor(25n),
+    validators: encodeMembers(membersOf([3, 5, 6, 7])),
+  });
+  for (const ours of [undefined, headerHash(chain.header(25n))])
+    t.match(await verifyFraudFile(file, chain.network, ours), { ok: true, value: { offence: "lunatic", convicts: [] } });
 });
 
 t.test("no changed byte of a fraud proof leaves a verdict that differs", async (t) => {
