@@ -386,6 +386,32 @@ t.test("whoever lost its home votes for nobody until a leader has told it where 
   t.end();
 });
 
+t.test("who is to decide alone from now on gets the log of those who decided until now, and who always did begins anew", (t) => {
+  // v3 was away from the beginning, has the blocks of the others, and not their log.
+  const chain = new RaftChain({ count: 3, setAt: (height) => (height <= 2n ? ["v1", "v2", "v3"] : ["v3"]) });
+  chain.crash("v3");
+  chain.elect("v1");
+  chain.decide(2n, ["v1", "v2"]);
+  chain.sync("v3", "v1");
+  chain.boot("v3");
+  chain.connect("v3");
+  chain.growTo(4n);
+  chain.tick(60, ["v3"]);
+  t.equal(chain.node("v3").chain.length, 2, "its entries would have the numbers of theirs");
+  t.not(chain.leader, "v3");
+  chain.heal();
+  chain.decide(4n, ["v3"]);
+  t.equal(chain.leader, "v3", "they hand over to it");
+
+  const alone = new RaftChain({ count: 1 });
+  alone.decide(3n);
+  alone.wipe("v1");
+  alone.boot("v1");
+  alone.decide(5n);
+  t.equal(alone.node("v1").chain.length, 5, "nobody else could tell it its log");
+  t.end();
+});
+
 t.test("whoever lost its home votes for nobody while a leader has told it less than it had acknowledged", (t) => {
   // v1 and v2 sign height 3, and v4, who only listens, alone hears both of them.
   const chain = new RaftChain({ count: 4, setAt: () => ["v1", "v2", "v3"] });

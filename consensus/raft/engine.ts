@@ -21,7 +21,7 @@ import type { Address } from "../../crypto/identity/address.ts";
 import { type Block, encodeBlock } from "../../chain/block/block.ts";
 import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
 import type { RaftProtocol } from "../../chain/block/protocol.ts";
-import { findValidator, type ValidatorSet } from "../../chain/block/validators.ts";
+import { findValidator, type ValidatorSet, validatorsHash } from "../../chain/block/validators.ts";
 import type { Vote } from "../../chain/block/vote.ts";
 import type { Effect, Engine, EngineStatus, Input, Unsigned } from "../engine.ts";
 import { Ballots } from "./ballots.ts";
@@ -63,6 +63,8 @@ type Speech =
 type Instance = {
   readonly height: Height;
   readonly validators: ValidatorSet;
+  /** Whether the same set decided the height before. */
+  readonly isSetOfBefore: boolean;
   readonly ballots: Ballots;
   /** The latest term that our vote was asked for in. */
   votedTerm: bigint;
@@ -77,6 +79,9 @@ type Pending = { readonly from: string; readonly message: RaftWireMessage };
 
 /** Where every log of a network begins: an entry that nobody has, at which the first validators are the configuration. */
 const BOOTSTRAP = { term: 1n, index: 1n } as const;
+
+/** No log has as many entries a height: one for the block, and a few for each term and each change of the set. */
+const FOUNDER_INDEX_STEP = 1n << 20n;
 
 /**
  * Whether a signature in `term` may say that this entry's block is decided (decision 0004): the entry is of this very term, so that a
@@ -181,13 +186,14 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     }
   }
 
-  #start({ height, validators, atMs }: Input<RaftWireMessage> & { readonly kind: "start" }): void {
+  #start({ height, validators, parent, atMs }: Input<RaftWireMessage> & { readonly kind: "start" }): void {
     const ids = new Set(validators.validators.map(({ address }) => raftIdOf(address)));
     assert(ids.size === validators.validators.length && !ids.has(0n), "two validators have one id");
     const before = this.#instance;
     this.#instance = {
       height,
       validators,
+      isSetOfBefore: parent !== undefined && bytesEqual(parent.validatorsHash, validatorsHash(validators)),
       ballots: new Ballots(validators),
       votedTerm: 0n,
       vote: undefined,
@@ -301,9 +307,10 @@ export class RaftEngine implements Engine<RaftWireMessage> {
     this.#decide(instance);
   }
 
-  #newMember({ height, validators }: Instance): Member {
+  #newMember(instance: Instance): Member {
+    const { height } = instance;
     const restored = this.#restored;
-    const journal = this.#journalOf(validators, height);
+    const journal = this.#journalOf(instance);
     const random = drawnFrom(this.#chainId, present(this.#self, "self"), journal.hardState.term);
     return new Member({
       id: this.#ownId,
@@ -317,16 +324,17 @@ export class RaftEngine implements Engine<RaftWireMessage> {
 
   /**
    * What it recorded, if that is all. Without records it is a founder at the network's first height if it has never spoken, and so is
-   * whoever decides alone; anybody else cannot know what it may have promised before it lost its home, and nor can one whose records
-   * say less than it has said.
+   * whoever decides alone and decided alone before; anybody else cannot know what it may have promised before it lost its home, and nor
+   * can one whose records say less than it has said. Who is to decide alone from now on gets the log of those who decided until now.
    */
-  #journalOf(validators: ValidatorSet, height: Height): Journal {
+  #journalOf({ validators, height, isSetOfBefore }: Instance): Journal {
     const restored = this.#restored;
     const spoken = this.#spoken;
     const spokenTerm = latestTerm(spoken);
     if (restored !== undefined && isAllOf(restored, spoken)) return restored;
-    const isAlone = validators.validators.length === 1;
-    const isFounder = isAlone || (height === GENESIS_HEIGHT + 1n && spokenTerm === 0n);
+    const isFirst = height === GENESIS_HEIGHT + 1n;
+    const isAlone = validators.validators.length === 1 && (isFirst || isSetOfBefore);
+    const isFounder = isAlone || (isFirst && spokenTerm === 0n);
     const founder = restored === undefined && isFounder ? founderJournal(validators, heightOf(height - 1n)) : restored;
     if (spokenTerm === 0n) return founder ?? Journal.blank();
     const journal = Journal.afterLoss(founder, spokenTerm);
@@ -485,10 +493,15 @@ function latestTerm({ term, signed }: Spoken): bigint {
   return term > round ? term : round;
 }
 
+/**
+ * A log that begins at a height, where all founders begin alike. Who decides alone at a later height may have no record of the log
+ * that came to it: its own begins beyond every index of that, so that no index and term ever name two entries.
+ */
 function founderJournal(validators: ValidatorSet, height: Height): Journal {
   const configuration = confStateOf(validators.validators.map(({ address }) => raftIdOf(address)));
-  const mark: Mark = { ...BOOTSTRAP, configuration, height };
-  return new Journal({ hardState: { term: BOOTSTRAP.term, vote: 0n, commit: BOOTSTRAP.index }, mark, entries: [] });
+  const index = BOOTSTRAP.index + height * FOUNDER_INDEX_STEP;
+  const mark: Mark = { term: BOOTSTRAP.term, index, configuration, height };
+  return new Journal({ hardState: { term: BOOTSTRAP.term, vote: 0n, commit: index }, mark, entries: [] });
 }
 
 /**

@@ -354,7 +354,8 @@ export class RaftChain {
   #build(node: StageNode, { height, round }: { readonly height: Height; readonly round: number }): void {
     if (BigInt(node.chain.length) + 1n !== height) return;
     const proposer = this.world.member(node.name).address;
-    const block = testBlock({ height, label: `${node.name} ${round}`, proposer, previous: node.chain.at(-1)?.block });
+    const previous = node.chain.at(-1)?.block;
+    const block = testBlock({ height, label: `${node.name} ${round}`, proposer, previous, validators: this.set(height) });
     this.#enqueue(node, { kind: "propose", height, round, block, atMs: this.#nowMs });
   }
 

@@ -13,7 +13,7 @@ import type { PublicKey } from "../../crypto/sign/key.ts";
 import { assembleBlock, type Block } from "../../chain/block/block.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
 import { isQuorumOf, type QuorumRule } from "../../chain/block/protocol.ts";
-import { validatorSetOf, type ValidatorSet } from "../../chain/block/validators.ts";
+import { validatorSetOf, type ValidatorSet, validatorsHash } from "../../chain/block/validators.ts";
 import { type Certificate, type Proposal, proposalSigningBytes, type Vote, voteSigningBytes } from "../../chain/block/vote.ts";
 import type { SignedPart, Unsigned } from "../engine.ts";
 
@@ -121,6 +121,8 @@ export type BlockOptions = {
   readonly proposer: Address;
   readonly previous?: Block | undefined;
   readonly isInvalid?: boolean;
+  /** Who decides it, for whoever reads the header; nobody when absent. */
+  readonly validators?: ValidatorSet;
 };
 
 /** A block without transactions. */
@@ -134,7 +136,7 @@ export function testBlock(options: BlockOptions): Block {
     previous: previous?.hash ?? ZERO_HASH,
     historyRoot: hash("stateValue", utf8(label)),
     stateRoot: options.isInvalid === true ? STATE_ROOT_INVALID : STATE_ROOT_VALID,
-    validatorsHash: ZERO_HASH,
+    validatorsHash: options.validators === undefined ? ZERO_HASH : validatorsHash(options.validators),
     nextValidatorsHash: ZERO_HASH,
     proposer,
     transactions: [],

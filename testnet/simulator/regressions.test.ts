@@ -52,6 +52,23 @@ t.test("a validator set back to an old backup sits out what it may have signed (
   t.ok((sometimes["sat_out"] ?? 0) > 0, "it sat out");
 });
 
+t.test("who is to decide alone from now on begins no log of its own (Raft, seed 9037)", async (t) => {
+  // It came back to blocks that others had decided and to a set of nobody else, led term 2 as they had, and filled index 3 as they had.
+  const scenario: Scenario = {
+    engine: "raft",
+    seed: 9037,
+    nodes: 3,
+    safetyMs: 12_000,
+    faults: [
+      { kind: "end", atMs: 4910, node: 0, mode: "kill", downMs: 1761 },
+      { kind: "end", atMs: 112, node: 2, mode: "torn", downMs: 4754 },
+      { kind: "pause", atMs: 4328, node: 1, forMs: 1499 },
+    ],
+    changesSet: true,
+  };
+  t.same((await runScenario(scenario)).violations, []);
+});
+
 t.test("a term that was promised in a new home outlives a power cut (Raft, seed 25)", async (t) => {
   // The log's records were durable, and the name of their directory was not: the node began again with nothing.
   const scenario: Scenario = {
