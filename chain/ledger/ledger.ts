@@ -534,9 +534,11 @@ export class Ledger implements AsyncDisposable {
    */
   async rollback(to: Height, onProgress: (height: Height) => void = () => undefined): Promise<void> {
     const from = this.#head.height;
-    if (to > from || this.#tree.rootAt(to) === undefined) {
-      throw new CodedError("rollback_height", { message: `can go back to heights ${this.oldestState()} to ${from}`, height: to });
-    }
+    // The block of the height must be there, with all that are undone; genesis has none.
+    const lowest = this.#oldestBlock === 1n ? GENESIS_HEIGHT : this.#oldestBlock;
+    const oldest = this.oldestState() > lowest ? this.oldestState() : lowest;
+    if (to > from || to < oldest || this.#tree.rootAt(to) === undefined)
+      throw new CodedError("rollback_height", { message: `can go back to heights ${oldest} to ${from}`, height: to });
     for (let height = from; height > to; height = heightOf(height - 1n)) {
       const block = present(this.block(height), "block to undo");
       const operations = [

@@ -8,6 +8,7 @@ import type { Result } from "../../crypto/base/result.ts";
 import { hash } from "../../crypto/hash/hash.ts";
 import { doubleVoteOf } from "../../chain/block/evidence.ts";
 import { heightOf } from "../../chain/block/height.ts";
+import { ROUND_MAX } from "../../chain/block/limits.ts";
 import type { Proposal, Vote } from "../../chain/block/vote.ts";
 import type { Effect } from "../engine.ts";
 import { isUpdating, readScript, scriptsOf, transcriptOf, writeScript } from "../testing/script.ts";
@@ -22,6 +23,7 @@ import {
   PENDING_MAX,
   PENDING_PER_PEER_MAX,
   PENDING_PROPOSALS_PER_PEER_MAX,
+  ROUNDS_SKIPPED_MAX,
 } from "./limits.ts";
 import { type ConsensusMessage, encodeMessage, parseMessage, type ProposalMessage } from "./message.ts";
 import { encodeRecord, parseRecord, type WalRecord } from "./record.ts";
@@ -321,6 +323,15 @@ t.test("votes of rounds without end are kept in bounded room", (t) => {
   t.equal(keeper.roundToSkipTo(), undefined);
   keeper.add(vote("v2", { round: 4998 }));
   t.equal(keeper.roundToSkipTo(), 4998);
+  for (const [round, skipped] of [
+    [ROUNDS_SKIPPED_MAX, ROUNDS_SKIPPED_MAX],
+    [ROUNDS_SKIPPED_MAX + 1, undefined],
+    [ROUND_MAX, undefined],
+  ] as const) {
+    const far = new VoteKeeper(world.set);
+    for (const name of ["v1", "v2"]) far.add(vote(name, { round }));
+    t.equal(far.roundToSkipTo(), skipped, `round ${round}, whoever names it`);
+  }
   t.end();
 });
 

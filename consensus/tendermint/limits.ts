@@ -6,6 +6,12 @@
  */
 export const FUTURE_ROUNDS_PER_VALIDATOR_MAX = 2;
 
+/**
+ * How many rounds are skipped at once. Whose turn a round is costs a pass over the set for each round before it, and rounds last longer
+ * and longer: honest validators are nowhere near. One of more than a third of the power could name a round of 2^31 otherwise.
+ */
+export const ROUNDS_SKIPPED_MAX = 10_000;
+
 /** How far ahead of our round a proposal is kept: proposals carry blocks, and only a neighbour's is of use soon. */
 export const PROPOSAL_ROUNDS_AHEAD_MAX = 2;
 

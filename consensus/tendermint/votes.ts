@@ -14,7 +14,7 @@ import type { ValidatorSet } from "../../chain/block/validators.ts";
 import type { Vote, VoteStep } from "../../chain/block/vote.ts";
 import { Tally } from "../quorum/tally.ts";
 import { isHonestShare } from "../quorum/threshold.ts";
-import { FUTURE_ROUNDS_PER_VALIDATOR_MAX, PAST_ROUNDS_MAX } from "./limits.ts";
+import { FUTURE_ROUNDS_PER_VALIDATOR_MAX, PAST_ROUNDS_MAX, ROUNDS_SKIPPED_MAX } from "./limits.ts";
 
 /** What a vote for nil counts for; no hex of a hash is empty. */
 const NIL = "";
@@ -136,11 +136,12 @@ export class VoteKeeper {
     return (this.#rounds.get(round)?.[step].quorums() ?? []).filter((value) => value !== NIL);
   }
 
-  /** The latest round above the current one in which more than 1/3 have voted. */
+  /** The latest round above the current one, and not out of all reach, in which more than 1/3 have voted. */
   roundToSkipTo(): number | undefined {
     let latest: number | undefined;
     for (const [round, votes] of this.#rounds) {
-      if (round <= this.#round || !isHonestShare(votes.power, this.#totalPower)) continue;
+      if (round <= this.#round || round > this.#round + ROUNDS_SKIPPED_MAX) continue;
+      if (!isHonestShare(votes.power, this.#totalPower)) continue;
       if (latest === undefined || round > latest) latest = round;
     }
     return latest;

@@ -216,6 +216,15 @@ t.test("a ledger of ten heights", async (t) => {
     await grow(ledger, 5);
     t.same(ledger.head().stateRoot, roots[1]);
     t.equal(await ledger.rollback(at(9)).then(() => "done", codeOf), "rollback_height");
+    await ledger.pruneBlocks(at(6));
+    t.equal(
+      await ledger.rollback(at(5)).then(() => "done", codeOf),
+      "rollback_height",
+      "its block is gone, though its state is not",
+    );
+    t.equal(ledger.head().height, 8n, "and nothing was undone");
+    await ledger.rollback(at(6));
+    t.same((await open(store)).head(), ledger.head());
   });
 
   t.test("refuses a store of another network", async (t) => {

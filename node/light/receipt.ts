@@ -64,7 +64,12 @@ export function encodeReceipt(files: { readonly transaction: Uint8Array; readonl
   return new Writer().array(4).text(RECEIPT_MAGIC).uint(VERSION).bytes(files.transaction).bytes(files.record).finish();
 }
 
-/** Checks a receipt against a network file, offline. */
+/**
+ * Checks a receipt against a network file, offline.
+ *
+ * Where others than a stream's owner may append, two writers can append equal records in one block: each gets a receipt for either
+ * place, and what it says is that the writer appended such a record in this block.
+ */
 export async function verifyReceipt(bytes: Uint8Array, network: NetworkFile): Promise<Result<Receipt, Unproven>> {
   const parts = readWith(bytes, (reader) => {
     reader.tuple(4);
@@ -102,7 +107,7 @@ export async function verifyReceipt(bytes: Uint8Array, network: NetworkFile): Pr
       ...how,
       ...recordFile.value.how.slice(-1),
       "the writer's signature over the transaction is valid",
-      "one of its calls did this",
+      isErased ? "one of its calls erased the record" : "one of its calls appended such a record in this block",
     ],
   });
 }
