@@ -156,6 +156,15 @@ t.test("a peer that lies is banned, and another one's answer is given", async (t
   t.ok(network.isBanned(present(peers[0], "liar").peerId));
 });
 
+t.test("a peer that refuses whatever it is asked denies nothing that another one proves", async (t) => {
+  const refusing = lying(() => '{"jsonrpc":"2.0","id":1,"error":{"code":-32000,"message":"no","data":{"code":"height_future"}}}');
+  const { client } = await scene(t, [refusing, HONEST, refusing]);
+  for (let turn = 0; turn < 3; turn += 1)
+    t.strictSame((await client.row("shop", "orders", utf8("o-3"))).value, encodeValue({ index: 3 }));
+  const alone = await scene(t, [refusing, refusing]);
+  await t.rejects(alone.client.row("shop", "orders", utf8("o-3")), { code: "height_future" }, "what all refuse is refused");
+});
+
 t.test("an answer that says something else than its proof, or answers another question, is not handed on", async (t) => {
   const alice = formatAddress(addressOfKey(keyPairAt(100).publicKey));
   const { id } = present(net.ledger.block(heightOf(2n))?.transactions[0], "transaction");

@@ -270,6 +270,7 @@ export function peerRelay(parts: { readonly network: RelayNetwork; readonly file
   return async (declared, params, signal) => {
     if (!CHECKS.has(declared)) return undefined;
     const tried = new Set<string>();
+    let refused: Result<unknown, Refusal> | undefined;
     while (tried.size < PEERS_ASKED_MAX) {
       signal.throwIfAborted();
       const peer = choose(tried);
@@ -277,8 +278,12 @@ export function peerRelay(parts: { readonly network: RelayNetwork; readonly file
       tried.add(peer);
       try {
         const answer = await ask(clientOf(peer), declared, params, signal);
-        preferred = peer;
-        return answer;
+        if (answer.ok) {
+          preferred = peer;
+          return answer;
+        }
+        // Nothing proves a refusal: whoever refuses everything must not be the one that is asked.
+        refused ??= answer;
       } catch (error) {
         signal.throwIfAborted();
         const code = codeOf(error);
@@ -289,11 +294,11 @@ export function peerRelay(parts: { readonly network: RelayNetwork; readonly file
         else log.debug({ peer, method: declared.name, code }, "peer did not answer");
       }
     }
-    return fail({ code: "relay_unavailable" });
+    return refused ?? fail({ code: "relay_unavailable" });
   };
 }
 
-/** One question of one peer. What it refuses is an answer too; what fails underway is thrown. */
+/** One question of one peer. What it refuses may be an answer too; what fails underway is thrown. */
 async function ask(
   client: PyralogClient,
   declared: AnyMethod,
