@@ -1,5 +1,8 @@
 /** What of the benchmarks is no measurement: how others are found and set up, and the page that is made of a run. */
 
+import { execFile } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -11,6 +14,8 @@ import { putFrame } from "./etcd.ts";
 import { findProgram } from "./peer.ts";
 import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
 import { TARGETS } from "./targets.ts";
+
+const run = promisify(execFile);
 
 const temporary = mkdtempSync(join(tmpdir(), "pyralog-bench-test-"));
 t.teardown(() => rmSync(temporary, { recursive: true, force: true }));
@@ -178,4 +183,11 @@ t.test("lines that a page cannot be made of are refused with a code", (t) => {
   ] as const)
     t.throws(() => parseLines([given]), { code }, what);
   t.end();
+});
+
+t.test("a command refuses an option that it does not know in a line, and says how it is used when it is asked", async (t) => {
+  const main = fileURLToPath(new URL("main.ts", import.meta.url));
+  const refused = await run(process.execPath, [main, "--nope"]).catch((error: unknown) => error);
+  t.match(refused, { code: 2, stdout: "", stderr: /^Unknown option '--nope'\nnpm run -s bench -- \[NAME/ });
+  t.match(await run(process.execPath, [main, "--help"]), { stdout: /^npm run -s bench -- \[NAME/, stderr: "" });
 });

@@ -13,7 +13,7 @@ import { appendFileSync, readFileSync, writeFileSync } from "node:fs";
 import { cpus, loadavg, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs, promisify } from "node:util";
+import { promisify } from "node:util";
 import { present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { benchIds } from "./ids.ts";
@@ -28,6 +28,7 @@ import { benchProofs } from "./proofs.ts";
 import { type BenchLine, type Extent, EXTENTS, pageProblem, parseLines, renderPage } from "./report.ts";
 import { benchState, type Figures } from "./state.ts";
 import { benchWrite } from "./write.ts";
+import { readOptions } from "../options.ts";
 
 /** What to measure; `sizes` in place of those that belong to the extent. */
 type Settings = { readonly extent: Extent; readonly sizes: readonly number[] | undefined };
@@ -211,9 +212,13 @@ function parseSizes(text: string): readonly number[] | undefined {
   return sizes.every((size) => Number.isSafeInteger(size) && size > 0 && size % BATCH_SIZE === 0) ? sizes : undefined;
 }
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
+const USAGE = `npm run -s bench -- [NAME...] [--quick | --page | --full] [--sizes N,...] [--json]
+npm run -s bench -- --list
+npm run -s bench -- report FILE... | --run | --check`;
+
+const { values, positionals } = readOptions(
+  USAGE,
+  {
     json: { type: "boolean" },
     list: { type: "boolean" },
     quick: { type: "boolean" },
@@ -223,7 +228,8 @@ const { values, positionals } = parseArgs({
     run: { type: "boolean" },
     check: { type: "boolean" },
   },
-});
+  { allowPositionals: true },
+);
 const sizes = values.sizes === undefined ? undefined : parseSizes(values.sizes);
 const extent = EXTENTS.find((each) => each !== "usual" && values[each] === true);
 const [isReport, files] = [positionals[0] === "report", positionals.slice(1)];

@@ -10,22 +10,22 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { ensurePage } from "./build.ts";
 import { openBrowser } from "./testing/browser.ts";
 import { openBusyNetwork } from "./testing/network.ts";
+import { readOptions } from "../options.ts";
 
 const OUT_DEFAULT = fileURLToPath(new URL("./screenshot.png", import.meta.url));
 const TIMEOUT_MS = 300_000;
 const READY_TIMEOUT_MS = 30_000;
 
-const { values } = parseArgs({
-  options: {
-    out: { type: "string" },
-    view: { type: "string", multiple: true },
-    dark: { type: "boolean" },
-    narrow: { type: "boolean" },
-  },
+const USAGE = "npm run screenshot -- [--out FILE] [--view VIEW]... [--dark] [--narrow]";
+
+const { values } = readOptions(USAGE, {
+  out: { type: "string" },
+  view: { type: "string", multiple: true },
+  dark: { type: "boolean" },
+  narrow: { type: "boolean" },
 });
 
 // The page that one validator serves may ask the others as well.

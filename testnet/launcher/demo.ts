@@ -15,7 +15,6 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { readManifest } from "../../node/home/manifest.ts";
@@ -37,6 +36,7 @@ import { auditAll, skipToHead, startAuditor, stopAuditor } from "./demo/watching
 import { Workload } from "./demo/workload.ts";
 import { freeBasePort, LocalNetwork, type LocalNode } from "./network.ts";
 import { type Account, percentile } from "./sender.ts";
+import { readOptions } from "../options.ts";
 
 const MANIFEST_PATH = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const START_TIMEOUT_MS = 60_000;
@@ -214,19 +214,12 @@ Runs the whole of it on this machine and prints a report; exit code 0 only if al
 `;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      json: { type: "boolean" },
-      transactions: { type: "string" },
-      port: { type: "string" },
-      home: { type: "string" },
-      help: { type: "boolean" },
-    },
+  const { values } = readOptions(HELP, {
+    json: { type: "boolean" },
+    transactions: { type: "string" },
+    port: { type: "string" },
+    home: { type: "string" },
   });
-  if (values.help === true) {
-    process.stdout.write(HELP);
-    return 0;
-  }
   const startedMs = performance.now();
   const say = (line: string): void =>
     void process.stderr.write(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${line}\n`);

@@ -12,7 +12,6 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { heightOf } from "../../chain/block/height.ts";
 import { ENGINE_NAMES, type NetworkEngine } from "../../chain/block/protocol.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
@@ -31,6 +30,7 @@ import { freeBasePort, LocalNetwork } from "./network.ts";
 import { accountOf, plan } from "./plan.ts";
 import { readEngineName, withProtocol } from "./protocols.ts";
 import { percentile, Sender } from "./sender.ts";
+import { readOptions } from "../options.ts";
 
 const MANIFEST_PATH = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const ACCOUNT_NAMES = ["alice", "bob", "carol", "dave"];
@@ -161,18 +161,11 @@ async function stateOf(
 }
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      engine: { type: "string", multiple: true },
-      transactions: { type: "string" },
-      json: { type: "boolean" },
-      help: { type: "boolean" },
-    },
+  const { values } = readOptions(HELP, {
+    engine: { type: "string", multiple: true },
+    transactions: { type: "string" },
+    json: { type: "boolean" },
   });
-  if (values.help === true) {
-    process.stdout.write(HELP);
-    return;
-  }
   const names = values.engine?.map(readEngineName) ?? ENGINE_NAMES;
   const transactions = Number(values.transactions ?? TRANSACTIONS_DEFAULT);
   // Each account creates its table, and does something in either half.

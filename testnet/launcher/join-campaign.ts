@@ -7,23 +7,20 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { utf8 } from "../../crypto/base/bytes.ts";
 import { parseManifest } from "../../node/home/manifest.ts";
 import { growChain } from "./chain.ts";
 import { joinUnderKills } from "./joining.ts";
 import { freeBasePort, LocalNetwork } from "./network.ts";
+import { readOptions } from "../options.ts";
 
 const USAGE = "npm run -s join-campaign -- [--joins N] [--kills K] [--seed S] [--transactions T], with 1 to 60 joins\n";
 
-const { values } = parseArgs({
-  options: {
-    help: { type: "boolean", default: false },
-    joins: { type: "string", default: "10" },
-    kills: { type: "string", default: "10" },
-    seed: { type: "string", default: `${Date.now() % 1_000_000}` },
-    transactions: { type: "string", default: "10000" },
-  },
+const { values } = readOptions(USAGE, {
+  joins: { type: "string", default: "10" },
+  kills: { type: "string", default: "10" },
+  seed: { type: "string", default: `${Date.now() % 1_000_000}` },
+  transactions: { type: "string", default: "10000" },
 });
 const [joins, kills, seed, transactions] = [values.joins, values.kills, values.seed, values.transactions].map(Number) as [
   number,
@@ -31,10 +28,6 @@ const [joins, kills, seed, transactions] = [values.joins, values.kills, values.s
   number,
   number,
 ];
-if (values.help) {
-  process.stdout.write(USAGE);
-  process.exit(0);
-}
 if (![joins, kills, seed, transactions].every((value) => Number.isSafeInteger(value) && value >= 0) || joins < 1 || joins > 60) {
   process.stderr.write(USAGE);
   process.exit(2);

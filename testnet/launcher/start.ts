@@ -3,7 +3,6 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { networkHash } from "../../chain/block/genesis.ts";
 import type { NetworkEngine } from "../../chain/block/protocol.ts";
 import { present } from "../../crypto/base/assert.ts";
@@ -12,6 +11,7 @@ import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { openLocalHomes, PORTS_COUNT, readManifest } from "../../node/home/manifest.ts";
 import { LocalNetwork } from "./network.ts";
 import { readEngineName, withProtocol, withValidators } from "./protocols.ts";
+import { readOptions } from "../options.ts";
 
 const MANIFEST_PATH_DEFAULT = fileURLToPath(new URL("./networks/local.json", import.meta.url));
 const HOME_DEFAULT = fileURLToPath(new URL("../home", import.meta.url));
@@ -45,8 +45,8 @@ type Arguments = {
   readonly json: boolean;
 };
 
-function readArguments(argv: readonly string[]): Arguments | undefined {
-  const options = {
+function readArguments(): Arguments {
+  const { values } = readOptions(HELP, {
     home: { type: "string" },
     port: { type: "string" },
     manifest: { type: "string" },
@@ -54,10 +54,7 @@ function readArguments(argv: readonly string[]): Arguments | undefined {
     validators: { type: "string" },
     dev: { type: "boolean" },
     json: { type: "boolean" },
-    help: { type: "boolean" },
-  } as const;
-  const { values } = parseArgs({ args: [...argv], options });
-  if (values.help === true) return undefined;
+  });
   const port = Number(values.port ?? BASE_PORT_DEFAULT);
   if (!Number.isInteger(port) || port < 1 || port > 65_536 - PORTS_COUNT)
     throw new CodedError("port_invalid", { message: `--port must be 1 to ${65_536 - PORTS_COUNT}` });
@@ -165,9 +162,7 @@ if (process.env["npm_lifecycle_event"] !== undefined) {
 }
 
 try {
-  const options = readArguments(process.argv.slice(2));
-  if (options === undefined) process.stdout.write(HELP);
-  else await main(options, stopping.signal);
+  await main(readArguments(), stopping.signal);
 } catch (error) {
   if (stopping.signal.aborted) process.exitCode = 0;
   else {

@@ -3,10 +3,10 @@
  * ids come twice. Exits with 1 when one did, or when a campaign could not have found one.
  */
 
-import { parseArgs } from "node:util";
 import { clockSteps } from "./clocks.ts";
 import { cutCycles } from "./cuts.ts";
 import { killCycles } from "./kills.ts";
+import { readOptions } from "../options.ts";
 
 const USAGE = "npm run -s obelisk -- [--cuts N] [--kills N] [--ids N] [--processes P] [--seed S] [--json]";
 /** Lives on one simulated machine; then another machine takes over, so that all histories are short and drawn anew. */
@@ -14,23 +14,20 @@ const LIVES_A_MACHINE = 100;
 const PROGRESS_LIVES = 100;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      cuts: { type: "string", default: "1000" },
-      kills: { type: "string", default: "1000" },
-      ids: { type: "string", default: "10000000" },
-      processes: { type: "string", default: "8" },
-      seed: { type: "string", default: `${Date.now()}` },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
+  const { values } = readOptions(USAGE, {
+    cuts: { type: "string", default: "1000" },
+    kills: { type: "string", default: "1000" },
+    ids: { type: "string", default: "10000000" },
+    processes: { type: "string", default: "8" },
+    seed: { type: "string", default: `${Date.now()}` },
+    json: { type: "boolean", default: false },
   });
   const numbers = [values.cuts, values.kills, values.ids, values.processes].map(Number);
   const [cuts = 0, kills = 0, ids = 0, processes = 0] = numbers;
   const isGood = numbers.every((value) => Number.isSafeInteger(value) && value >= 0) && processes >= 1;
-  if (values.help || !isGood) {
-    process[values.help ? "stdout" : "stderr"].write(`${USAGE}\n`);
-    return values.help ? 0 : 2;
+  if (!isGood) {
+    process.stderr.write(`${USAGE}\n`);
+    return 2;
   }
   const { seed } = values;
   const found: Record<string, Record<string, unknown>> = {};

@@ -12,12 +12,12 @@ import { type ChildProcess, execFileSync, fork } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
-import { parseArgs } from "node:util";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { ENGINES } from "./engines.ts";
 import { describeFault, faultsOf } from "./faults.ts";
 import { drawScenario, type Report, runScenario, type Scenario } from "./run.ts";
 import { shrink } from "./shrink.ts";
+import { readOptions } from "../options.ts";
 
 /** What a worker tells of a seed. */
 type Result = {
@@ -32,8 +32,9 @@ const USAGE = "npm run -s sim -- --engine E --seeds N [--from FIRST] [--jobs J] 
 const PROGRESS_MS = 5_000;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
+  const { values } = readOptions(
+    USAGE,
+    {
       engine: { type: "string", default: "tendermint" },
       seeds: { type: "string", default: "100" },
       from: { type: "string", default: "1" },
@@ -42,13 +43,9 @@ async function main(): Promise<number> {
       replay: { type: "string" },
       trace: { type: "boolean", default: false },
       worker: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
     },
-  });
-  if (values.help) {
-    process.stdout.write(`${USAGE}\nengines: ${Object.keys(ENGINES).join(", ")}\n`);
-    return 0;
-  }
+    { more: `engines: ${Object.keys(ENGINES).join(", ")}\n` },
+  );
   if (values.replay !== undefined) return await replay(values.replay, values.trace);
   const { engine } = values;
   const [seeds, from] = [Number(values.seeds), Number(values.from)];

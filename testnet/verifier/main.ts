@@ -4,30 +4,27 @@
  * acceptedFalse, disagreed, seconds, failures}`. Exits with 1 when a forgery was accepted or the verifiers differed.
  */
 
-import { parseArgs } from "node:util";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { Random } from "../simulator/random.ts";
 import { openCorpora } from "./corpus.ts";
 import { openLogCorpus, tryOneLog } from "./logs.ts";
 import { emptyTally, type Tally, tryOne } from "./mutate.ts";
+import { readOptions } from "../options.ts";
 
 const USAGE = "npm run -s mutate-proofs -- --count N [--seed S] [--receipts] [--json]\n";
 const PROGRESS_EVERY = 10_000;
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      count: { type: "string", default: "10000" },
-      seed: { type: "string", default: "1" },
-      receipts: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", default: false },
-    },
+  const { values } = readOptions(USAGE, {
+    count: { type: "string", default: "10000" },
+    seed: { type: "string", default: "1" },
+    receipts: { type: "boolean", default: false },
+    json: { type: "boolean", default: false },
   });
   const count = Number(values.count);
-  if (values.help || !Number.isInteger(count) || count < 1) {
-    (values.help ? process.stdout : process.stderr).write(USAGE);
-    return values.help ? 0 : 2;
+  if (!Number.isInteger(count) || count < 1) {
+    process.stderr.write(USAGE);
+    return 2;
   }
   const startMs = performance.now();
   const tryNext = values.receipts ? triesOfReceipts() : await triesOfFiles();

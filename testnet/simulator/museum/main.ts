@@ -4,28 +4,23 @@
  * it, to stdout. Exits with 1 when a mutant was missed or a hunt is not clean.
  */
 
-import { parseArgs } from "node:util";
 import { CodedError } from "../../../crypto/base/error.ts";
 import { MUTANTS, mutantOf } from "./catalogue.ts";
 import { type Catch, hunt } from "./hunter.ts";
 import type { Hunt, Mutant } from "./mutant.ts";
 import { rowOf, type Row, tableText } from "./table.ts";
+import { readOptions } from "../../options.ts";
 
 const JOBS_MAX = 8;
 
-const { values: options } = parseArgs({
-  options: {
-    only: { type: "string" },
-    seeds: { type: "string" },
-    jobs: { type: "string", default: "1" },
-    json: { type: "boolean", default: false },
-    help: { type: "boolean", default: false },
-  },
+const USAGE = "npm run -s museum -- [--only NAME[,NAME...]] [--seeds N] [--jobs N] [--json]";
+
+const { values: options } = readOptions(USAGE, {
+  only: { type: "string" },
+  seeds: { type: "string" },
+  jobs: { type: "string", default: "1" },
+  json: { type: "boolean", default: false },
 });
-if (options.help) {
-  process.stdout.write("npm run -s museum -- [--only NAME[,NAME...]] [--seeds N] [--jobs N] [--json]\n");
-  process.exit(0);
-}
 
 const chosen = options.only === undefined ? MUTANTS : options.only.split(",").map(mutantOf);
 const seedsMax = options.seeds === undefined ? undefined : countOf("seeds", options.seeds, Number.MAX_SAFE_INTEGER);
