@@ -19,11 +19,11 @@ const NODE_MAJOR_MIN = 24;
 
 /**
  * A node runs for months beside other programs. Left to itself, V8 takes 64 MiB twice for objects that die at once, which wins
- * nothing here, and the C library keeps a heap a thread. Both are decided when a process begins.
+ * nothing here, and the C library keeps a heap a thread, and what is free at its end. All are decided when a process begins.
  */
 const DAEMON_VERBS = ["start", "join"];
 const DAEMON_FLAGS = ["--max-semi-space-size=16"];
-const DAEMON_ENVIRONMENT = { MALLOC_ARENA_MAX: "2" };
+const DAEMON_ENVIRONMENT = { MALLOC_ARENA_MAX: "2", MALLOC_TRIM_THRESHOLD_: "131072" };
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(here);
