@@ -938,6 +938,26 @@ t.test(
   },
 );
 
+t.test("a node that is on its way to a heavier chain, block by block, is asked again", async (t) => {
+  const { net, server } = await serveWork(t, 4n);
+  let heads = 0;
+  const slow: typeof globalThis.fetch = async (url, init) => {
+    const { body } = init ?? {};
+    assert(typeof body === "string", "a call");
+    if ((JSON.parse(body) as { method: string }).method === "chain.head") heads += 1;
+    // It is there when it is asked once more.
+    if (heads === 3 && net.ledger.head().height < 5n) await net.commitUntil(5n);
+    return await globalThis.fetch(url, init);
+  };
+  const client = new PyralogClient({ url: server.url, network: net.network, fetch: slow });
+  t.equal((await client.head()).value.height, 4n);
+  await net.undo(heightOf(2n));
+  net.miner = bob;
+  await net.commit();
+  t.equal((await client.head()).value.height, 5n);
+  t.equal(heads, 3);
+});
+
 t.test("a node that repeats headers for ever is left", async (t) => {
   const { server, net } = await serveWork(t, 3n);
   let asked = 0;

@@ -37,6 +37,8 @@ const HEADERS_PER_PAGE = 500;
 const CLOCK_BEHIND_MS_MAX = 60_000n;
 /** How often a question is asked whose answer a reorganisation overtakes. */
 const TRIES_MAX = 3;
+/** What a node answers that is going over to another chain. */
+const OVERTAKEN: ReadonlySet<string> = new Set(["headers_unknown", "work_less"]);
 /** What is read of a branch that is not heavier yet. */
 const HEADERS_PER_BRANCH_MAX = 20_000;
 
@@ -121,14 +123,15 @@ export class Heads {
 
   /**
    * Asks again what a reorganisation of the node overtook: under proof of work it may go over to another chain between its
-   * answer and the headers that are to lead there, and then what it answered is on neither.
+   * answer and the headers that are to lead there, and then what it answered is on neither; or it is on its way there, block
+   * by block, and has fewer than it will have in a moment.
    */
   async settled<T>(ask: () => Promise<T>, { signal }: CallOptions): Promise<T> {
     for (let tries = 1; ; tries += 1) {
       try {
         return await ask();
       } catch (error) {
-        const isOvertaken = error instanceof UnprovenError && error.code === "headers_unknown";
+        const isOvertaken = error instanceof UnprovenError && OVERTAKEN.has(error.code);
         if (this.#verifier.work === undefined || !isOvertaken || tries >= TRIES_MAX) throw error;
       }
       await pause(RETRY_MS, signal);

@@ -31,6 +31,17 @@ export const BIN_PATH: string = fileURLToPath(new URL("../../node/bin.mjs", impo
 /** A node that was asked to stop and has not by then is killed. */
 const STOP_TIMEOUT_MS = 15_000;
 const POLL_INTERVAL_MS = 50;
+/** Why a node does not prove a height, and may in a moment. */
+const NOT_YET: ReadonlySet<string> = new Set([
+  "rpc_unreachable",
+  "rpc_timeout",
+  "rpc_answer",
+  "height_none",
+  "stale_head",
+  "work_less",
+  "headers_unknown",
+  "block_undone",
+]);
 /** What of a dead node's log is shown. */
 const LOG_TAIL_LINES = 20;
 
@@ -145,7 +156,7 @@ export class LocalNode {
 
   /**
    * The height that it proves now, from a state of its own; 0 when it does not answer yet, answers through its peers
-   * because it is joining, or is behind where it was (a rollback, a power cut).
+   * because it is joining, or is behind where it was (a rollback, a power cut, on the way to another chain of work).
    */
   async height(signal: AbortSignal): Promise<bigint> {
     try {
@@ -153,7 +164,7 @@ export class LocalNode {
       if (status.joining !== undefined) return 0n;
       return (await this.client.head({ signal, timeoutMs: 2000 })).value.height;
     } catch (error) {
-      if (["rpc_unreachable", "rpc_timeout", "rpc_answer", "height_none", "stale_head"].includes(codeOf(error))) return 0n;
+      if (NOT_YET.has(codeOf(error))) return 0n;
       throw error;
     }
   }
