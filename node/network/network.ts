@@ -30,6 +30,7 @@ import type { Metrics } from "../metrics/metrics.ts";
 import { BoundedDatastore } from "./datastore.ts";
 import { discover, keepConnected, parseContacts, type DiscoveryPort } from "./discovery.ts";
 import { Gossip, isGossipStream, type GossipPort, type GossipTopic, type Validate } from "./gossip.ts";
+import { noiseCrypto } from "./cipher.ts";
 import { thriftyEncrypter } from "./encrypter.ts";
 import { encodeHello, HELLO_PROTOCOL, HELLO_VERSION, parseHello, type Hello, type Role } from "./hello.ts";
 import { limitsWith, type Limits } from "./limits.ts";
@@ -155,7 +156,9 @@ export class Network implements AsyncDisposable {
           tcp({ dialOpts: { noDelay: true, keepAlive: true }, listenOpts: { noDelay: true, keepAlive: true } }),
         ]),
       ],
-      connectionEncrypters: [(components) => thriftyEncrypter(noise()(components), limits.connectionWriteBytesMax)],
+      connectionEncrypters: [
+        (components) => thriftyEncrypter(noise({ crypto: noiseCrypto() })(components), limits.connectionWriteBytesMax),
+      ],
       streamMuxers: [
         () =>
           boundFrames(

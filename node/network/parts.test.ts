@@ -1,4 +1,5 @@
 import fc from "fast-check";
+import { asCrypto, defaultCrypto } from "@libp2p/noise/crypto";
 import t from "tap";
 import { Uint8ArrayList } from "uint8arraylist";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
@@ -10,6 +11,7 @@ import { checkDecoder, checkProperty } from "../../crypto/testing/property.ts";
 import { Batcher, encodeBatch, parseBatch } from "./batcher.ts";
 import { Bucket } from "./bucket.ts";
 import { BoundedDatastore } from "./datastore.ts";
+import { findNoFrameCheaply, noiseCrypto } from "./cipher.ts";
 import { gatherFrames, joinPieces } from "./encrypter.ts";
 import { FrameReader } from "./frames.ts";
 import { FrameWalk, messageId } from "./gossip.ts";
@@ -494,5 +496,59 @@ t.test("the pieces of one message are one write", (t) => {
   stream.send(new Uint8ArrayList(utf8("length "), utf8("bytes")));
   stream.send(utf8("alone"));
   t.same(stream.sent, [["length bytes"], ["alone"]]);
+  t.end();
+});
+
+t.test("what our cipher seals, the library's opens, and the other way round; what is damaged is refused", async (t) => {
+  const ours = noiseCrypto();
+  const bytesOf = (data: Uint8Array | Uint8ArrayList): Uint8Array => Uint8Array.from(data.subarray());
+  const key32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
+  const nonce12 = fc.uint8Array({ minLength: 12, maxLength: 12 });
+  // On both sides of every threshold, in one piece and in several.
+  const message = fc.array(fc.uint8Array({ minLength: 1, maxLength: 900 }), { minLength: 1, maxLength: 4 });
+  const sealed = fc.property(
+    key32,
+    nonce12,
+    fc.uint8Array({ maxLength: 40 }),
+    message,
+    fc.nat(),
+    (key, nonce, ad, pieces, damage) => {
+      const plaintext = concatBytes(...pieces);
+      const expected = bytesOf(asCrypto.chaCha20Poly1305Encrypt(plaintext, nonce, ad, key));
+      t.same(bytesOf(defaultCrypto.chaCha20Poly1305Encrypt(plaintext, nonce, ad, key)), expected);
+      t.same(bytesOf(ours.chaCha20Poly1305Encrypt(plaintext, nonce, ad, key)), expected);
+      t.same(bytesOf(ours.chaCha20Poly1305Encrypt(new Uint8ArrayList(...pieces), nonce, ad, key)), expected);
+      const open = (data: Uint8Array | Uint8ArrayList): Uint8Array =>
+        bytesOf(ours.chaCha20Poly1305Decrypt(data, nonce, ad, key, new Uint8Array(plaintext.length)));
+      t.same(open(Uint8Array.from(expected)), plaintext);
+      t.same(open(new Uint8ArrayList(expected.slice(0, 9), expected.slice(9))), plaintext);
+      const damaged = Uint8Array.from(expected);
+      const at = damage % damaged.length;
+      damaged[at] = (damaged[at] ?? 0) ^ 1;
+      t.throws(() => open(damaged));
+    },
+  );
+  await checkProperty(t, "ciphers agree", sealed);
+});
+
+t.test("a decoder that has too few bytes for a length is told so without a new error, and reads every length as before", (t) => {
+  const decoder = { lengthDecoder: (): number => -1 };
+  findNoFrameCheaply({ decoder } as unknown as Stream);
+  const read = (data: Uint8Array | Uint8ArrayList): number => (decoder.lengthDecoder as (data: unknown) => number)(data);
+  t.equal(read(Uint8Array.of(0x12, 0x34, 9)), 0x1234);
+  t.equal(read(new Uint8ArrayList(Uint8Array.of(0xff), Uint8Array.of(0xfe, 7))), 0xfffe);
+  const thrown = [EMPTY, Uint8Array.of(1), new Uint8ArrayList()].map((data) => {
+    try {
+      return read(data);
+    } catch (error) {
+      return error;
+    }
+  });
+  t.ok(thrown[0] instanceof RangeError, "what the decoder takes for `not yet`");
+  t.equal(thrown[0], thrown[1]);
+  t.equal(thrown[0], thrown[2]);
+  const stranger = {};
+  findNoFrameCheaply(stranger as unknown as Stream);
+  t.same(stranger, {}, "another library's stream is left as it is");
   t.end();
 });
