@@ -114,9 +114,14 @@ export function assembleBlock(parts: BlockParts): Block {
   return { header, transactions, previousCertificate, evidence, hash: headerHash(header) };
 }
 
-/** Root over the wire forms of transactions. */
+/** Roots of lists that live, by the list: one is asked for when its block is read, judged, and built upon. */
+const roots = new WeakMap<readonly Transaction[], Hash>();
+
+/** Root over the wire forms of transactions. A list whose root was asked for must not change. */
 export function transactionsRoot(transactions: readonly Transaction[]): Hash {
-  return logRoot(transactions.map(({ bytes }) => bytes));
+  let root = roots.get(transactions);
+  if (root === undefined) roots.set(transactions, (root = logRoot(transactions.map(({ bytes }) => bytes))));
+  return root;
 }
 
 /** Root over the encoded results. */
@@ -182,8 +187,17 @@ function readHeader(reader: Reader): Header {
 
 // Blocks.
 
-/** The one encoding of a block: what is gossiped and stored. */
+/** Encodings of blocks that live: one is logged, measured, stored and sent, and was received. */
+const encodings = new WeakMap<Block, Uint8Array>();
+
+/** The one encoding of a block: what is gossiped and stored. Whoever asks shares it, and changes neither. */
 export function encodeBlock(block: Block): Uint8Array {
+  let bytes = encodings.get(block);
+  if (bytes === undefined) encodings.set(block, (bytes = writeBlock(block)));
+  return bytes;
+}
+
+function writeBlock(block: Block): Uint8Array {
   const writer = new Writer().array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
   for (const transaction of block.transactions) writer.bytes(transaction.bytes);
   if (block.previousCertificate === undefined) writer.null();
@@ -217,7 +231,10 @@ export function parseBlock(bytes: Uint8Array, known: readonly (Transaction | und
     if (!parsed.ok) return fail({ ...parsed.error, field: `transactions[${index}].${parsed.error.field ?? "transaction"}` });
     transactions.push(parsed.value);
   }
-  return ok({ header: header.value, transactions, previousCertificate, evidence, hash: hash("header", headerBytes) });
+  const block: Block = { header: header.value, transactions, previousCertificate, evidence, hash: hash("header", headerBytes) };
+  // Nothing but the one encoding parses, and the views on it keep it in memory as it is.
+  encodings.set(block, bytes);
+  return ok(block);
 }
 
 function readFrame(reader: Reader): {

@@ -114,12 +114,15 @@ export class Writer {
     return this;
   }
 
-  /** The encoding, as a copy. Nothing can be written any more. */
+  /** The encoding, which nobody else has. Nothing can be written any more. */
   finish(): Uint8Array {
     const scratch = this.#open();
-    const encoding = scratch.bytes.slice(0, this.#size);
+    const { bytes } = scratch;
     this.#scratch = undefined;
-    if (scratch.bytes.length <= SCRATCH_SIZE_BYTES_KEPT_MAX && idle.length < SCRATCHES_KEPT_MAX) idle.push(scratch);
+    // Of a block most is one byte string at the end: the place made for it is what it needs.
+    if (bytes.length > SCRATCH_SIZE_BYTES_KEPT_MAX && this.#size * 8 >= bytes.length * 7) return bytes.subarray(0, this.#size);
+    const encoding = bytes.slice(0, this.#size);
+    if (bytes.length <= SCRATCH_SIZE_BYTES_KEPT_MAX && idle.length < SCRATCHES_KEPT_MAX) idle.push(scratch);
     return encoding;
   }
 
