@@ -6,8 +6,8 @@
 import type { Coded, Result } from "../../crypto/base/result.ts";
 import { ok } from "../../crypto/base/result.ts";
 
-/** Enough to keep the thread pool busy, and what forgeries may cost us once. */
-const AT_ONCE_MAX = 16;
+/** Enough for the addon to have many of them in one call, and what forgeries may cost us once. */
+const AT_ONCE_MAX = 32;
 
 /** Runs `check` on every item until one refuses, and returns that refusal. */
 export async function inspectAll<T, E extends Coded>(

@@ -105,6 +105,8 @@ const PRUNE_BLOCKS_MAX = 16n;
 
 /** How many executed candidates of one height are kept. A candidate beyond is executed again when it is decided. */
 const OUTCOMES_MAX = 4;
+/** Rows of the head that admissions asked for and that are remembered until the next head. */
+const ADMITTED_ROWS_MAX = 4_096;
 /** Records that are dropped with one block. What is due beyond waits for the next. */
 const DROPPED_PER_BLOCK_MAX = 1024;
 
@@ -124,6 +126,8 @@ export class Ledger implements AsyncDisposable {
   /** Heights at which the validator set changed, ascending. Rare: the whole list stays in memory. */
   readonly #changes: Height[];
   #head: Head;
+  /** What admissions read of the state of a head. */
+  #admitted: { readonly head: Head; readonly rows: Map<string, Uint8Array | undefined> };
   /** Whether any record may ever be due; a network without such streams never looks. */
   #mayBeDue: boolean;
   #oldestBlock: Height;
@@ -140,6 +144,7 @@ export class Ledger implements AsyncDisposable {
     this.#history = parts.history;
     this.#changes = [...parts.changes];
     this.#head = parts.head;
+    this.#admitted = { head: parts.head, rows: new Map() };
     this.#mayBeDue = parts.mayBeDue;
     this.#oldestBlock = parts.oldestBlock;
     this.#verify = parts.verify;
@@ -389,7 +394,7 @@ export class Ledger implements AsyncDisposable {
   /** Whether a transaction whose signature is known to be good could be included next, or later if only its nonce is ahead. */
   admit(transaction: Transaction): ReturnType<Executor["admit"]> {
     return this.#executor.admit(
-      this.#headView(),
+      this.#rememberingView(),
       transaction,
       this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }, undefined),
     );
@@ -589,6 +594,24 @@ export class Ledger implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#store[Symbol.asyncDispose]();
     this.#tree.release();
+  }
+
+  /** The state of the head for admissions, which ask twice for each transaction, and mostly for the same senders. */
+  #rememberingView(): StateView {
+    if (this.#admitted.head !== this.#head) this.#admitted = { head: this.#head, rows: new Map() };
+    const { rows } = this.#admitted;
+    const view = this.#headView();
+    return {
+      get: (key) => {
+        const name = toHex(key);
+        let row = rows.get(name);
+        if (row === undefined && !rows.has(name)) {
+          row = view.get(key);
+          if (rows.size < ADMITTED_ROWS_MAX) rows.set(name, row);
+        }
+        return row;
+      },
+    };
   }
 
   #headView(): StateView {

@@ -39,6 +39,8 @@ export class Lane {
   #feesTotal = 0n;
   #sizeBytes = 0;
   #revision = 0;
+  /** `readyCount` of a revision: it is asked for several times between two changes. */
+  #ready = { revision: 0, count: 0 };
 
   constructor(sender: string, account: { readonly nonce: bigint; readonly balance: bigint }) {
     this.sender = sender;
@@ -73,8 +75,12 @@ export class Lane {
 
   /** How many entries from the front follow the sender's nonce without a gap. */
   readyCount(): number {
-    // Nonces ascend, so what is ahead of its place stays ahead: the first such entry is found by halving.
-    return this.#firstWhere((nonce, index) => nonce > this.#nonce + BigInt(index));
+    if (this.#ready.revision !== this.#revision) {
+      // Nonces ascend, so what is ahead of its place stays ahead: the first such entry is found by halving.
+      const count = this.#firstWhere((nonce, index) => nonce > this.#nonce + BigInt(index));
+      this.#ready = { revision: this.#revision, count };
+    }
+    return this.#ready.count;
   }
 
   at(nonce: bigint): Entry | undefined {
@@ -124,6 +130,11 @@ export class Lane {
     this.#feesTotal -= entry.transaction.body.fee;
     this.#sizeBytes -= entry.transaction.bytes.length;
     this.#revision += 1;
+  }
+
+  /** Whether following this account would change nothing. */
+  hasFollowed(account: { readonly nonce: bigint; readonly balance: bigint }): boolean {
+    return account.nonce <= this.#nonce && account.balance === this.#balance;
   }
 
   /** Follows the sender's account. Nonces never go back. */

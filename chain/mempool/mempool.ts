@@ -283,6 +283,7 @@ export class Mempool {
       this.#lanes.set(key, lane);
       return lane;
     }
+    if (known.hasFollowed(account)) return known;
     this.#follow(known, account);
     // Following may have emptied it, and then it is no longer in the table.
     this.#lanes.set(key, known);

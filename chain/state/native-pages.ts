@@ -45,7 +45,7 @@ export class NativePages implements StatePages {
 
   find(root: Location | undefined, key: Uint8Array): Location | undefined {
     if (root === undefined) return undefined;
-    return locationOf(told(() => this.#native.find(root, key, this.#read)));
+    return locationOf(told(() => this.#native.find(root, outside(key), this.#read)));
   }
 
   stage(base: RootRecord, updates: readonly StateUpdate[]): StagedPages {
@@ -70,6 +70,15 @@ export class NativePages implements StatePages {
     this.#views.clear();
     this.#native.clear();
   }
+}
+
+const outsideBytes = new Uint8Array(4096);
+
+/** A key outside of V8's heap, until the next one: of a small array inside the addon cannot have the bytes without moving them out. */
+function outside(key: Uint8Array): Uint8Array {
+  if (key.length > outsideBytes.length) return key;
+  outsideBytes.set(key);
+  return outsideBytes.subarray(0, key.length);
 }
 
 function locationOf(location: number): Location | undefined {

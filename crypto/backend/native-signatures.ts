@@ -99,8 +99,8 @@ async function verifyPacked(
 type Waiting = SignatureClaim & { readonly settle: PromiseWithResolvers<boolean> };
 
 /**
- * Makes batches of single questions: those that come while both calls are under way go together into the next. Alone,
- * a question is asked at once. It holds as many as callers wait for; who bounds those bounds it.
+ * Makes batches of single questions: those that come before the loop turns go together, and those that come while both calls
+ * are under way go into the next. It holds as many as callers wait for; who bounds those bounds it.
  */
 class VerifyQueue {
   readonly #addon: NativeAddon;
@@ -119,8 +119,8 @@ class VerifyQueue {
     this.#waiting.push({ publicKey: publicKey.slice(), message: message.slice(), signature: signature.slice(), settle });
     if (this.#calls < CALLS_MAX) {
       this.#calls += 1;
-      // What the caller asks in the same breath comes along.
-      queueMicrotask(() => void this.#run());
+      // What is asked before the loop turns comes along: of 16 together each costs a quarter of what one alone does.
+      setImmediate(() => void this.#run());
     }
     return settle.promise;
   }
@@ -135,6 +135,8 @@ class VerifyQueue {
         // Our own fault, or a panic: whoever asked hears of it, and nobody takes it for a verdict.
         for (const { settle } of batch) settle.reject(error);
       }
+      // Who has heard asks the next; those questions come together too.
+      await new Promise((resolve) => setImmediate(resolve));
     }
     this.#calls -= 1;
   }

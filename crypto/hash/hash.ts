@@ -31,9 +31,13 @@ export function hashOf(bytes: Uint8Array): Hash {
   return bytes as Hash;
 }
 
+/** Where what is hashed at once is put behind its tag. An array of its own for each would cost more than its hash. */
+const scratch = new Uint8Array(4096);
+
 /** H(tag ‖ body). */
 export function hash(domain: Domain, body: Uint8Array): Hash {
-  const tagged = new Uint8Array(body.length + 1);
+  const sizeBytes = body.length + 1;
+  const tagged = sizeBytes <= scratch.length ? scratch.subarray(0, sizeBytes) : new Uint8Array(sizeBytes);
   tagged[0] = DOMAIN[domain];
   tagged.set(body, 1);
   return blake3(tagged) as Hash;
@@ -59,7 +63,7 @@ export function hashParts(domain: Domain, ...parts: readonly Uint8Array[]): Hash
 
 /** H(tag ‖ left ‖ right): an inner node. */
 export function hashPair(domain: Domain, left: Hash, right: Hash): Hash {
-  const tagged = new Uint8Array(1 + HASH_SIZE_BYTES * 2);
+  const tagged = scratch.subarray(0, 1 + HASH_SIZE_BYTES * 2);
   tagged[0] = DOMAIN[domain];
   tagged.set(left, 1);
   tagged.set(right, 1 + HASH_SIZE_BYTES);

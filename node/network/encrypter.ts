@@ -2,36 +2,41 @@
  * What we add to an encrypter: a bound, and fewer and larger writes.
  *
  * ```
- *   frames of a muxer --gathered until the code that sends is done--> one message --encrypted, joined--> one write
+ *   frames of a muxer --gathered until the loop turns, or 64 KiB--> one message --encrypted, joined--> one write
  * ```
  *
  * A multiplexer sends every frame by itself: a message, and room in a window for each message that was read, twelve bytes.
  * Each is encrypted by itself and handed on as two pieces, its length and its bytes, and each piece is a system call and
- * (without Nagle's delay) a packet. With four validators on loopback it is 2.7 instead of 7.4 packets a transaction under light load,
- * 0.9 instead of 2.4 under heavy load, and 1 to 4 % less CPU time; on a real network packets cost more than there.
+ * (without Nagle's delay) a packet. Four validators on loopback under heavy load, packets a node and thousand transactions: 2,400
+ * without it, 190 when what one piece of code sends is gathered, 110 when the turn of the loop is.
  */
 
 import type { ConnectionEncrypter, MessageStream } from "@libp2p/interface";
 import { Uint8ArrayList } from "uint8arraylist";
 import { findNoFrameCheaply } from "./cipher.ts";
 
+/** Sent without waiting: who makes more in one turn is told when there is no room. */
+const GATHERED_SIZE_BYTES = 64 * 1024;
+
 /** An encrypter with a bound on what waits to be written below the streams, where pings and window updates queue. */
 export function thriftyEncrypter(encrypter: ConnectionEncrypter, writeBytesMax: number): ConnectionEncrypter {
-  const prepared = <Stream extends MessageStream>(connection: Stream): Stream => {
-    connection.maxWriteBufferLength = writeBytesMax;
-    joinPieces(connection);
-    return connection;
-  };
-  const finished = <Secured extends { readonly connection: MessageStream }>(secured: Secured): Secured => {
+  const thrifty = async <Secured extends { readonly connection: MessageStream }>(
+    raw: MessageStream,
+    secure: () => Promise<Secured>,
+  ): Promise<Secured> => {
+    raw.maxWriteBufferLength = writeBytesMax;
+    joinPieces(raw);
+    const secured = await secure();
     secured.connection.maxWriteBufferLength = writeBytesMax;
     findNoFrameCheaply(secured.connection);
-    gatherFrames(secured.connection);
+    // Whoever ends the connection may end the one or the other.
+    gatherFrames(secured.connection, [secured.connection, raw]);
     return secured;
   };
   return {
     protocol: encrypter.protocol,
-    secureInbound: async (connection, options) => finished(await encrypter.secureInbound(prepared(connection), options)),
-    secureOutbound: async (connection, options) => finished(await encrypter.secureOutbound(prepared(connection), options)),
+    secureInbound: async (raw, options) => await thrifty(raw, async () => await encrypter.secureInbound(raw, options)),
+    secureOutbound: async (raw, options) => await thrifty(raw, async () => await encrypter.secureOutbound(raw, options)),
   };
 }
 
@@ -42,21 +47,31 @@ export function joinPieces(stream: Pick<MessageStream, "send">): void {
   stream.send = (data) => send(data.subarray());
 }
 
-/** What is sent before the code that runs now is done is sent at once, in its order. */
-export function gatherFrames(stream: Pick<MessageStream, "send" | "close" | "abort" | "status" | "writableNeedsDrain">): void {
+type Endable = Pick<MessageStream, "close" | "abort">;
+
+/**
+ * What is sent before the loop turns is sent at once, in its order.
+ *
+ * @param ends - what ends with the stream, or ends it: what was sent before still goes, such as why somebody is turned away
+ */
+export function gatherFrames(
+  stream: Pick<MessageStream, "send" | "abort" | "status" | "writableNeedsDrain">,
+  ends: readonly Endable[],
+): void {
   const send = stream.send.bind(stream);
-  const close = stream.close.bind(stream);
+  const abort = stream.abort.bind(stream);
   let waiting: Uint8ArrayList | undefined;
+  let turn: NodeJS.Immediate | undefined;
   const flush = (): void => {
+    clearImmediate(turn);
     const data = waiting;
     waiting = undefined;
-    // Whoever ended it meanwhile does not wait for what was said last.
     if (data === undefined || stream.status !== "open") return;
     try {
       send(data);
     } catch (error) {
       // Nobody is there to catch it, and a stream with a hole in it is of no use.
-      stream.abort(error instanceof Error ? error : new Error(String(error)));
+      abort(error instanceof Error ? error : new Error(String(error)));
     }
   };
   stream.send = (data) => {
@@ -64,13 +79,24 @@ export function gatherFrames(stream: Pick<MessageStream, "send" | "close" | "abo
     if (stream.status !== "open") return send(data);
     if (waiting === undefined) {
       waiting = new Uint8ArrayList();
-      queueMicrotask(flush);
+      turn = setImmediate(flush);
     }
     waiting.append(data);
+    if (waiting.byteLength >= GATHERED_SIZE_BYTES) flush();
     return !stream.writableNeedsDrain;
   };
-  stream.close = async (options) => {
+  for (const end of ends) flushBefore(end, flush);
+}
+
+function flushBefore(end: Endable, flush: () => void): void {
+  const close = end.close.bind(end);
+  const abort = end.abort.bind(end);
+  end.close = async (options) => {
     flush();
     await close(options);
+  };
+  end.abort = (error) => {
+    flush();
+    abort(error);
   };
 }

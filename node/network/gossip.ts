@@ -16,7 +16,7 @@
 import { gossipsub, StrictNoSign, TopicValidatorResult, type GossipSub, type GossipSubComponents } from "@libp2p/gossipsub";
 import type { Connection, PeerId, Stream } from "@libp2p/interface";
 import { unreachable } from "../../crypto/base/assert.ts";
-import { u32, utf8 } from "../../crypto/base/bytes.ts";
+import { toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 import { hashParts } from "../../crypto/hash/hash.ts";
 import type { Log } from "../log/log.ts";
@@ -124,7 +124,7 @@ export class Gossip {
     const make = gossipsub({
       globalSignaturePolicy: StrictNoSign,
       msgIdFn: (message) => messageId(message.topic, message.data),
-      msgIdToStrFn: (id) => Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString("hex"),
+      msgIdToStrFn: toHex,
       allowedTopics: topics,
       fallbackToFloodsub: false,
       floodPublish: true,

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import fc from "fast-check";
 import { asCrypto, defaultCrypto } from "@libp2p/noise/crypto";
 import t from "tap";
@@ -456,37 +457,47 @@ t.test("a multiplexer's frame over the window is found by its header, however th
 
 t.test("frames that are sent in one breath go together and in order, and what comes later goes later", async (t) => {
   const stream = new NotingStream();
-  gatherFrames(stream);
+  gatherFrames(stream, [stream]);
   stream.send(utf8("a"));
   stream.send(new Uint8ArrayList(utf8("b"), utf8("c")));
-  t.same(stream.sent, [], "not yet");
   await Promise.resolve();
+  t.same(stream.sent, [], "not yet: others of this turn may have more");
+  await nextTurn();
   t.same(stream.sent, [["a", "b", "c"]]);
   stream.send(utf8("d"));
-  await Promise.resolve();
+  await nextTurn();
   t.same(stream.sent.slice(1), [["d"]]);
+  stream.sent.length = 0;
+  stream.send(utf8("f"));
+  stream.send(new Uint8Array(64 * 1024));
+  t.equal(stream.sent.length, 1, "what is large goes at once, and what came before it with it");
+  await nextTurn();
+  t.equal(stream.sent.length, 1, "and only once");
   stream.writableNeedsDrain = true;
   t.equal(stream.send(utf8("e")), false, "whoever sends is told when there is no room");
 });
 
 t.test("what was sent before a stream is closed still goes, and a stream that is over refuses at once", async (t) => {
   const stream = new NotingStream();
-  gatherFrames(stream);
+  gatherFrames(stream, [stream]);
   stream.send(utf8("last"));
   await stream.close();
   t.same(stream.sent, [["last"]]);
   t.throws(() => stream.send(utf8("late")), { message: /closed/ });
   const aborted = new NotingStream();
-  gatherFrames(aborted);
-  aborted.send(utf8("lost"));
+  const below = new NotingStream();
+  gatherFrames(aborted, [aborted, below]);
+  aborted.send(utf8("why"));
+  below.abort();
+  t.same(aborted.sent, [["why"]], "also when what it stands on is ended");
   aborted.abort();
-  await Promise.resolve();
-  t.same(aborted.sent, []);
+  await nextTurn();
+  t.same(aborted.sent, [["why"]]);
   const failing = new NotingStream();
-  gatherFrames(failing);
+  gatherFrames(failing, [failing]);
   failing.fault = new Error("no");
   failing.send(utf8("x"));
-  await Promise.resolve();
+  await nextTurn();
   t.equal(failing.status, "aborted", "nobody would hear of it otherwise");
 });
 

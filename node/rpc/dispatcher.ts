@@ -45,6 +45,8 @@ export type Relay = (
 
 type Outcome = { readonly result: unknown } | { readonly error: ErrorObject };
 
+/** Each begins in the same turn of the loop: some milliseconds of the thread. */
+const TOGETHER_MAX = 32;
 const SECONDS_BUCKETS = [0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60];
 
 /** See the file's head. */
@@ -55,6 +57,12 @@ export class Dispatcher {
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
     this.#methods = new Map(parts.methods.map((declared) => [declared.name, declared]));
+  }
+
+  /** How many neighbours of one batch may run together now. Half of what the caller may have under way is left to its others. */
+  together(method: string, caller: Caller): number {
+    if (this.#methods.get(method)?.runsTogether !== true) return 1;
+    return Math.max(1, Math.min(TOGETHER_MAX, Math.floor((this.#parts.limits.inFlightMax - caller.inFlight) / 2)));
   }
 
   /** Runs one request. Never throws. */

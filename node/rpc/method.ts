@@ -44,6 +44,8 @@ export type Method<Params extends z.ZodObject = z.ZodObject, Value extends z.Zod
   readonly result: Value;
   /** Codes of its own refusals, beyond those that any request can meet. */
   readonly errors: readonly RpcCode[];
+  /** Whether several of one batch may be under way: their answers are small, and together they cost less. */
+  readonly runsTogether?: boolean;
   handle(
     params: z.output<Params>,
     context: MethodContext,
@@ -57,6 +59,7 @@ export type AnyMethod = {
   readonly params: z.ZodObject;
   readonly result: z.ZodType;
   readonly errors: readonly RpcCode[];
+  readonly runsTogether?: boolean;
   handle(params: never, context: MethodContext): Result<unknown, Refusal> | Promise<Result<unknown, Refusal>>;
 };
 

@@ -52,7 +52,7 @@ export function errorAnswer(error: ErrorObject, id: RequestId = null): Answer {
 /**
  * Answers one message, which is a request or a batch of them (section 6), as JSON text. `undefined` when nothing is to
  * be sent: every request in it was a notification. Requests of a batch run one after another, so that one message
- * holds one answer in the making; together their answers stay below `answerSizeBytesMax`.
+ * holds one answer in the making, but for neighbours that may run together; all their answers stay below `answerSizeBytesMax`.
  */
 export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): Promise<string | undefined> {
   const { limits } = options;
@@ -71,12 +71,17 @@ export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): 
   }
   const answers: string[] = [];
   let left = limits.answerSizeBytesMax;
-  for (const item of parsed.value as readonly unknown[]) {
-    const answer = await answerOne(item, left, options);
-    if (answer === undefined) continue;
-    answers.push(answer);
-    options.hold(answer.length);
-    left -= answer.length;
+  const requests = (parsed.value as readonly unknown[]).map((item) => parseRequest(item, limits));
+  for (let at = 0; at < requests.length;) {
+    const group = requests.slice(at, at + groupSize(requests, at, options));
+    at += group.length;
+    for (const outcome of await Promise.all(group.map(async (request) => await outcomeOf(request, options)))) {
+      const answer = answerText(outcome, left, limits);
+      if (answer === undefined) continue;
+      answers.push(answer);
+      options.hold(answer.length);
+      left -= answer.length;
+    }
   }
   return answers.length === 0 ? undefined : `[${answers.join(",")}]`;
 }
@@ -85,24 +90,45 @@ export async function answerMessage(bytes: Uint8Array, options: AnswerOptions): 
 export type AnswerOptions = {
   readonly limits: Limits;
   readonly dispatch: Dispatch;
+  /** How many neighbours of one batch that ask for this method may be under way together; one unless said. */
+  readonly together?: (method: string) => number;
   /** Hears the size of the message and of each answer as it is made, so that whoever sends them knows what is held in memory. */
   readonly hold: (size: number) => void;
 };
 
-async function answerOne(value: unknown, sizeMax: number, { limits, dispatch }: AnswerOptions): Promise<string | undefined> {
-  const request = parseRequest(value, limits);
+type ParsedRequest = ReturnType<typeof parseRequest>;
+
+/** How many from `at` on run together: neighbours that ask for the same. */
+function groupSize(requests: readonly ParsedRequest[], at: number, { together }: AnswerOptions): number {
+  const methodOf = (request: ParsedRequest | undefined): string | undefined =>
+    request?.ok === true ? request.value.method : undefined;
+  const method = methodOf(requests[at]);
+  const sizeMax = method === undefined ? 1 : (together?.(method) ?? 1);
+  let size = 1;
+  while (size < sizeMax && at + size < requests.length && methodOf(requests[at + size]) === method) size += 1;
+  return size;
+}
+
+async function answerOne(value: unknown, sizeMax: number, options: AnswerOptions): Promise<string | undefined> {
+  return answerText(await outcomeOf(parseRequest(value, options.limits), options), sizeMax, options.limits);
+}
+
+/** What came of one request; `undefined` of a notification, which is not answered. */
+async function outcomeOf(request: ParsedRequest, { dispatch }: AnswerOptions): Promise<Answer | undefined> {
   if (!request.ok) {
-    return JSON.stringify(
-      errorAnswer(rpcError(RPC_ERROR.invalidRequest, "request_invalid", { field: request.error.field }), request.error.id),
-    );
+    return errorAnswer(rpcError(RPC_ERROR.invalidRequest, "request_invalid", { field: request.error.field }), request.error.id);
   }
   const outcome = await dispatch(request.value);
   const { id } = request.value;
-  if (id === undefined) return undefined;
-  const text = JSON.stringify({ jsonrpc: "2.0", id, ...outcome } satisfies Answer);
+  return id === undefined ? undefined : { jsonrpc: "2.0", id, ...outcome };
+}
+
+function answerText(answer: Answer | undefined, sizeMax: number, limits: Limits): string | undefined {
+  if (answer === undefined) return undefined;
+  const text = JSON.stringify(answer);
   if (text.length <= sizeMax) return text;
   return JSON.stringify(
-    errorAnswer(rpcError(RPC_ERROR.coded, "answer_size", { answerSizeBytesMax: limits.answerSizeBytesMax }), id),
+    errorAnswer(rpcError(RPC_ERROR.coded, "answer_size", { answerSizeBytesMax: limits.answerSizeBytesMax }), answer.id),
   );
 }
 

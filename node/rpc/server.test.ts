@@ -834,6 +834,66 @@ t.test("any bytes at all get an answer of the right shape, or none", async (t) =
   t.pass(`seed ${seed}`);
 });
 
+t.test(
+  "neighbours of a batch that may run together do, no more than there is room for, and are answered in their order",
+  async (t) => {
+    const limits = limitsWith();
+    let [running, most] = [0, 0];
+    const mosts: Record<string, number> = {};
+    const dispatch = async ({ method, params }: { method: string; params?: unknown }): Promise<{ result: unknown }> => {
+      running += 1;
+      most = Math.max(most, running);
+      mosts[method] = Math.max(mosts[method] ?? 0, running);
+      // Those asked first are done last.
+      await new Promise((resolve) => setTimeout(resolve, 20 - Number((params as { n: number }).n)));
+      running -= 1;
+      return { result: params };
+    };
+    const ask = (method: string, n: number): object => ({ jsonrpc: "2.0", id: n, method, params: { n } });
+    const asked = [
+      ask("alone", 0),
+      ask("alone", 1),
+      ...[2, 3, 4, 5, 6].map((n) => ask("together", n)),
+      { jsonrpc: "2.0", method: "together", params: { n: 7 } },
+      { jsonrpc: "1.0", id: 8 },
+      ask("together", 9),
+      ask("alone", 10),
+    ];
+    const together = (method: string): number => (method === "together" ? 4 : 1);
+    const text = await answerMessage(utf8(JSON.stringify(asked)), { limits, dispatch, hold: () => undefined, together });
+    const answers = JSON.parse(present(text, "answers"));
+    t.same(
+      answers.map(({ id, result }: { id: number; result?: { n: number } }) => [id, result?.n]),
+      [0, 1, 2, 3, 4, 5, 6, undefined, 9, 10].map((n, index) => (index === 7 ? [8, undefined] : [n, n])),
+      "a notification has no answer, and a request that is none has its error in its place",
+    );
+    t.same(mosts, { alone: 1, together: 4 });
+  },
+);
+
+t.test("batches of submissions at once over one connection are all answered: none takes the room of another", async (t) => {
+  const { server } = await serve(t);
+  const ear = await new Ear(server.port).open();
+  t.teardown(() => ear.socket.terminate());
+  const heard: Message[] = [];
+  const params = { transaction: "00" };
+  for (const from of [0, 100, 200, 300])
+    ear.say(
+      Array.from({ length: 100 }, (_, index) => ({ jsonrpc: "2.0", id: from + index, method: "transaction.submit", params })),
+    );
+  for (let count = 0; count < 4; count += 1)
+    heard.push(...((await ear.hear((message) => Array.isArray(message) && !heard.includes(message[0]))) as unknown as Message[]));
+  t.same(
+    heard.map(({ id }) => Number(id)).toSorted((a, b) => a - b),
+    Array.from({ length: 400 }, (_, id) => id),
+  );
+  t.same(
+    new Set(heard.map(({ error }) => error?.data.code)),
+    new Set(["encoding_type"]),
+    "each is judged, and none refused as one too many",
+  );
+});
+
 t.test("the depth of JSON is counted outside of strings only", (t) => {
   t.equal(jsonDepth('{"a":["[[[[\\"]]",{}]}'), 3);
   t.equal(jsonDepth('"[[["'), 0);

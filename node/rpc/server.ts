@@ -283,6 +283,7 @@ export class RpcServer implements AsyncDisposable {
       limits: this.limits,
       hold: held.hold,
       dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
+      together: (method) => this.#dispatcher.together(method, caller),
     });
     // Gone before its answer was made: nothing is sent, and `close` has been.
     if (response.destroyed) return held.release();
@@ -377,6 +378,7 @@ export class RpcServer implements AsyncDisposable {
         limits: this.limits,
         hold,
         dispatch: (asked) => this.#dispatcher.dispatch(asked, caller),
+        together: (method) => this.#dispatcher.together(method, caller),
       });
       const sent = answer === undefined ? undefined : this.#send(socket, answer);
       subscriptions.release();

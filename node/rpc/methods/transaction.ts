@@ -28,6 +28,8 @@ export const transactionSubmit = method({
   params: z.strictObject({ transaction: bytesSchema(TRANSACTION_SIZE_BYTES_MAX).describe("The encoded transaction.") }),
   result: z.strictObject({ id: hashSchema }),
   errors: [],
+  // Their signatures are checked in one call.
+  runsTogether: true,
   async handle({ transaction }, { backend }) {
     const submitted = await backend.submit(transaction);
     return submitted.ok ? ok({ id: submitted.value }) : submitted;
