@@ -45,7 +45,7 @@ const host = stack.use(await openStaticHost(DIST_PATH));
 // The nodes of this network let the static host's pages call them.
 process.env["PYRALOG_RPC_CORS"] = new URL(host.url).origin;
 const network = stack.use(
-  await openBusyNetwork({ directory: t.testdir(), transactions: 30, blocks: 6, signal: AbortSignal.timeout(230_000) }),
+  await openBusyNetwork({ directory: t.testdir(), transactions: 30, blocks: 6, signal: AbortSignal.timeout(580_000) }),
 );
 delete process.env["PYRALOG_RPC_CORS"];
 const browser = await openBrowser();
@@ -74,8 +74,21 @@ async function open(test: Test, url: string, options: BrowserContextOptions = {}
 
 /** Goes to a view and waits until nothing in it is being asked for. */
 async function visit(page: Page, view: string): Promise<void> {
-  await page.evaluate((hash) => (location.hash = hash), `#/${view}`);
+  await page.evaluate(async (hash) => {
+    if (location.hash === hash) return;
+    const changed = new Promise((resolve) => addEventListener("hashchange", resolve, { once: true }));
+    location.hash = hash;
+    await changed;
+  }, `#/${view}`);
   await settled(page);
+}
+
+/** Waits until the page shows a later head than this. */
+async function showsLater(page: Page, height: bigint): Promise<void> {
+  await page.waitForFunction(
+    (before) => BigInt(document.querySelector<HTMLElement>(".head")?.dataset["height"] ?? "0") > before,
+    height,
+  );
 }
 
 async function settled(page: Page): Promise<void> {
@@ -150,10 +163,7 @@ t.test("every view shows verified values of a real network, and says which are c
   const shown = BigInt((await page.locator(".head").getAttribute("data-height")) ?? "0");
   t.ok(shown > 0n && shown <= (await client.head()).value.height);
   await network.send(6, 2);
-  await page.waitForFunction(
-    (height) => BigInt(document.querySelector<HTMLElement>(".head")?.dataset["height"] ?? "0") > height,
-    shown,
-  );
+  await showsLater(page, shown);
   await page.locator(".plot polyline").waitFor();
   t.match(await page.locator("#chip").innerText(), /Pinned/);
   await page.locator(".head summary").click();
@@ -527,7 +537,7 @@ t.test("a witness that lies or hangs is named, and one takes the gateway's place
     if (anchor !== undefined) anchor["header"] = flip(anchor["header"]);
   };
   const lying = await openGateway(one.url, { cors: true, lie: (_, answer) => forge(answer) });
-  const hanging = await openGateway(one.url, { cors: true, delayMs: () => 60_000 });
+  const hanging = await openGateway(one.url, { cors: true, hold: () => new Promise(() => undefined) });
   for (const gateway of [lying, hanging]) t.teardown(async () => await gateway[Symbol.asyncDispose]());
   const query = new URLSearchParams([
     ["rpc", one.url],
@@ -594,8 +604,9 @@ t.test("trust on first use is said aloud, remembered, and ends when another netw
 
 t.test("a gateway that answers late is waited for aloud, and one that does not answer is told of", async (t) => {
   let isGone = true;
+  const late = Promise.withResolvers<void>();
   const url = await gatewayWith(t, {
-    delayMs: (method) => (method === "table.row" ? 2500 : 0),
+    hold: (method) => (method === "table.row" && !isGone ? late.promise : undefined),
     lie: () => {
       if (isGone) throw new Error("gone");
     },
@@ -607,6 +618,7 @@ t.test("a gateway that answers late is waited for aloud, and one that does not a
   await page.locator(".slow", { hasText: "The gateway is slow" }).waitFor();
   t.equal(await page.locator(".card[aria-busy=true]").count(), 1);
   t.equal(await page.locator("[data-value=row]").count(), 0);
+  late.resolve();
   await page.locator("[data-value=row]").waitFor();
   t.match(await cardText(page, "Row"), /Verified · State proof.*tea/s);
   t.equal(await page.locator(".alert").count(), 0, "late is no lie");
@@ -726,8 +738,9 @@ t.test("everything can be reached and worked with the keyboard, and has a name",
   t.match(await focused(), /^summary Verified/, "the first thing after it is the head's badge");
   await page.keyboard.press("Enter");
   await page.locator(".head .chain").waitFor();
+  const before = BigInt((await page.locator(".head").getAttribute("data-height")) ?? "0");
   await network.send(3, 1);
-  await page.waitForTimeout(1500);
+  await showsLater(page, before);
   t.ok(await page.locator(".head .chain").isVisible(), "it stays open while blocks come");
   t.match(await focused(), /^summary Verified/, "and the focus stays on it");
   await page.keyboard.press("Enter");
