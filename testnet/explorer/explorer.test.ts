@@ -37,6 +37,8 @@ import { MARKUP, openBusyNetwork } from "./testing/network.ts";
 
 const TIMEOUT_MS = 60_000;
 const COMPRESSED_BYTES_MAX = 500_000;
+/** Longer than the page waits for a witness. */
+const GROWTH_INTERVAL_MS = 2_000;
 
 const stack = new AsyncDisposableStack();
 t.teardown(() => stack.disposeAsync());
@@ -129,6 +131,23 @@ async function devGateway(
   const server = await RpcServer.open(options, { backend: net.backend, log });
   test.teardown(async () => await server[Symbol.asyncDispose]());
   return { url: gatewayUrl(server.url), network: net.network, net };
+}
+
+/** Lets chains grow side by side, the first one first: what a busy page missed of one head it hears of with the next. Stops when told to. */
+function grow(test: Test, ...nets: readonly DevNet[]): () => Promise<void> {
+  const ending = new AbortController();
+  const growing = (async () => {
+    while (!ending.signal.aborted) {
+      for (const net of nets) await net.commit();
+      await new Promise((resolve) => setTimeout(resolve, GROWTH_INTERVAL_MS));
+    }
+  })();
+  const stop = async (): Promise<void> => {
+    ending.abort();
+    await growing;
+  };
+  test.teardown(stop);
+  return stop;
 }
 
 const pinned = (url: string, view = ""): string => `${url}explorer/?network=${network.networkHash}#/${view}`;
@@ -462,15 +481,16 @@ t.test("a block's body that its header does not commit to is not shown", async (
 t.test("two gateways that show two certified chains are a split view, and two that agree say so", async (t) => {
   const spend: readonly Call[] = [{ kind: "transfer", to: addressOfKey(keyPairAt(101).publicKey), amount: 1n }];
   const [one, same, other] = [await devGateway(t, 4n), await devGateway(t, 4n), await devGateway(t, 4n, spend)];
+  // Whoever tells the head has each block last.
+  grow(t, other.net, same.net, one.net);
   const hash = toHex(networkHash(one.network));
   const at = (gateway: string, ...witnesses: readonly string[]): string =>
     `${host.url}?${new URLSearchParams([["rpc", gateway], ["network", hash], ...witnesses.map((url) => ["witness", url])]).toString()}`;
   const agreeing = await open(t, at(one.url, same.url));
-  await agreeing.page.locator(".head[data-state=verified]").waitFor();
-  t.match(await agreeing.page.locator(".head").innerText(), /Shown alike by 1 of 1 other gateway/);
+  await agreeing.page.locator(".head[data-state=verified]", { hasText: /Shown alike by 1 of 1 other gateway/ }).waitFor();
   t.equal(await agreeing.page.locator(".alert").count(), 0);
   await agreeing.page.locator("#chip").click();
-  t.match(await agreeing.page.locator(".standings").innerText(), /tells the head.*shows the same head/s);
+  await agreeing.page.locator(".standings", { hasText: /tells the head.*shows the same head/s }).waitFor();
   await agreeing.page.getByLabel("Witnesses").fill(other.url);
   await agreeing.page.getByRole("button", { name: "Connect" }).click();
   await agreeing.page.locator(".alert.fork").waitFor();
@@ -545,13 +565,14 @@ t.test("a witness that lies or hangs is named, and one takes the gateway's place
     ["witness", lying.url],
     ["witness", hanging.url],
   ]);
+  const stop = grow(t, one.net);
   const { page } = await open(t, `${host.url}?${query.toString()}`);
-  await page.locator(".head[data-state=verified]").waitFor();
-  t.match(await page.locator(".head").innerText(), /Shown alike by 0 of 2 other gateways/);
+  await page.locator(".head[data-state=verified]", { hasText: /Shown alike by 0 of 2 other gateways/ }).waitFor();
   t.ok((await page.locator(".alert.lie").innerText()).includes(lying.url));
   await page.locator("#chip").click();
-  const standings = await page.locator(".standings").innerText();
-  t.match(standings, /does not hold, and is not asked again.*does not answer \(rpc_timeout\)/s);
+  const standings = /does not hold, and is not asked again.*does not answer \(rpc_timeout\)/s;
+  await page.locator(".standings", { hasText: standings }).waitFor();
+  await stop();
 
   let isHonest = true;
   const turning = await openGateway(one.url, { cors: true, lie: (_, answer) => void (isHonest || forge(answer)) });
@@ -559,10 +580,11 @@ t.test("a witness that lies or hangs is named, and one takes the gateway's place
   query.set("rpc", turning.url);
   query.set("witness", one.url);
   const later = await open(t, `${host.url}?${query.toString()}`);
-  await later.page.locator(".head[data-height='4']").waitFor();
+  const { height } = one.net.ledger.head();
+  await later.page.locator(`.head[data-height='${height}']`).waitFor();
   isHonest = false;
   await one.net.commit();
-  await later.page.locator(".head[data-height='5']").waitFor();
+  await later.page.locator(`.head[data-height='${height + 1n}']`).waitFor();
   t.ok((await later.page.locator(".alert.lie").first().innerText()).includes(turning.url));
   await later.page.locator("#footer", { hasText: `Gateway ${one.url}` }).waitFor();
 });
@@ -697,6 +719,8 @@ t.test("a host whose policy forbids WebAssembly is slower, and nothing else", as
   });
   t.teardown(async () => await strict[Symbol.asyncDispose]());
   const { page } = await open(t, strict.url);
+  // The page draws the view anew once it knows that this host is no node.
+  await page.locator(".card[data-state=refused]").waitFor();
   await visit(page, "proof");
   await drop(page, "network.json", utf8(encodeNetworkFile(network.network.network)));
   await page.getByText(network.networkHash).first().waitFor();
