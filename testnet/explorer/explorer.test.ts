@@ -66,6 +66,8 @@ async function open(test: Test, url: string, options: BrowserContextOptions = {}
   const complaints: string[] = [];
   const requests: string[] = [];
   page.on("console", (message) => {
+    // So a browser says it when a page is left, or turns to another gateway, while it is still connecting: nothing is wrong with that.
+    if (message.text().endsWith("WebSocket is closed before the connection is established.")) return;
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });
   page.on("pageerror", (error) => complaints.push(String(error.stack)));
