@@ -37,12 +37,19 @@ async function beginAnew(wire: Wire, options: { readonly isPruned: boolean }): P
     log: SILENT,
     signal: closing.signal,
   };
+  // What it holds for unknown is settled before it says anything.
+  const started = Promise.withResolvers<void>();
+  const start = driver.start.bind(driver);
+  driver.start = () => {
+    start();
+    started.resolve();
+  };
   const begun = beginConsensus(parts);
   await wire.until(
     () => guard.floor > head,
     () => "it sits no height out",
   );
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await started.promise;
   const unknown = guard.unknownHeight;
   closing.abort();
   await begun;

@@ -65,8 +65,10 @@ t.test("a validator whose log is gone votes for nothing at the height at which i
     first.ledger.build({ proposer: present(ADDRESSES[1], "address"), timeMs, transactions: [], evidence: [] }).block;
   const [locked, other] = [blockAt(genesisTimeMs + 1n), blockAt(genesisTimeMs + 2n)];
   const early = roundOfAnother(first, 0);
-  for (const index of [1, 2, 3]) await hear(first, index, { step: "prevote", round: early.round, blockHash: locked.hash });
+  // The block first, and then all votes for it at once: as soon as some have voted and are not of one mind, the round's time runs.
   await propose(first, early.round, early.proposer, locked);
+  const vote = { step: "prevote", round: early.round, blockHash: locked.hash } as const;
+  await Promise.all([1, 2, 3].map(async (index) => await hear(first, index, vote)));
   await wire.until(
     () => votesOf(first, "precommit", early.round).length > 0,
     () => "no precommit",

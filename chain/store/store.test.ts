@@ -69,24 +69,30 @@ t.test("a path that cannot be a directory is store_io, with the cause", async (t
   t.ok("store_io" in STORE_ERRORS);
 });
 
-t.test("after kill -9 the store opens at the last acknowledged batch or the one after, whole", { timeout: 30_000 }, async (t) => {
-  const path = freshPath();
-  const writer = fileURLToPath(new URL("testing/endless-writer.ts", import.meta.url));
-  let acknowledged = 0;
-  for (const batches of [1, 7, 40]) {
-    const child = spawn(process.execPath, [writer, path], { stdio: ["ignore", "pipe", "inherit"] });
-    const exited = new Promise((resolve) => child.once("exit", resolve));
-    for await (const line of createInterface({ input: child.stdout })) {
-      acknowledged = Number(line);
-      if (acknowledged === batches) child.kill("SIGKILL");
+t.test(
+  "after kill -9 the store opens at the last acknowledged batch or the one after, whole",
+  { timeout: 120_000 },
+  async (t) => {
+    const path = freshPath();
+    const writer = fileURLToPath(new URL("testing/endless-writer.ts", import.meta.url));
+    let acknowledged = 0;
+    for (const batches of [1, 7, 40]) {
+      const child = spawn(process.execPath, [writer, path], { stdio: ["ignore", "pipe", "inherit"] });
+      const exited = new Promise((resolve) => child.once("exit", resolve));
+      for await (const line of createInterface({ input: child.stdout })) {
+        acknowledged = Number(line);
+        if (acknowledged === batches) child.kill("SIGKILL");
+      }
+      await exited;
+      await using store = await openLevelStore({ path });
+      const rows = store
+        .getMany(Array.from({ length: BATCH_ROWS }, (_, row) => u32(row)))
+        .map((value) => readU32(value ?? u32(0)));
+      t.equal(new Set(rows).size, 1, `one batch, not a mix: ${rows.join(" ")}`);
+      t.ok(rows[0] === acknowledged || rows[0] === acknowledged + 1, `acknowledged ${acknowledged}, found ${rows[0]}`);
     }
-    await exited;
-    await using store = await openLevelStore({ path });
-    const rows = store.getMany(Array.from({ length: BATCH_ROWS }, (_, row) => u32(row))).map((value) => readU32(value ?? u32(0)));
-    t.equal(new Set(rows).size, 1, `one batch, not a mix: ${rows.join(" ")}`);
-    t.ok(rows[0] === acknowledged || rows[0] === acknowledged + 1, `acknowledged ${acknowledged}, found ${rows[0]}`);
-  }
-});
+  },
+);
 
 t.test("prefixes of the keyspace are distinct, and those of the state tree are the ones it uses", async (t) => {
   const { stateRoot: root, stateChunk: chunk, stateStale: stale, stateWorn: worn } = KEYSPACE;

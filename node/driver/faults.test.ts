@@ -79,8 +79,8 @@ t.test("a validator that sits a height out takes part again when the others cann
   await wire.stop(3);
   const { driver, guard, ledger } = await wire.start(3, store, { isStarted: false });
   await wire.until(
-    () => ledger.head().height === wire.member(0).ledger.head().height,
-    () => "3 is behind",
+    () => [0, 1].every((index) => wire.member(index).ledger.head().height === ledger.head().height),
+    () => "they are not at one height",
   );
   const sat = heightOf(ledger.head().height + 1n);
   guard.raiseFloor(sat);
@@ -90,7 +90,7 @@ t.test("a validator that sits a height out takes part again when the others cann
   t.equal(wire.member(0).ledger.head().height, sat - 1n, "two of four decide nothing");
   guard.liftFloor();
   await driver.retry();
-  await wire.reach(sat, [0, 1, 3], 20_000);
+  await wire.reach(sat, [0, 1, 3]);
   t.same(wire.rejected, []);
 });
 
@@ -106,7 +106,7 @@ t.test("all validators fall at once, in the middle of a height, and go on from w
     await new Promise((resolve) => setTimeout(resolve, 15 + fall * 20));
     await Promise.all(ALL.map(async (index) => await wire.stop(index)));
     for (const [index, store] of stores.entries()) await wire.start(index, store);
-    await wire.reach(BigInt(before) + 1n, ALL, 20_000);
+    await wire.reach(BigInt(before) + 1n, ALL);
   }
   await wire.until(
     () => wire.pool.every(({ id }) => ALL.every((index) => wire.member(index).ledger.findTransaction(id) !== undefined)),
@@ -463,8 +463,8 @@ t.test("whoever fell far behind in PBFT is brought along by those who ask for a 
   const { driver, block, prepares } = await followPbft(t);
   driver.start();
   for (const index of [1, 2]) t.equal(await driver.receive("relay", viewChangeOf(index, 9, block, prepares)), "accept");
-  const deadline = Date.now() + 5_000;
-  while (driver.status()?.round !== 9 && Date.now() < deadline) await new Promise((resolve) => setTimeout(resolve, 5));
+  const deadlineMs = performance.now() + 30_000;
+  while (driver.status()?.round !== 9 && performance.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 5));
   t.match(driver.status(), { round: 9, step: "viewChange" });
 });
 
@@ -531,13 +531,15 @@ t.test("an idle network makes empty blocks no faster than its interval lets a bu
     log: SILENT,
   });
   t.teardown(() => driver[Symbol.asyncDispose]());
+  const startedMs = performance.now();
   driver.start();
   while (driver.status() === undefined) await new Promise((resolve) => setTimeout(resolve, 5));
   const proposer = addressOfKey(keyOf(0).publicKey);
   const { block } = ledger.build({ proposer, timeMs: network.genesisTimeMs + 1n, transactions: [], evidence: [] });
   t.same(await driver.apply(block, certificateOf(block, [0, 1, 2])), { ok: true, value: undefined });
   const waitMs = present(waitsMs.at(-1), "wait");
-  t.ok(waitMs > 19_000 && waitMs <= 20_000, `the next height begins in ${waitMs} ms`);
+  const tookMs = performance.now() - startedMs;
+  t.ok(waitMs >= 20_000 - tookMs && waitMs <= 20_000, `the next height begins in ${waitMs} ms, ${tookMs} ms after the start`);
 });
 
 t.test("a proposer leaves work for later blocks when bytes alone would let in too much", (t) => {

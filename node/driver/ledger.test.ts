@@ -4,6 +4,7 @@
  */
 
 import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -252,11 +253,12 @@ t.test(
         acknowledged = BigInt(line);
         opened.resolve();
       });
-      const exited = new Promise((resolve) => running.once("exit", resolve));
+      // Every line that it printed has been read by then.
+      const ended = Promise.all([once(running, "exit"), once(lines, "close")]);
       await opened.promise;
       await new Promise((resolve) => setTimeout(resolve, random % 150));
       running.kill("SIGKILL");
-      await exited;
+      await ended;
       const store = await openLevelStore({ path: directory });
       const ledger = await open(store);
       const { height } = ledger.head();

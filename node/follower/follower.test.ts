@@ -65,7 +65,7 @@ function nowOf(net: DevNet, heights = net.ledger.head().height as bigint): () =>
 
 function optionsOf(gateways: readonly Gateway[], more: Partial<FollowerOptions> = {}): FollowerOptions {
   const { net } = present(gateways[0], "gateway");
-  const now = { nowMs: nowOf(net), pollMs: 20, timeoutMs: 2_000 };
+  const now = { nowMs: nowOf(net), pollMs: 20, timeoutMs: 30_000 };
   return { network: net.network, urls: gateways.map(({ url }) => url), ...now, ...more };
 }
 

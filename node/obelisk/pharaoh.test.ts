@@ -229,7 +229,8 @@ t.test("what a peer may use up is bounded: services, values, counters; and what 
   );
   t.equal(await ask({ kind: "sequence", service: "orders", counter: "c0", count: 1 }), "answered", "those that are there go on");
   const values: string[] = [];
-  for (let index = 0; index < 6; index += 1)
+  // On a slow machine some of them come back in the meantime.
+  for (let index = 0; index < 100 && !values.includes("rate"); index += 1)
     values.push(await ask({ kind: "sequence", service: "orders", counter: "c0", count: 65_536 }));
   t.equal(values[0], "answered");
   t.ok(values.includes("rate"), values.join());

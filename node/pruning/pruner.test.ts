@@ -228,7 +228,7 @@ t.test(
       { network, sink: blockSink(own, { apply }), clock: SYSTEM_CLOCK, draw: Math.random, log: testLog, metrics: openMetrics() },
     );
     const running = synchroniser.run(stopping.signal);
-    await until(() => own.head().height === HEAD, "synced", 20_000);
+    await until(() => own.head().height === HEAD, "synced");
     stopping.abort();
     await running;
     for (const { score } of network.peers()) t.equal(score, 0, "nobody is blamed");

@@ -23,6 +23,7 @@ import type { Call } from "../../chain/block/call.ts";
 import { encodeCertificate, parseCertificate } from "../../chain/block/vote.ts";
 import { minedNetwork, spend } from "../driver/testing/miner.ts";
 import { openLog } from "../log/log.ts";
+import { type Metrics, openMetrics } from "../metrics/metrics.ts";
 import { verifyProofFile } from "../light/prooffile.ts";
 import { PyralogClient } from "./client.ts";
 import type { FeedEvent } from "./feed.ts";
@@ -50,11 +51,12 @@ type Served = {
   readonly server: RpcServer;
   readonly client: PyralogClient;
   readonly session: AccountSession;
+  readonly metrics: Metrics;
 };
 
-async function listen(test: Test, net: DevNet, port = 0): Promise<RpcServer> {
+async function listen(test: Test, net: DevNet, metrics = openMetrics(), port = 0): Promise<RpcServer> {
   const log = await openLog({ level: "silent", destination: "stderr" });
-  const server = await RpcServer.open({ host: "127.0.0.1", port, cors: [] }, { backend: net.backend, log });
+  const server = await RpcServer.open({ host: "127.0.0.1", port, cors: [] }, { backend: net.backend, log, metrics });
   test.teardown(() => server[Symbol.asyncDispose]());
   return server;
 }
@@ -63,10 +65,11 @@ async function listen(test: Test, net: DevNet, port = 0): Promise<RpcServer> {
 async function serve(test: Test, powers: readonly bigint[] = [1n, 1n, 1n, 1n]): Promise<Served> {
   const net = await DevNet.open({ powers });
   net.automatic = true;
-  const server = await listen(test, net);
+  const metrics = openMetrics();
+  const server = await listen(test, net, metrics);
   test.teardown(() => net[Symbol.asyncDispose]());
   const client = clientOf(net.network, server.url);
-  return { net, server, client, session: new AccountSession({ client, keyPair: ALICE }) };
+  return { net, server, client, session: new AccountSession({ client, keyPair: ALICE }), metrics };
 }
 
 /** A client with a network file that went through its text. */
@@ -772,8 +775,7 @@ t.test("time, size and form of an answer are bounded, and a caller can give up",
 });
 
 /** Reads a feed until it has `count` events. */
-async function take(feed: AsyncGenerator<FeedEvent>, count: number): Promise<FeedEvent[]> {
-  const events: FeedEvent[] = [];
+async function take(feed: AsyncGenerator<FeedEvent>, count: number, events: FeedEvent[] = []): Promise<FeedEvent[]> {
   for await (const event of feed) {
     events.push(event);
     if (events.length === count) break;
@@ -781,17 +783,20 @@ async function take(feed: AsyncGenerator<FeedEvent>, count: number): Promise<Fee
   return events;
 }
 
-/** Lets a feed that was just asked for connect. */
-const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 100));
+/** Waits until a server has granted so many subscriptions in all: every block from then on is an event of theirs. */
+async function subscribed(metrics: Metrics, count: number): Promise<void> {
+  const granted = `rpc_requests_total{method="subscribe",outcome="result"} ${count}\n`;
+  while (!(await metrics.text()).includes(granted)) await new Promise((resolve) => setTimeout(resolve, 5));
+}
 
 t.test("a feed delivers verified blocks, transactions and rows as they become final", async (t) => {
-  const { net, client, session } = await serve(t);
+  const { net, client, session, metrics } = await serve(t);
   await net.commit();
   const { signal } = new AbortController();
   const blocks = take(client.subscribe({ kind: "blocks" }, { signal }), 3);
   const ours = take(client.subscribe({ kind: "transactions", sender: alice }, { signal }), 2);
   const rows = take(client.subscribe({ kind: "keys", namespace: "shop", table: "stock" }, { signal }), 3);
-  await settle();
+  await subscribed(metrics, 3);
   await session.send([CREATE, ...puts([1, 2])]);
   await new AccountSession({ client, keyPair: keyPairAt(101) }).transfer(alice, 1n);
   const { value } = await session.send([{ kind: "tableDelete", namespace: "shop", table: "stock", key: key(1) }]);
@@ -819,29 +824,27 @@ t.test("a feed survives the loss of its connection, and fetches the blocks that 
   const net = await DevNet.open();
   t.teardown(() => net[Symbol.asyncDispose]());
   await net.commit();
-  const first = await listen(t, net);
+  const [metrics, metricsLater] = [openMetrics(), openMetrics()];
+  const first = await listen(t, net, metrics);
   const { port, url } = first;
   const controller = new AbortController();
   const feed = clientOf(net.network, url).subscribe({ kind: "blocks" }, { signal: controller.signal });
   const next = feed.next();
-  await settle();
+  await subscribed(metrics, 1);
   await net.commit();
   t.match((await next).value, { block: { value: { height: 2n } } });
   const rest = take(feed, 4);
   await first[Symbol.asyncDispose]();
   await net.commitUntil(5n);
-  await listen(t, net, port);
-  await settle();
-  for (let tries = 0; tries < 20 && net.ledger.head().height < 6n; tries += 1) {
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    if (tries === 10) await net.commit();
-  }
+  await listen(t, net, metricsLater, port);
+  await subscribed(metricsLater, 1);
+  await net.commit();
   t.same(
     (await rest).map((event) => (event.kind === "block" ? event.block.value.height : undefined)),
     [3n, 4n, 5n, 6n],
   );
   const waiting = clientOf(net.network, url).subscribe({ kind: "blocks" }, { signal: controller.signal }).next();
-  await settle();
+  await subscribed(metricsLater, 2);
   controller.abort();
   t.same(await waiting, { done: true, value: undefined }, "ends when told to");
   const gone = clientOf(net.network, "http://127.0.0.1:1/").subscribe(
@@ -854,12 +857,13 @@ t.test("a feed survives the loss of its connection, and fetches the blocks that 
 const MINED = minedNetwork({ finalityDepth: 3, reorgDepthMax: 20 });
 
 /** A network of work of so many blocks, its server, and a client that knows the network file alone. */
-async function serveWork(test: Test, height: bigint): Promise<Pick<Served, "net" | "server" | "client">> {
+async function serveWork(test: Test, height: bigint): Promise<Pick<Served, "net" | "server" | "client" | "metrics">> {
   const net = await DevNet.open({ network: MINED });
   await net.commitUntil(height);
-  const server = await listen(test, net);
+  const metrics = openMetrics();
+  const server = await listen(test, net, metrics);
   test.teardown(() => net[Symbol.asyncDispose]());
-  return { net, server, client: clientOf(net.network, server.url) };
+  return { net, server, client: clientOf(net.network, server.url), metrics };
 }
 
 t.test("whoever waits under proof of work sees a block get deeper, also when it comes by another one", async (t) => {
@@ -868,11 +872,11 @@ t.test("whoever waits under proof of work sees a block get deeper, also when it 
   await net.commit([transaction]);
   t.match(await client.transaction(transaction.id), { verified: { finality: { depth: 1, isSettled: false } } });
   await net.commitUntil(5n);
-  t.match(await client.wait(transaction.id, { timeoutMs: 5_000 }), { verified: { height: 3n, finality: { depth: 3 } } });
+  t.match(await client.wait(transaction.id, { timeoutMs: 60_000 }), { verified: { height: 3n, finality: { depth: 3 } } });
   const next = spend(2, 1n, puts([1]));
   await net.commit([next]);
   t.match(await client.transaction(next.id), { verified: { finality: { depth: 1 } } });
-  const waited = client.wait(next.id, { timeoutMs: 10_000 });
+  const waited = client.wait(next.id, { timeoutMs: 60_000 });
   await net.commitUntil(7n);
   await net.undo(heightOf(5n));
   net.miner = bob;
@@ -977,22 +981,26 @@ t.test("a node that repeats headers for ever is left", async (t) => {
 });
 
 t.test("a feed says what was undone before it tells of what took its place", async (t) => {
-  const { net, client, server } = await serveWork(t, 2n);
+  const { net, client, server, metrics } = await serveWork(t, 2n);
   const { signal } = new AbortController();
-  const blocks = take(client.subscribe({ kind: "blocks" }, { signal }), 6);
+  const heard: readonly [FeedEvent[], FeedEvent[], FeedEvent[]] = [[], [], []];
+  const blocks = take(client.subscribe({ kind: "blocks" }, { signal }), 6, heard[0]);
   const rows = take(
     clientOf(net.network, server.url).subscribe({ kind: "keys", namespace: "shop", table: "stock" }, { signal }),
     3,
+    heard[1],
   );
-  const anything = take(clientOf(net.network, server.url).subscribe({ kind: "transactions" }, { signal }), 2);
-  await settle();
+  const anything = take(clientOf(net.network, server.url).subscribe({ kind: "transactions" }, { signal }), 2, heard[2]);
+  await subscribed(metrics, 3);
   await net.commit([spend(2, 0n, [CREATE, ...puts([7])])]);
   await net.commit();
-  await settle();
+  const areTold = (): boolean => heard.map(({ length }) => length).join() === "2,1,1";
+  while (!areTold()) await new Promise((resolve) => setTimeout(resolve, 5));
   await net.undo(heightOf(1n));
   net.miner = bob;
   await net.commit();
-  await settle();
+  // Time to meet the node on its way. Whoever comes later is told the same.
+  await new Promise((resolve) => setTimeout(resolve, 100));
   await net.commitUntil(4n);
   await net.commit([spend(2, 0n, [CREATE, ...puts([8])])]);
   const told = (events: readonly FeedEvent[]): unknown[] =>

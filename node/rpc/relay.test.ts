@@ -13,7 +13,7 @@ import type { Call } from "../../chain/block/call.ts";
 import { signTransaction } from "../../chain/block/transaction.ts";
 import type { Network } from "../network/network.ts";
 import type { Handler } from "../network/request.ts";
-import { openNode, testLog, until } from "../network/testing/nodes.ts";
+import { openNode, PATIENCE_MS, testLog, until } from "../network/testing/nodes.ts";
 import { PyralogClient } from "./client.ts";
 import { peerRelay, RELAY_PROTOCOL, relayServer } from "./relay.ts";
 import { RpcServer } from "./server.ts";
@@ -209,7 +209,7 @@ t.test(
     const ask = async (body: unknown): Promise<string> => {
       const peer = present(asking.peers[0], "peer").peerId;
       const frames: string[] = [];
-      const options = { signal: AbortSignal.timeout(5_000) };
+      const options = { signal: AbortSignal.timeout(PATIENCE_MS) };
       try {
         for await (const frame of asking.network.request(peer, RELAY_PROTOCOL, utf8(JSON.stringify(body)), options)) {
           const text = parseUtf8(frame);

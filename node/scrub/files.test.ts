@@ -58,7 +58,7 @@ async function rowsAfterOpening(path: string, count: number): Promise<boolean[]>
   return store.getMany(Array.from({ length: count }, (_, index) => u32(index))).map((value) => value !== undefined);
 }
 
-t.test("after kill -9 in the middle of writes the store starts, with what was acknowledged", { timeout: 30_000 }, async (t) => {
+t.test("after kill -9 in the middle of writes the store starts, with what was acknowledged", { timeout: 120_000 }, async (t) => {
   const path = await freshPath(t);
   t.equal(await openingFault(path), undefined, "a store that is not there yet");
   const writer = fileURLToPath(new URL("../../chain/store/testing/endless-writer.ts", import.meta.url));

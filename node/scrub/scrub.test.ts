@@ -508,7 +508,8 @@ t.test("a running node scrubs by itself, repairs from its peers, and goes on whe
   await writeFile(cursorPath, '{"phase":"heights","height":"-1"}');
   const ending = new AbortController();
   const running = scrubber.run(ending.signal);
-  while (!(await metrics.text()).includes("scrub_passes_total 3")) await new Promise((resolve) => setTimeout(resolve, 5));
+  const passes = async (): Promise<number> => Number(/^scrub_passes_total (\d+)$/m.exec(await metrics.text())?.[1]);
+  while ((await passes()) < 3) await new Promise((resolve) => setTimeout(resolve, 5));
   ending.abort();
   await running;
 });

@@ -47,12 +47,13 @@ import { Shelf, type Shelved } from "./shelf.ts";
 const SIGNAL = new AbortController().signal;
 const HEIGHT = heightOf(6n);
 const LIMITS: Partial<Limits> = {
-  frameTimeoutMs: 1_500,
-  snapshotBatchTimeoutMs: 4_000,
+  // An honest peer on a busy machine, or on one that stands still for a while, must not pass for one that stalls.
+  frameTimeoutMs: 4_000,
+  snapshotBatchTimeoutMs: 12_000,
   snapshotHedgeMs: 300,
   snapshotListMs: 200,
   snapshotSettleMs: 300,
-  snapshotPatienceMs: 6_000,
+  snapshotPatienceMs: 10_000,
   snapshotHeightsMin: 2,
   syncBenchMs: 1_000,
   syncRetryMs: 50,
@@ -211,7 +212,7 @@ async function endsWell(t: Test, { joined, shelf }: Scene): Promise<void> {
   await ledger[Symbol.asyncDispose]();
 }
 
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 
 t.test("chunks come from all honest peers, and progress tells of each", async (t) => {
   t.ok(entries.filter(({ kind }) => kind === "state").length > 3, `${entries.length} chunks`);

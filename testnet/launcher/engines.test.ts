@@ -23,10 +23,10 @@ type Report = {
   }[];
 };
 
-t.setTimeout(400_000);
+t.setTimeout(900_000);
 
 t.test("one workload gives one application state under all five engines, through a kill -9 and a join", async (t) => {
-  const { stdout } = await run(process.execPath, [PROGRAM, "--transactions", "40", "--json"], { timeout: 380_000 });
+  const { stdout } = await run(process.execPath, [PROGRAM, "--transactions", "40", "--json"], { timeout: 880_000 });
   const report = JSON.parse(stdout) as Report;
   t.ok(report.ok);
   t.same(

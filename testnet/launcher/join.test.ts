@@ -14,7 +14,7 @@ import { Home } from "../../node/home/home.ts";
 import { parseManifest } from "../../node/home/manifest.ts";
 import { growChain, GROWN } from "./chain.ts";
 import { joinUnderKills } from "./joining.ts";
-import { freeBasePort, LocalNetwork } from "./network.ts";
+import { freeBasePort, LocalNetwork, sleep } from "./network.ts";
 import { drawnSeed } from "../../crypto/testing/property.ts";
 
 const SEED = drawnSeed();
@@ -46,7 +46,7 @@ async function tell(
 }
 
 // Processes take seconds to start, and more on a busy machine.
-t.setTimeout(240_000);
+t.setTimeout(600_000);
 t.comment(`seed ${SEED}`);
 process.env["PYRALOG_SNAPSHOTS_INTERVAL_HEIGHTS"] = "20";
 const directory = await mkdtemp(join(tmpdir(), "pyralog-join-"));
@@ -61,10 +61,14 @@ t.teardown(async () => {
 const GROW = { sender: "alice", transactions: 2_000, transactionsPerBlock: 20, valueSizeBytes: 600 };
 const height = await growChain(network.homes, GROW);
 network.node(0).start();
-await network.node(0).waitForHeight(height, { timeoutMs: 60_000, signal });
+await network.node(0).waitForHeight(height, { timeoutMs: 120_000, signal });
+// Whoever joins before there is a snapshot takes blocks.
+const { snapshotsPath } = network.node(0).home;
+while (((await tell("snapshot", "list", snapshotsPath)).value["snapshots"] as readonly unknown[] | undefined)?.[0] === undefined)
+  await sleep(100, signal);
 
 t.test("a join that is killed five times ends with the chain's state, and answered from the first run on", async (t) => {
-  const options = { kills: 5, killWithinMs: 2_000, draw, timeoutMs: 150_000, signal };
+  const options = { kills: 5, killWithinMs: 2_000, draw, timeoutMs: 300_000, signal };
   const { node, killedIn } = await joinUnderKills(network, { ...options, name: "node-1" });
   t.equal(killedIn.length, 5, killedIn.join(", "));
   const status = await node.client.claimedNodeStatus();
@@ -89,7 +93,7 @@ t.test("a node that joined is a source of its own, and a validator once it is ad
   t.match(await tell("tx", "calls", calls, "--from", "authority", "--home", accounts), { code: 0 });
   const { value: head } = await validator.client.head();
   // 10 of 16 is no quorum: beyond the next two heights the chain goes on only because the other votes.
-  await validator.waitForHeight(head.height + 5n, { timeoutMs: 60_000, signal });
+  await validator.waitForHeight(head.height + 5n, { timeoutMs: 120_000, signal });
   t.match(await tell("validator", "status", "--home", joined?.home.path ?? ""), { code: 0 });
 });
 
@@ -107,7 +111,7 @@ t.test("a backup of the running node's own snapshots restores, and a join by blo
     kills: 1,
     killWithinMs: 4_000,
     draw,
-    timeoutMs: 120_000,
+    timeoutMs: 300_000,
     signal,
   });
   t.equal((await node.client.claimedNodeStatus()).oldestStateHeight, 0n, "it executed every block");

@@ -44,6 +44,8 @@ export type Joining = {
 };
 
 const POLL_INTERVAL_MS = 25;
+/** For the validator, which runs all the time: a busy one is not at height 0. */
+const VALIDATOR_TIMEOUT_MS = 30_000;
 /** What a node answers, or does not, that is starting, stopping or joining without a peer. */
 const NOT_YET = [
   "rpc_unreachable",
@@ -94,7 +96,7 @@ export async function joinUnderKills(network: LocalNetwork, options: JoiningOpti
 
 /** What a node says it does: `starting`, a phase of a join, `replaying`, or `following` when it has what the validator has. */
 async function phaseOf(node: LocalNode, validator: LocalNode, signal: AbortSignal): Promise<string> {
-  const target = await validator.height(signal);
+  const target = await validator.height(signal, VALIDATOR_TIMEOUT_MS);
   try {
     const status = await node.client.claimedNodeStatus({ signal, timeoutMs: 2_000 });
     if (status.joining !== undefined) return status.joining.phase;

@@ -8,7 +8,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { assert, present } from "../../crypto/base/assert.ts";
@@ -31,6 +31,10 @@ export const BIN_PATH: string = fileURLToPath(new URL("../../node/bin.mjs", impo
 /** A node that was asked to stop and has not by then is killed. */
 const STOP_TIMEOUT_MS = 15_000;
 const POLL_INTERVAL_MS = 50;
+/** A node that has not answered by then does not answer yet, for whoever asks it again in a moment. */
+const ANSWER_TIMEOUT_MS = 2_000;
+/** For whoever asks once. */
+const PATIENCE_MS = 60_000;
 /** Why a node does not prove a height, and may in a moment. */
 const NOT_YET: ReadonlySet<string> = new Set([
   "rpc_unreachable",
@@ -158,11 +162,11 @@ export class LocalNode {
    * The height that it proves now, from a state of its own; 0 when it does not answer yet, answers through its peers
    * because it is joining, or is behind where it was (a rollback, a power cut, on the way to another chain of work).
    */
-  async height(signal: AbortSignal): Promise<bigint> {
+  async height(signal: AbortSignal, timeoutMs = ANSWER_TIMEOUT_MS): Promise<bigint> {
     try {
-      const status = await this.client.claimedNodeStatus({ signal, timeoutMs: 2000 });
+      const status = await this.client.claimedNodeStatus({ signal, timeoutMs });
       if (status.joining !== undefined) return 0n;
-      return (await this.client.head({ signal, timeoutMs: 2000 })).value.height;
+      return (await this.client.head({ signal, timeoutMs })).value.height;
     } catch (error) {
       if (NOT_YET.has(codeOf(error))) return 0n;
       throw error;
@@ -237,7 +241,8 @@ export class LocalNetwork implements AsyncDisposable {
 
   /** The greatest height that any node which is ready proves. */
   async highest(): Promise<bigint> {
-    const heights = await Promise.all(this.nodes.filter(({ isReady }) => isReady).map((node) => node.height(this.#signal)));
+    const ready = this.nodes.filter(({ isReady }) => isReady);
+    const heights = await Promise.all(ready.map((node) => node.height(this.#signal, PATIENCE_MS)));
     return heights.reduce((most, height) => (height > most ? height : most), 0n);
   }
 
@@ -280,27 +285,48 @@ export class LocalNetwork implements AsyncDisposable {
   }
 }
 
+/** Blocks of ports that this process has taken, each with what keeps the others away from it: until we end, nobody else is given it. */
+const TAKEN = new Map<number, Server>();
+
 /**
  * A base port whose whole block is free just now, below the range that the system hands out for outgoing connections.
+ * The block is this process's own until it ends: its last port, which no node takes, is held.
  *
  * @throws CodedError `ports_taken` when there is none
  */
 export async function freeBasePort(): Promise<number> {
   const first = 20_000 + (process.pid % 40) * PORTS_COUNT;
-  for (let attempt = 0; attempt < 20; attempt += 1) {
+  for (let attempt = 0; attempt < 40; attempt += 1) {
     const base = 20_000 + ((first - 20_000 + attempt * PORTS_COUNT) % (40 * PORTS_COUNT));
     const wanted = [0, 1, 2, 3, 4].flatMap((index) => Object.values(portsOf(base, index)));
     const free = await Promise.all(wanted.map(isFree));
-    if (free.every(Boolean)) return base;
+    if (free.every(Boolean) && (await take(base))) return base;
   }
   throw new CodedError("ports_taken", { message: "no free block of ports; name one with --port" });
 }
 
-function isFree(port: number): Promise<boolean> {
+/** Whether a block is ours from now on, or was before: another process may have found it free at the same moment. */
+async function take(base: number): Promise<boolean> {
+  if (TAKEN.has(base)) return true;
+  const guard = await listenOn(base + PORTS_COUNT - 1);
+  if (guard === undefined) return false;
+  TAKEN.set(base, guard.unref());
+  return true;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = await listenOn(port);
+  if (server === undefined) return false;
+  await new Promise((resolve) => server.close(resolve));
+  return true;
+}
+
+/** A server of a port, or `undefined` where the port is taken. */
+function listenOn(port: number): Promise<Server | undefined> {
   return new Promise((resolve) => {
     const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen({ port, host: "127.0.0.1" }, () => server.close(() => resolve(true)));
+    server.once("error", () => resolve(undefined));
+    server.listen({ port, host: "127.0.0.1" }, () => resolve(server));
   });
 }
 

@@ -79,6 +79,9 @@ export type StartOptions = {
   readonly newEngine?: () => TendermintEngine;
 };
 
+/** How long a busy machine may take for what takes moments. */
+const BOUND_MS = 60_000;
+
 /** How often a member looks whether others have blocks that it has not. */
 const SYNC_INTERVAL_MS = 200;
 
@@ -189,7 +192,7 @@ export class Wire {
   }
 
   /** Waits until these members have a height, and fails after a bound. */
-  async reach(height: bigint, indexes: readonly number[], boundMs = 15_000): Promise<void> {
+  async reach(height: bigint, indexes: readonly number[], boundMs = BOUND_MS): Promise<void> {
     const heightAt = (index: number): bigint => this.members.get(index)?.ledger.head().height ?? 0n;
     const where = (): string =>
       indexes
@@ -202,7 +205,7 @@ export class Wire {
     );
   }
 
-  async until(holds: () => boolean, what: () => string, boundMs = 15_000): Promise<void> {
+  async until(holds: () => boolean, what: () => string, boundMs = BOUND_MS): Promise<void> {
     const untilMs = performance.now() + boundMs;
     while (!holds()) {
       if (performance.now() > untilMs) throw new Error(what());

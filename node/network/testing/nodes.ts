@@ -18,6 +18,9 @@ import { Network, type NetworkOptions } from "../network.ts";
 /** The network that test nodes belong to unless they say otherwise. */
 export const TEST_NETWORK: Hash = hash("network", utf8("test network"));
 
+/** How long a busy machine may take for what takes milliseconds. */
+export const PATIENCE_MS = 30_000;
+
 /** Set PYRALOG_TEST_LOG=debug to see what the nodes say. */
 export const testLog: Log = await openLog({
   level: process.env["PYRALOG_TEST_LOG"] === "debug" ? "debug" : "silent",
@@ -44,12 +47,12 @@ export async function openNode(number: number, options: Partial<NetworkOptions> 
       ...options,
       limits: { helloIntervalMs: 200, redialDelayMsMax: 400, ...options.limits },
     },
-    { log: testLog.child({ node: number }), metrics: openMetrics(), signal: AbortSignal.timeout(30_000) },
+    { log: testLog.child({ node: number }), metrics: openMetrics(), signal: AbortSignal.timeout(PATIENCE_MS) },
   );
 }
 
 /** Waits until a claim holds; fails loudly when it does not in time. */
-export async function until(claim: () => boolean, what: string, timeoutMs = 10_000): Promise<void> {
+export async function until(claim: () => boolean, what: string, timeoutMs = PATIENCE_MS): Promise<void> {
   const end = performance.now() + timeoutMs;
   while (!claim()) {
     if (performance.now() > end) throw new Error(`not in ${timeoutMs} ms: ${what}`);

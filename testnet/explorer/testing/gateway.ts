@@ -5,7 +5,6 @@ import { readFile } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { WebSocket, WebSocketServer } from "ws";
 import { assert } from "../../../crypto/base/assert.ts";
 
@@ -16,7 +15,8 @@ export type Fields = Record<string, unknown>;
 export type Manner = {
   /** Alters the result in place. */
   readonly lie?: (method: string, result: Fields, params: Fields) => void;
-  readonly delayMs?: (method: string) => number;
+  /** What a question waits for before it is passed on, if anything. */
+  readonly hold?: (method: string) => Promise<void> | undefined;
   /** Lets pages of any origin ask. */
   readonly cors?: boolean;
 };
@@ -86,8 +86,7 @@ async function answer(upstream: string, manner: Manner, request: IncomingMessage
   }
   const asked = JSON.parse(body.toString()) as Fields;
   const method = String(asked["method"]);
-  const delayMs = manner.delayMs?.(method) ?? 0;
-  if (delayMs > 0) await sleep(delayMs);
+  await manner.hold?.(method);
   const passed = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body });
   const message = (await passed.json()) as Fields;
   if (message["result"] !== undefined) manner.lie?.(method, message["result"] as Fields, (asked["params"] ?? {}) as Fields);
