@@ -50,7 +50,8 @@ export class Mempool {
   readonly #entries = new Map<string, Entry>();
   readonly #lanes = new Map<string, Lane>();
   readonly #refused = new Map<string, MempoolRefusal>();
-  #tails = new Heap<TailPosition>(byWorth);
+  /** Every lane's tail, least worth first; `undefined` for as long as nobody has had to go. */
+  #tails: Heap<TailPosition> | undefined;
   #sizeBytes = 0;
   #arrivals = 0;
 
@@ -174,6 +175,9 @@ export class Mempool {
       const lane = this.#lanes.get(key);
       if (lane !== undefined) this.#follow(lane, accountOf(sender));
     }
+    const { countMax, sizeBytesMax } = this.#limits;
+    // Far from full, the heap is not kept up; who must go next is found anew when it comes to that.
+    if (this.#entries.size * 2 < countMax && this.#sizeBytes * 2 < sizeBytesMax) this.#tails = undefined;
     for (const entry of this.#entries.values()) {
       if (entry.transaction.body.expiry <= block.height) this.#leave(entry, { code: "transaction_expired", field: "expiry" });
     }
@@ -247,11 +251,12 @@ export class Mempool {
     const worth = lane.worthAt(transaction.body.nonce, priceOf(transaction));
     const victims: Entry[] = [];
     const skipped: TailPosition[] = [];
+    const tails = (this.#tails ??= this.#allTails());
     while (count > 0 || sizeBytes > 0) {
-      const position = this.#leastTail();
+      const position = leastTail(tails);
       if (position === undefined || position.worth >= worth) break;
       skipped.push(position);
-      this.#tails.pop();
+      tails.pop();
       // One a lane and admission: what stands before it is worth as much, and its turn comes with the next one.
       if (position.lane === lane) continue;
       const victim = position.lane.tail();
@@ -261,18 +266,8 @@ export class Mempool {
       sizeBytes -= victim.transaction.bytes.length;
     }
     // Nothing has changed yet: the positions are still true until the victims leave.
-    for (const position of skipped) this.#tails.push(position);
+    for (const position of skipped) tails.push(position);
     return count > 0 || sizeBytes > 0 ? undefined : victims;
-  }
-
-  /** The lane whose tail is worth least, its position checked to be of now. */
-  #leastTail(): TailPosition | undefined {
-    for (;;) {
-      const position = this.#tails.peek();
-      if (position === undefined) return undefined;
-      if (position.revision === position.lane.revision && position.lane.entries.length > 0) return position;
-      this.#tails.pop();
-    }
   }
 
   #laneOf(sender: Address, account: SenderAccount): Lane {
@@ -331,17 +326,17 @@ export class Mempool {
     if (entry.lane.entries.length === 0) this.#lanes.delete(entry.lane.sender);
   }
 
-  /** Tells the eviction heap about a lane's tail of now. */
+  /** Tells the eviction heap, where there is one, about a lane's tail of now. */
   #noteTail(lane: Lane): void {
-    if (this.#tails.size > HEAP_SLACK * (this.#lanes.size + 1)) {
-      this.#tails = new Heap<TailPosition>(byWorth);
-      for (const each of this.#lanes.values()) this.#pushTail(each);
-    } else this.#pushTail(lane);
+    if (this.#tails === undefined) return;
+    if (this.#tails.size > HEAP_SLACK * (this.#lanes.size + 1)) this.#tails = this.#allTails();
+    else pushTail(this.#tails, lane);
   }
 
-  #pushTail(lane: Lane): void {
-    const tail = lane.tail();
-    if (tail !== undefined) this.#tails.push({ lane, revision: lane.revision, worth: lane.tailWorth(), arrival: tail.arrival });
+  #allTails(): Heap<TailPosition> {
+    const tails = new Heap<TailPosition>(byWorth);
+    for (const lane of this.#lanes.values()) pushTail(tails, lane);
+    return tails;
   }
 
   #remember(id: string, refusal: MempoolRefusal): void {
@@ -351,6 +346,21 @@ export class Mempool {
     const [oldest] = this.#refused.keys();
     if (oldest !== undefined) this.#refused.delete(oldest);
   }
+}
+
+/** The lane whose tail is worth least, its position checked to be of now. */
+function leastTail(tails: Heap<TailPosition>): TailPosition | undefined {
+  for (;;) {
+    const position = tails.peek();
+    if (position === undefined) return undefined;
+    if (position.revision === position.lane.revision && position.lane.entries.length > 0) return position;
+    tails.pop();
+  }
+}
+
+function pushTail(tails: Heap<TailPosition>, lane: Lane): void {
+  const tail = lane.tail();
+  if (tail !== undefined) tails.push({ lane, revision: lane.revision, worth: lane.tailWorth(), arrival: tail.arrival });
 }
 
 /** Least worth first; of equals, the youngest. */

@@ -136,7 +136,7 @@ export class Gossip {
       ignoreDuplicatePublishError: true,
       // A vote is verified and passed on before word of it comes back: of what is small, "I have it" only adds to the messages.
       // Four validators under light load: 41 instead of 56 packets a block and node, and a third more bytes.
-      idontwantMinDataSize: 16_384,
+      idontwantMinDataSize: 4_096,
       heartbeatInterval: 700,
       D: 8,
       Dlo: 6,
