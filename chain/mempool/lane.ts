@@ -76,11 +76,17 @@ export class Lane {
   /** How many entries from the front follow the sender's nonce without a gap. */
   readyCount(): number {
     if (this.#ready.revision !== this.#revision) {
-      // Nonces ascend, so what is ahead of its place stays ahead: the first such entry is found by halving.
-      const count = this.#firstWhere((nonce, index) => nonce > this.#nonce + BigInt(index));
-      this.#ready = { revision: this.#revision, count };
+      this.#ready = { revision: this.#revision, count: this.#countReady() };
     }
     return this.#ready.count;
+  }
+
+  #countReady(): number {
+    const { length } = this.#entries;
+    // Mostly nothing is missing, which the last one shows: no two have the same nonce.
+    if ((this.#entries[length - 1]?.transaction.body.nonce ?? 0n) < this.#nonce + BigInt(length)) return length;
+    // Nonces ascend, so what is ahead of its place stays ahead: the first such entry is found by halving.
+    return this.#firstWhere((nonce, index) => nonce > this.#nonce + BigInt(index));
   }
 
   at(nonce: bigint): Entry | undefined {
@@ -176,6 +182,10 @@ export class Lane {
 
   /** Where an entry with this nonce is, or would be put. */
   #placeOf(nonce: bigint): number {
+    // Mostly it comes after all, or is the first to go.
+    const { length } = this.#entries;
+    if ((this.#entries[length - 1]?.transaction.body.nonce ?? -1n) < nonce) return length;
+    if (present(this.#entries[0], "entry").transaction.body.nonce >= nonce) return 0;
     return this.#firstWhere((other) => other >= nonce);
   }
 

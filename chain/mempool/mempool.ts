@@ -48,6 +48,8 @@ type Cursor = { readonly lane: Lane; readonly entry: Entry; readonly position: n
 export class Mempool {
   readonly #limits: MempoolLimits;
   readonly #entries = new Map<string, Entry>();
+  /** The same by the object: a block that was read with what waits here has it too. */
+  readonly #objects = new Map<Transaction, Entry>();
   readonly #lanes = new Map<string, Lane>();
   readonly #refused = new Map<string, MempoolRefusal>();
   /** Every lane's tail, least worth first; `undefined` for as long as nobody has had to go. */
@@ -67,6 +69,11 @@ export class Mempool {
   /** Bytes of the transactions waiting. */
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  /** Whether this very object waits: quicker than `get`, and `false` says nothing. */
+  holds(transaction: Transaction): boolean {
+    return this.#objects.has(transaction);
   }
 
   get(id: Hash): Transaction | undefined {
@@ -163,11 +170,11 @@ export class Mempool {
     accountOf: (sender: Address) => SenderAccount,
   ): void {
     const senders = new Map<string, Address>();
-    for (const { id, body } of block.transactions) {
-      const key = toHex(id);
-      senders.set(toHex(body.sender), body.sender);
-      this.#refused.delete(key);
-      const entry = this.#entries.get(key);
+    for (const transaction of block.transactions) {
+      const { id, body } = transaction;
+      const entry = this.#objects.get(transaction) ?? this.#entries.get(toHex(id));
+      senders.set(entry?.lane.sender ?? toHex(body.sender), body.sender);
+      this.#refused.delete(entry?.id ?? toHex(id));
       // The lane's new tail is noted below, once for all that it loses.
       if (entry !== undefined) this.#takeOut(entry);
     }
@@ -299,6 +306,7 @@ export class Mempool {
     this.#lanes.set(lane.sender, lane);
     lane.insert(entry);
     this.#entries.set(id, entry);
+    this.#objects.set(transaction, entry);
     this.#refused.delete(id);
     this.#sizeBytes += transaction.bytes.length;
     this.#noteTail(lane);
@@ -322,6 +330,7 @@ export class Mempool {
   #takeOut(entry: Entry): void {
     entry.lane.remove(entry);
     this.#entries.delete(entry.id);
+    this.#objects.delete(entry.transaction);
     this.#sizeBytes -= entry.transaction.bytes.length;
     if (entry.lane.entries.length === 0) this.#lanes.delete(entry.lane.sender);
   }

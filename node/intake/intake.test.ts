@@ -121,7 +121,7 @@ t.test("a batch", async (t) => {
       return fail({ code: "signature_invalid" });
     };
     t.match(await inspectAll(Array.from({ length: 1_000 }), check), { ok: false });
-    t.ok(checks <= 16, `${checks} checks`);
+    t.ok(checks <= 32, `${checks} checks`);
     const seen: number[] = [];
     const look = async (_item: undefined, index: number): Promise<Result<void, Coded>> => {
       seen.push(index);

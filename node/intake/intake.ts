@@ -123,7 +123,9 @@ export class Intake implements AsyncDisposable {
 
   /** Whether these very bytes, authorisation included, were checked on the way in. */
   isVerified(transaction: Transaction): boolean {
-    const known = this.#parts.mempool.get(transaction.id);
+    const { mempool } = this.#parts;
+    if (mempool.holds(transaction)) return true;
+    const known = mempool.get(transaction.id);
     return known !== undefined && bytesEqual(known.bytes, transaction.bytes);
   }
 
