@@ -139,7 +139,7 @@ export class Node implements AsyncDisposable {
     const self = addressOfKey(keyPair.publicKey);
 
     await requireSoundFiles(home.storePath);
-    const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: config.storage.cacheSizeBytes });
+    const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: blockCacheSizeBytes(config) });
     const ledger = stack.use(await openLedger(store, file, config));
     const isNew = ledger.head().height === 0n && !existsSync(home.walPath);
     const guard = await SignGuard.open({ path: home.signStatePath, disk: SYSTEM_DISK, keyPair, isNew });
@@ -428,13 +428,19 @@ function requireSupported(file: NetworkFile): void {
   }
 }
 
+/** Of the store's memory what is for its blocks; the rest is for the pages of the state, which are read from them once. */
+function blockCacheSizeBytes({ storage }: Config): number {
+  return Math.floor(storage.cacheSizeBytes / 4);
+}
+
 async function openLedger(
   store: Awaited<ReturnType<typeof openLevelStore>>,
   network: NetworkFile,
   config: Config,
 ): Promise<Ledger> {
   try {
-    return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes: config.storage.cacheSizeBytes });
+    const cacheSizeBytes = config.storage.cacheSizeBytes - blockCacheSizeBytes(config);
+    return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes });
   } catch (error) {
     await store[Symbol.asyncDispose]();
     throw error;

@@ -125,6 +125,21 @@ export class Mempool {
     return ok({ replaced: replaced?.transaction, evicted: evicted.map((entry) => entry.transaction) });
   }
 
+  /**
+   * Whether there is a place for a transaction now: for asking before its signature is checked, which costs more than all else.
+   * One whose id waits already is not refused: only the signature tells its twin from a forgery. A refusal is remembered.
+   */
+  check(transaction: Transaction, account: SenderAccount): Result<void, MempoolRefusal> {
+    const id = toHex(transaction.id);
+    if (this.#entries.has(id)) return ok(undefined);
+    // Of a sender who has nothing waiting, only the bounds of all could be in the way.
+    const lane = this.#lanes.get(toHex(transaction.body.sender)) ?? new Lane("", account);
+    const judged = this.#judge(lane, transaction);
+    if (judged.ok) return ok(undefined);
+    this.#remember(id, judged.error);
+    return judged;
+  }
+
   /** Remembers a transaction that was refused before it came here: by its signature, or by the executor. */
   refuse(id: Hash, refusal: MempoolRefusal): void {
     this.#remember(toHex(id), refusal);

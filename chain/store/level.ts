@@ -28,7 +28,7 @@ export type LevelStoreOptions = {
   /** Uncompressed blocks kept in memory. Default 64 MiB: the upper pages of a state tree of some million rows. */
   readonly cacheSizeBytes?: number;
   /**
-   * What is gathered in memory (twice this at most) before it becomes a sorted file. Default 16 MiB: with LevelDB's
+   * What is gathered in memory (twice this at most) before it becomes a sorted file. Default 8 MiB: with LevelDB's
    * own 4 MiB a block of a thousand updates makes a file every few blocks, and compaction eats the disk's time. More
    * makes opening after a crash slower.
    */
@@ -36,7 +36,7 @@ export type LevelStoreOptions = {
 };
 
 const CACHE_SIZE_BYTES = 64 * 1024 * 1024;
-const WRITE_BUFFER_SIZE_BYTES = 16 * 1024 * 1024;
+const WRITE_BUFFER_SIZE_BYTES = 8 * 1024 * 1024;
 
 /** An iteration fetches at most so many entries, and about so many bytes, at a time. */
 const CHUNK_ENTRIES_MAX = 1000;

@@ -112,7 +112,7 @@ export const STORAGE_SECTION = z
       .min(MEBIBYTE)
       .max(64 * 1024 * MEBIBYTE)
       .default(64 * MEBIBYTE)
-      .describe("Memory for cached pages of the store."),
+      .describe("Memory for what is read from the store: a quarter for its blocks, the rest for the pages of the state."),
     keepHeights: z
       .int()
       .min(0)

@@ -9,6 +9,7 @@ import { inspectAll } from "../../chain/ledger/inspect.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Call } from "../../chain/block/call.ts";
 import { assembleTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import type { MempoolLimits } from "../../chain/mempool/limits.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
@@ -34,27 +35,31 @@ function forged(nonce: bigint): Transaction {
   return assembleTransaction(body, authorisation);
 }
 
-async function open(test: Test) {
+async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
   const ledger = await Ledger.open({ store: openMemoryStore(), network: LONE_NETWORK, executor: EXECUTOR });
-  const mempool = new Mempool();
+  const mempool = new Mempool(limits);
   const published: Uint8Array[] = [];
   const publish = async (bytes: Uint8Array): Promise<number> => published.push(bytes);
   const network = { limits: LIMITS, gossip: () => ({ publish }) };
   const woken = { count: 0 };
+  const verified = { count: 0 };
   const onWork = (): void => void (woken.count += 1);
   const intake = new Intake({
     ledger,
     mempool,
     network,
     clock: SYSTEM_CLOCK,
-    verify: verifySignatureAsync,
+    verify: async (...asked) => {
+      verified.count += 1;
+      return await verifySignatureAsync(...asked);
+    },
     log: SILENT,
     metrics: openMetrics({ process: false }),
     onWork,
   });
   test.teardown(async () => await intake[Symbol.asyncDispose]());
   ledger.onCommit((commit) => intake.onCommit(commit));
-  return { ledger, mempool, intake, published, woken };
+  return { ledger, mempool, intake, published, woken, verified };
 }
 
 t.test("transactions that come at the same time wait in the order of their nonces", async (t) => {
@@ -67,6 +72,28 @@ t.test("transactions that come at the same time wait in the order of their nonce
     transactions.map(({ body }) => body.nonce),
   );
   t.equal(woken.count, 20);
+});
+
+t.test("a transaction that there is no place for is refused before its signature is checked", async (t) => {
+  const { intake, verified } = await open(t, { perSenderMax: 2 });
+  const [first, second, third] = [0n, 1n, 2n].map((nonce) => sign(nonce, [append(1)]));
+  for (const { bytes } of [present(first, "first"), present(second, "second")]) t.ok((await intake.submit(bytes)).ok);
+  t.equal(verified.count, 2);
+  const late = present(third, "third");
+  t.same(await intake.submit(late.bytes), { ok: false, error: { code: "mempool_sender_full", field: "sender" } });
+  t.equal(await intake.receive("peer", encodeBatch([late.bytes])), "ignore");
+  t.same(intake.status(late.id), { kind: "refused", code: "mempool_sender_full", field: "sender" });
+  t.equal(verified.count, 2);
+});
+
+t.test("a forged twin of what waits is told from it by its signature", async (t) => {
+  const { intake, published } = await open(t);
+  const good = sign(0n, [append(1)]);
+  t.ok((await intake.submit(good.bytes)).ok);
+  const twin = assembleTransaction(good.body, sign(1n, [CREATE]).authorisation);
+  t.same(await intake.submit(twin.bytes), { ok: false, error: { code: "signature_invalid", field: "authorisation" } });
+  t.equal(await intake.receive("peer", encodeBatch([twin.bytes])), "reject");
+  t.equal(published.length, 1, "and it is not passed on");
 });
 
 t.test("what waits behind a gap is no work for a block", async (t) => {

@@ -2,11 +2,11 @@
  * Where transactions come in, from clients and from gossip, and go out, into blocks and to other nodes.
  *
  * ```
- *   bytes -> parse -> admit (state) -> signature (thread pool) -> admit again -> mempool -> gossip, in batches
+ *   bytes -> parse -> admit (state), place -> signature (thread pool) -> admit again -> mempool -> gossip, in batches
  * ```
  *
- * The state is asked twice: before, so that nobody buys a signature check with a stale nonce, and after, because a
- * block may have been committed meanwhile. Whatever is refused is remembered with code and field, for `why`.
+ * State and mempool are asked twice: before, so that nobody buys a signature check with a stale nonce or where no place is left,
+ * and after, because a block may have been committed meanwhile. Whatever is refused is remembered with code and field, for `why`.
  */
 
 import { bytesEqual } from "../../crypto/base/bytes.ts";
@@ -20,7 +20,7 @@ import type { Block } from "../../chain/block/block.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
-import type { Mempool, SenderAccount } from "../../chain/mempool/mempool.ts";
+import type { Mempool, MempoolRefusal, SenderAccount } from "../../chain/mempool/mempool.ts";
 import { accountKey } from "../../chain/state/keys.ts";
 import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
 import type { Log } from "../log/log.ts";
@@ -210,6 +210,9 @@ export class Intake implements AsyncDisposable {
     const { ledger, mempool, onWork } = this.#parts;
     const before = ledger.admit(transaction);
     if (!before.ok) return this.#refuse(transaction, before.error);
+    // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
+    const checked = mempool.check(transaction, before.value);
+    if (!checked.ok) return this.#noPlace(checked.error);
     if (this.#checks >= CHECKS_MAX) return fail({ code: "mempool_busy", field: "transaction" });
     this.#checks += 1;
     try {
@@ -221,15 +224,17 @@ export class Intake implements AsyncDisposable {
     const admitted = ledger.admit(transaction);
     if (!admitted.ok) return this.#refuse(transaction, admitted.error);
     const added = mempool.add(transaction, admitted.value);
-    if (!added.ok) {
-      // Its twin came in while this one was being checked.
-      if (added.error.code === "mempool_known") return ok(undefined);
-      this.#refused.add(1, { code: added.error.code });
-      return added;
-    }
+    if (!added.ok) return this.#noPlace(added.error);
     this.#generations().now.add(transaction);
     onWork();
     return ok(undefined);
+  }
+
+  #noPlace(refusal: MempoolRefusal): Result<void, IntakeRefusal> {
+    // Its twin came in while this one was being checked.
+    if (refusal.code === "mempool_known") return ok(undefined);
+    this.#refused.add(1, { code: refusal.code });
+    return fail(refusal);
   }
 
   #refuse(transaction: Transaction, refusal: Parameters<Mempool["refuse"]>[1]): Result<void, IntakeRefusal> {
