@@ -230,8 +230,9 @@ export async function offerLoad(target: LoadTarget, options: OfferOptions): Prom
     while (elapsed() < seconds) {
       signal.throwIfAborted();
       // What was not offered in time, since answers were awaited, is not made up for in one go.
-      made = Math.max(made, Math.floor(elapsed() * rate) - OFFER_ITEMS_MAX);
-      const due = Math.floor(elapsed() * rate) - made;
+      const wanted = Math.floor(elapsed() * rate);
+      made = Math.max(made, wanted - OFFER_ITEMS_MAX);
+      const due = wanted - made;
       if (due === 0) {
         await pause(OFFER_INTERVAL_MS);
         continue;
