@@ -12,6 +12,11 @@ export type MempoolLimits = {
   readonly perSenderSizeBytesMax: number;
   /** How far a nonce may be ahead of the sender's next one, and never as far as `perSenderMax`. Beyond: `mempool_nonce_gap`. */
   readonly nonceGapMax: number;
+  /**
+   * The same of what a client hands in here. Below the two above: with a block our places become free before those of nodes that
+   * commit it later, and what we took meanwhile must find one there too. Else they lack what we propose, and what comes behind it.
+   */
+  readonly clientGapMax: number;
   /** Ids of refused transactions that are remembered with the reason. At the bound: the oldest is forgotten. */
   readonly refusedMax: number;
 };
@@ -23,11 +28,13 @@ export type MempoolLimits = {
 export const MEMPOOL_LIMITS_DEFAULT: MempoolLimits = {
   countMax: 20_000,
   sizeBytesMax: 64 * 1024 * 1024,
-  // A busy application sends all it has from one account: a second of it, and no more than a twentieth of the mempool.
-  perSenderMax: 1_000,
+  // A busy application sends all it has from one account: a second of it, half as much again for what a node is behind, and no more
+  // than a thirteenth of the mempool.
+  perSenderMax: 1_500,
   // A sixteenth: one sender alone cannot make the mempool refuse everybody else at its price.
   perSenderSizeBytesMax: 4 * 1024 * 1024,
-  nonceGapMax: 1_000,
+  nonceGapMax: 1_500,
+  clientGapMax: 1_000,
   refusedMax: 20_000,
 };
 

@@ -117,6 +117,24 @@ t.test("whoever sends all that it may, except the first, can still send the firs
   t.end();
 });
 
+t.test("a client may go less far ahead than gossip: what it hands in finds a place where blocks come later", (t) => {
+  const mempool = new Mempool({ perSenderMax: 4, clientGapMax: 2 });
+  const account = RICH;
+  const [first, second, third, fifth] = [0, 1, 2, 4].map((nonce) => transactionOf(0, nonce, 100));
+  const check = (transaction: Transaction | undefined, from: "client" | "gossip") =>
+    mempool.check(present(transaction, "transaction"), account, from);
+  t.ok(check(second, "client").ok);
+  t.same(check(third, "client"), { ok: false, error: { code: "mempool_nonce_gap", field: "nonce" } });
+  for (const each of [first, second]) t.ok(mempool.add(present(each, "transaction"), account).ok);
+  t.same(check(third, "client"), { ok: false, error: { code: "mempool_sender_full", field: "sender" } });
+  t.match(mempool.why(present(third, "transaction").id), { kind: "refused", refusal: { code: "mempool_sender_full" } });
+  t.ok(check(third, "gossip").ok);
+  t.notOk(check(fifth, "gossip").ok);
+  t.ok(check(first, "client").ok, "what waits already is for the signature to tell from its twin");
+  t.equal(mempool.count, 2, "asking changes nothing");
+  t.end();
+});
+
 t.test("what a sender has behind a gap gives way to what it waits for, in bytes and in fees", (t) => {
   const [first, second, third] = [transactionOf(1, 0, 1000), transactionOf(1, 1, 1000), transactionOf(1, 2, 1000)];
   const size = first.bytes.length;

@@ -128,13 +128,15 @@ export class Mempool {
   /**
    * Whether there is a place for a transaction now: for asking before its signature is checked, which costs more than all else.
    * One whose id waits already is not refused: only the signature tells its twin from a forgery. A refusal is remembered.
+   *
+   * @param from - a client has places fewer than gossip (`clientGapMax`)
    */
-  check(transaction: Transaction, account: SenderAccount): Result<void, MempoolRefusal> {
+  check(transaction: Transaction, account: SenderAccount, from: "client" | "gossip"): Result<void, MempoolRefusal> {
     const id = toHex(transaction.id);
     if (this.#entries.has(id)) return ok(undefined);
     // Of a sender who has nothing waiting, only the bounds of all could be in the way.
     const lane = this.#lanes.get(toHex(transaction.body.sender)) ?? new Lane("", account);
-    const judged = this.#judge(lane, transaction);
+    const judged = this.#judge(lane, transaction, from);
     if (judged.ok) return ok(undefined);
     this.#remember(id, judged.error);
     return judged;
@@ -224,13 +226,15 @@ export class Mempool {
   #judge(
     lane: Lane,
     transaction: Transaction,
+    from: "client" | "gossip" = "gossip",
   ): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
     // Never further ahead than a sender has places: the nonce that all others wait for always has one left.
-    const { nonceGapMax, perSenderMax } = this.#limits;
-    if (nonce - lane.nonce >= BigInt(Math.min(nonceGapMax, perSenderMax))) {
-      const isFull = lane.entries.length >= perSenderMax;
+    const { perSenderMax, nonceGapMax, clientGapMax } = this.#limits;
+    const placesMax = from === "client" ? Math.min(perSenderMax, clientGapMax) : perSenderMax;
+    if (nonce - lane.nonce >= BigInt(Math.min(nonceGapMax, placesMax))) {
+      const isFull = lane.entries.length >= placesMax;
       return isFull
         ? fail({ code: "mempool_sender_full", field: "sender" })
         : fail({ code: "mempool_nonce_gap", field: "nonce" });

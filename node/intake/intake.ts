@@ -94,7 +94,7 @@ export class Intake implements AsyncDisposable {
     if (transaction.bytes.length > this.#parts.network.limits.gossipTransactionsBytesMax - BATCH_FRAME_SIZE_BYTES)
       return fail({ code: "transaction_size", field: "transaction" });
     if (this.isVerified(transaction)) return ok(transaction.id);
-    const taken = await this.#take(transaction);
+    const taken = await this.#take(transaction, "client");
     if (!taken.ok) return taken;
     // With a full queue it goes out with the next repetition.
     this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? this.#parts.clock.monotonicMs() : Number.NEGATIVE_INFINITY);
@@ -200,18 +200,18 @@ export class Intake implements AsyncDisposable {
     const parsed = parseTransaction(bytes.slice());
     if (!parsed.ok) return "reject";
     if (this.isVerified(parsed.value)) return "ignore";
-    const taken = await this.#take(parsed.value);
+    const taken = await this.#take(parsed.value, "gossip");
     if (taken.ok) return "accept";
     // Any other refusal may be true of our state and not yet, or no longer, of the sender's.
     return taken.error.code === "signature_invalid" ? "reject" : "ignore";
   }
 
-  async #take(transaction: Transaction): Promise<Result<void, IntakeRefusal>> {
+  async #take(transaction: Transaction, from: "client" | "gossip"): Promise<Result<void, IntakeRefusal>> {
     const { ledger, mempool, onWork } = this.#parts;
     const before = ledger.admit(transaction);
     if (!before.ok) return this.#refuse(transaction, before.error);
     // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
-    const checked = mempool.check(transaction, before.value);
+    const checked = mempool.check(transaction, before.value, from);
     if (!checked.ok) return this.#noPlace(checked.error);
     if (this.#checks >= CHECKS_MAX) return fail({ code: "mempool_busy", field: "transaction" });
     this.#checks += 1;
