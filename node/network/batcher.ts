@@ -2,7 +2,7 @@
  * Batches small payloads into gossip messages: one message costs about 200 us on every node, whatever its size.
  *
  * ```
- *   empty --add--> waiting --batchDelayMs since the last, or full--> publishing --rate allows--> empty or waiting
+ *   empty --add--> waiting --long enough since the last, or full--> publishing --rate allows--> empty or waiting
  * ```
  *
  * Wire: a canonical dag-cbor array of 1 to `batchItemsMax` byte strings.
@@ -59,6 +59,8 @@ export class Batcher implements AsyncDisposable {
   readonly #queue: Uint8Array[] = [];
   #queuedBytes = 0;
   #publishedAtMs = Number.NEGATIVE_INFINITY;
+  /** Between the last batch and the next. */
+  #delayMs = 0;
   #isClosed = false;
   #pump: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
@@ -106,10 +108,12 @@ export class Batcher implements AsyncDisposable {
     while (this.#queue.length > 0) {
       // The first after a quiet while goes at once; those that follow closely wait for each other, also those that came while one
       // was being published.
-      if (!this.#isFull())
-        await this.#pause(Math.max(0, this.#publishedAtMs + this.#limits.batchDelayMs - this.#clock.monotonicMs()));
+      if (!this.#isFull()) await this.#pause(Math.max(0, this.#publishedAtMs + this.#delayMs - this.#clock.monotonicMs()));
       this.#publishedAtMs = this.#clock.monotonicMs();
-      const batch = encodeBatch(this.#next());
+      const items = this.#next();
+      const { batchBusyItems, batchBusyDelayMs, batchDelayMs } = this.#limits;
+      this.#delayMs = items.length >= batchBusyItems ? batchBusyDelayMs : batchDelayMs;
+      const batch = encodeBatch(items);
       const waitMs = this.#rate.charge(batch.length, this.#clock.monotonicMs());
       try {
         await this.#publish(batch);

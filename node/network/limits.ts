@@ -147,6 +147,13 @@ const GOSSIP_LIMITS = {
     atBound: "slow",
     reason: "least time between two batches, and so how long a transaction waits for company; small against a block interval",
   },
+  batchBusyItems: {
+    value: 8,
+    atBound: "slow",
+    reason:
+      "a batch of so many is a sign of load: then half as many batches cost less than the wait, a sixth of all CPU time at 1,200 puts a second",
+  },
+  batchBusyDelayMs: { value: 100, atBound: "slow", reason: "as batchDelayMs, after such a batch" },
   batchQueueBytesMax: {
     value: 16 * MIB,
     atBound: "refuse",

@@ -245,7 +245,7 @@ class StandingClock implements Clock {
 
 t.test("batches hold what was added, in order, and leave when full or when their time has come", async (t) => {
   const batches: Uint8Array[][] = [];
-  const limits = limitsWith({ batchBytesMax: 1_000, batchItemsMax: 50, batchDelayMs: 30 });
+  const limits = limitsWith({ batchBytesMax: 1_000, batchItemsMax: 50, batchDelayMs: 30, batchBusyItems: 51 });
   const publish = async (batch: Uint8Array): Promise<void> => {
     const parsed = parseBatch(batch, limits);
     if (parsed.ok) batches.push([...parsed.value]);
@@ -284,6 +284,33 @@ t.test("batches hold what was added, in order, and leave when full or when their
   );
   t.equal(batcher.add(Uint8Array.of(1)), false, "closed");
   t.equal(batcher.queuedBytes, 0);
+});
+
+t.test("after a batch that shows load the next waits longer, and after a small one as long as ever", async (t) => {
+  const sizes: number[] = [];
+  const limits = limitsWith({ batchDelayMs: 30, batchBusyDelayMs: 80, batchBusyItems: 4 });
+  const publish = async (batch: Uint8Array): Promise<void> => {
+    const parsed = parseBatch(batch, limits);
+    if (parsed.ok) sizes.push(parsed.value.length);
+  };
+  const clock = new StandingClock();
+  await using batcher = new Batcher(limits, { publish, clock, log: testLog });
+  const add = (count: number): void => {
+    for (let index = 0; index < count; index += 1) batcher.add(Uint8Array.of(index));
+  };
+  add(4);
+  await clock.pass(0);
+  t.same(sizes, [4], "the first goes at once");
+  add(1);
+  await clock.pass(79);
+  t.same(sizes, [4]);
+  await clock.pass(1);
+  t.same(sizes, [4, 1]);
+  add(1);
+  await clock.pass(29);
+  t.same(sizes, [4, 1]);
+  await clock.pass(1);
+  t.same(sizes, [4, 1, 1]);
 });
 
 t.test("a full batcher refuses, a failing publisher does not stop it", async (t) => {
