@@ -29,8 +29,8 @@ export type LevelStoreOptions = {
   readonly cacheSizeBytes?: number;
   /**
    * What is gathered in memory (twice this at most) before it becomes a sorted file. Default 8 MiB: with LevelDB's
-   * own 4 MiB a block of a thousand updates makes a file every few blocks, and compaction eats the disk's time. More
-   * makes opening after a crash slower.
+   * own 4 MiB a block of a thousand updates makes a file every few blocks, and compaction eats the disk's time. With 16 MiB
+   * there are an eighth more updates a second at a million rows, for 16 MiB more; and opening after a crash is slower.
    */
   readonly writeBufferSizeBytes?: number;
 };
