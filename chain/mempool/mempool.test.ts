@@ -117,6 +117,20 @@ t.test("whoever sends all that it may, except the first, can still send the firs
   t.end();
 });
 
+t.test("whether there is a place is judged by the account of now: money that came in meanwhile counts", (t) => {
+  const mempool = new Mempool();
+  const poor = { nonce: 0n, balance: 150n };
+  t.equal(add(mempool, transactionOf(0, 0, 100), poor), "ok");
+  const second = transactionOf(0, 1, 100);
+  t.match(mempool.check(second, poor, "client"), { ok: false, error: { code: "balance_insufficient" } });
+  t.ok(mempool.check(second, { nonce: 0n, balance: 200n }, "client").ok);
+  t.equal(add(mempool, second, { nonce: 0n, balance: 200n }), "ok");
+  t.ok(mempool.check(transactionOf(0, 2, 100), { nonce: 2n, balance: 100n }, "client").ok);
+  t.equal(mempool.count, 0, "and what its nonce or its balance has passed is gone");
+  t.equal(mempool.nextNonce(addressAt(0)), undefined);
+  t.end();
+});
+
 t.test("a client may go less far ahead than gossip: what it hands in finds a place where blocks come later", (t) => {
   const mempool = new Mempool({ perSenderMax: 4, clientGapMax: 2 });
   const account = RICH;

@@ -134,9 +134,11 @@ export class Mempool {
   check(transaction: Transaction, account: SenderAccount, from: "client" | "gossip"): Result<void, MempoolRefusal> {
     const id = toHex(transaction.id);
     if (this.#entries.has(id)) return ok(undefined);
-    // Of a sender who has nothing waiting, only the bounds of all could be in the way.
-    const lane = this.#lanes.get(toHex(transaction.body.sender)) ?? new Lane("", account);
+    const { sender } = transaction.body;
+    // As `add` does: the lane follows the account of now. Of a sender who has nothing waiting there is none to follow.
+    const lane = this.#lanes.has(toHex(sender)) ? this.#laneOf(sender, account) : new Lane(toHex(sender), account);
     const judged = this.#judge(lane, transaction, from);
+    if (lane.entries.length === 0) this.#lanes.delete(lane.sender);
     if (judged.ok) return ok(undefined);
     this.#remember(id, judged.error);
     return judged;
