@@ -101,7 +101,7 @@ async function findCargo() {
 async function digestOfSources() {
   const hash = createHash("sha256").update(`${process.platform} ${process.arch}\n`);
   const left = [join(here, "addon"), join(here, "core")];
-  const files = ["Cargo.toml", "Cargo.lock", "build.rs"].map((name) => join(here, name));
+  const files = [".cargo/config.toml", "Cargo.toml", "Cargo.lock", "build.rs"].map((name) => join(here, name));
   for (let directory = left.pop(); directory !== undefined; directory = left.pop()) {
     for (const entry of await readdir(directory, { withFileTypes: true })) {
       const path = join(directory, entry.name);

@@ -17,8 +17,6 @@ import {
   VERIFY_BATCH_COUNT_MAX,
 } from "./signatures.ts";
 
-/** Calls under way at a time: the addon puts all cores on one, and a second keeps them busy while answers travel. */
-const CALLS_MAX = 2;
 /** Signatures a call: some milliseconds of one core. More would make later ones wait for nothing. */
 const CALL_COUNT_MAX = { ed25519: 256, "ml-dsa-65": 64 } as const satisfies Record<SignatureAlgorithm, number>;
 
@@ -49,7 +47,19 @@ export function nativeSignatures(addon: NativeAddon, base: SignatureBackend): Si
     },
     verifyAsync: async (algorithm, publicKey, message, signature) =>
       sizesFit(algorithm, publicKey, signature) && (await queues[algorithm].verify({ publicKey, message, signature })),
-    verifyBatch: async (algorithm, claims) => await verifyBatchNative(addon, algorithm, claims),
+    verifyBatch: async (algorithm, claims) => {
+      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
+      const fit = claims.map(({ publicKey, signature }) => sizesFit(algorithm, publicKey, signature));
+      const asked = claims.filter((_, index) => fit[index]);
+      if (asked.length === 0) return fit;
+      // What fills calls of its own goes at once, to all cores; fewer go together with what others ask.
+      const verdicts =
+        asked.length > CALL_COUNT_MAX[algorithm]
+          ? Array.from(await verifyPacked(addon, algorithm, asked), (verdict) => verdict === 1)
+          : await queues[algorithm].verifyAll(asked);
+      let next = 0;
+      return fit.map((isAsked) => isAsked && verdicts[next++] === true);
+    },
   };
 }
 
@@ -61,20 +71,6 @@ function mlDsaSigner(addon: NativeAddon, seed: Uint8Array): Signer {
     sign: (message) => addon.mlDsaSign(signingKey, message, randomBytes(NO_RANDOMNESS.length)),
     signDeterministic: (message) => addon.mlDsaSign(signingKey, message, NO_RANDOMNESS),
   };
-}
-
-async function verifyBatchNative(
-  addon: NativeAddon,
-  algorithm: SignatureAlgorithm,
-  claims: readonly SignatureClaim[],
-): Promise<boolean[]> {
-  assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
-  const fit = claims.map(({ publicKey, signature }) => sizesFit(algorithm, publicKey, signature));
-  const asked = claims.filter((_, index) => fit[index]);
-  if (asked.length === 0) return fit;
-  const valid = await verifyPacked(addon, algorithm, asked);
-  let next = 0;
-  return fit.map((isAsked) => isAsked && valid[next++] === 1);
 }
 
 /** The sizes fit: the lists of keys and signatures need no lengths. */
@@ -96,17 +92,26 @@ async function verifyPacked(
   }
 }
 
-type Waiting = SignatureClaim & { readonly settle: PromiseWithResolvers<boolean> };
+/** Claims of one caller, in order: those before `taken` are in a call or answered. */
+type Group = {
+  readonly claims: readonly SignatureClaim[];
+  readonly verdicts: boolean[];
+  readonly settle: PromiseWithResolvers<readonly boolean[]>;
+  taken: number;
+};
 
 /**
- * Makes batches of single questions: those that come before the loop turns go together, and those that come while both calls
- * are under way go into the next. It holds as many as callers wait for; who bounds those bounds it.
+ * Makes calls of many questions, one call at a time: those that come before the loop turns go together, and those that come
+ * while a call is under way go into the next, so that under load sums are long and cheap. Single questions are votes and the
+ * like, and go first. It holds as many as callers wait for; who bounds those bounds it.
  */
 class VerifyQueue {
   readonly #addon: NativeAddon;
   readonly #algorithm: SignatureAlgorithm;
-  readonly #waiting: Waiting[] = [];
-  #calls = 0;
+  /** Oldest first; each has claims that no call has taken. */
+  readonly #single: Group[] = [];
+  readonly #waiting: Group[] = [];
+  #isRunning = false;
 
   constructor(addon: NativeAddon, algorithm: SignatureAlgorithm) {
     this.#addon = addon;
@@ -114,30 +119,69 @@ class VerifyQueue {
   }
 
   /** The inputs are copied: the caller may change them as soon as this returns. */
-  verify({ publicKey, message, signature }: SignatureClaim): Promise<boolean> {
-    const settle = Promise.withResolvers<boolean>();
-    this.#waiting.push({ publicKey: publicKey.slice(), message: message.slice(), signature: signature.slice(), settle });
-    if (this.#calls < CALLS_MAX) {
-      this.#calls += 1;
+  async verify({ publicKey, message, signature }: SignatureClaim): Promise<boolean> {
+    const copy = { publicKey: publicKey.slice(), message: message.slice(), signature: signature.slice() };
+    return (await this.#ask(this.#single, [copy]))[0] === true;
+  }
+
+  /** A verdict for each, in order. Their bytes must stay as they are until then. */
+  async verifyAll(claims: readonly SignatureClaim[]): Promise<readonly boolean[]> {
+    return await this.#ask(this.#waiting, claims);
+  }
+
+  #ask(queue: Group[], claims: readonly SignatureClaim[]): Promise<readonly boolean[]> {
+    const group: Group = { claims, verdicts: claims.map(() => false), settle: Promise.withResolvers(), taken: 0 };
+    queue.push(group);
+    if (!this.#isRunning) {
+      this.#isRunning = true;
       // What is asked before the loop turns comes along: of 16 together each costs a quarter of what one alone does.
       setImmediate(() => void this.#run());
     }
-    return settle.promise;
+    return group.settle.promise;
   }
 
   async #run(): Promise<void> {
-    while (this.#waiting.length > 0) {
-      const batch = this.#waiting.splice(0, CALL_COUNT_MAX[this.#algorithm]);
+    while (this.#single.length > 0 || this.#waiting.length > 0) {
+      const parts = this.#take(CALL_COUNT_MAX[this.#algorithm]);
       try {
-        const valid = await verifyPacked(this.#addon, this.#algorithm, batch);
-        for (const [index, { settle }] of batch.entries()) settle.resolve(valid[index] === 1);
+        const valid = await verifyPacked(this.#addon, this.#algorithm, claimsOf(parts));
+        let next = 0;
+        for (const { group, from, to } of parts) {
+          for (let index = from; index < to; index += 1) group.verdicts[index] = valid[next++] === 1;
+          if (to === group.claims.length) group.settle.resolve(group.verdicts);
+        }
       } catch (error) {
         // Our own fault, or a panic: whoever asked hears of it, and nobody takes it for a verdict.
-        for (const { settle } of batch) settle.reject(error);
+        for (const { group } of parts) group.settle.reject(error);
       }
       // Who has heard asks the next; those questions come together too.
       await new Promise((resolve) => setImmediate(resolve));
     }
-    this.#calls -= 1;
+    this.#isRunning = false;
   }
+
+  /** The oldest claims that no call has taken, single ones first. */
+  #take(countMax: number): readonly Part[] {
+    const parts: Part[] = [];
+    let left = countMax;
+    for (const queue of [this.#single, this.#waiting]) {
+      for (let group = queue[0]; left > 0 && group !== undefined; group = queue[0]) {
+        const from = group.taken;
+        group.taken = Math.min(group.claims.length, from + left);
+        left -= group.taken - from;
+        parts.push({ group, from, to: group.taken });
+        if (group.taken === group.claims.length) queue.shift();
+      }
+    }
+    return parts;
+  }
+}
+
+/** Claims `from` to `to - 1` of a group. */
+type Part = { readonly group: Group; readonly from: number; readonly to: number };
+
+function claimsOf(parts: readonly Part[]): readonly SignatureClaim[] {
+  const [first] = parts;
+  if (parts.length === 1 && first !== undefined && first.to - first.from === first.group.claims.length) return first.group.claims;
+  return parts.flatMap(({ group, from, to }) => group.claims.slice(from, to));
 }
