@@ -11,10 +11,16 @@ import type { Overlay } from "../chain/state/overlay.ts";
 import { type Account, ACCOUNT_EMPTY, encodeAccount, ownRow, parseAccount } from "../chain/state/rows.ts";
 import type { CallFault, CallScope } from "./scope.ts";
 
+/** What rows that live hold: one that a transaction wrote is read by the next of its sender. */
+const accounts = new WeakMap<Uint8Array, Account>();
+
 /** The account at an address; one that was never paid is empty. */
 export function accountAt(view: StateView, address: Address): Account {
   const bytes = view.get(accountKey(address));
-  return bytes === undefined ? ACCOUNT_EMPTY : ownRow(parseAccount(bytes), "account");
+  if (bytes === undefined) return ACCOUNT_EMPTY;
+  let account = accounts.get(bytes);
+  if (account === undefined) accounts.set(bytes, (account = ownRow(parseAccount(bytes), "account")));
+  return account;
 }
 
 /** Takes the fee of a transaction and counts it. `account` is the sender's, as admission found it. */
@@ -47,5 +53,7 @@ export function transfer({ state, sender }: CallScope, call: Extract<Call, { kin
 }
 
 function putAccount(state: Overlay, address: Address, account: Account): void {
-  state.put(accountKey(address), encodeAccount(account));
+  const bytes = encodeAccount(account);
+  accounts.set(bytes, account);
+  state.put(accountKey(address), bytes);
 }

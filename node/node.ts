@@ -17,7 +17,14 @@ import { BACKEND_REPORT } from "../crypto/backend/backends.ts";
 import { CodedError } from "../crypto/base/error.ts";
 import type { Hash } from "../crypto/hash/hash.ts";
 import { type Address, addressOfKey } from "../crypto/identity/address.ts";
-import { ed25519SeedOf, keyPairFromSeed, type KeyType, noteSeedOf, verifySignatureAsync } from "../crypto/sign/key.ts";
+import {
+  ed25519SeedOf,
+  keyPairFromSeed,
+  type KeyType,
+  noteSeedOf,
+  verifySignatureAsync,
+  verifySignatures,
+} from "../crypto/sign/key.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import type { NetworkEngine } from "../chain/block/protocol.ts";
@@ -169,7 +176,7 @@ export class Node implements AsyncDisposable {
         mempool,
         network,
         clock: SYSTEM_CLOCK,
-        verify: verifySignatureAsync,
+        verify: verifySignatures,
         log,
         metrics,
         onWork: () => driver.wake(),

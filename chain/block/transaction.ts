@@ -143,9 +143,12 @@ export function parseTransaction(bytes: Uint8Array): Result<Transaction, Transac
   const { bodyBytes, authorisation } = outer.value;
   const body = parseTransactionBody(bodyBytes);
   if (!body.ok) return body;
-  if (!bytesEqual(authoriserOf(authorisation), body.value.sender))
-    return fail({ code: "sender_mismatch", field: "authorisation" });
-  return ok({ id: transactionId(bodyBytes), body: body.value, authorisation, bodyBytes, bytes });
+  const { chainId, sender, nonce, fee, expiry, calls } = body.value;
+  const authoriser = authoriserOf(authorisation);
+  if (!bytesEqual(authoriser, sender)) return fail({ code: "sender_mismatch", field: "authorisation" });
+  // One array for all that a sender has waiting, where it can be.
+  const owned = { chainId, sender: authoriser, nonce, fee, expiry, calls };
+  return ok({ id: transactionId(bodyBytes), body: owned, authorisation, bodyBytes, bytes });
 }
 
 /** Parses what `encodeTransactionBody` made: what a signer shows before it signs. */

@@ -647,9 +647,9 @@ export class Ledger implements AsyncDisposable {
       const checked = verifyEvidence(this.network.chainId, set, evidence);
       if (!checked.ok) return fail({ ...checked.error, field: `evidence[${index}]` });
     }
-    return await inspectAll(block.transactions, async (transaction, transactionIndex): Promise<Result<void, BlockRefusal>> => {
-      const isSigned =
-        isVerified(transaction) || (await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#verify));
+    const unknown = [...block.transactions.entries()].filter(([, transaction]) => !isVerified(transaction));
+    return await inspectAll(unknown, async ([transactionIndex, transaction]): Promise<Result<void, BlockRefusal>> => {
+      const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#verify);
       return isSigned ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex });
     });
   }

@@ -41,6 +41,7 @@
 
 import { assert } from "../../crypto/base/assert.ts";
 import { concatBytes, parseUtf8, readU32, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
+import { Recent } from "../../crypto/base/recent.ts";
 import { isNodeNumber, type NodeNumber, nodeNumberOf } from "../../crypto/id/scarab.ts";
 import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { isName } from "../block/fields.ts";
@@ -116,9 +117,18 @@ export type StateKey =
   | { readonly kind: "session"; readonly stream: string; readonly partition: number; readonly session: bigint }
   | { readonly kind: "blockTime"; readonly height: Height };
 
-/** The key of an account's row. */
+/** Keys of accounts that were asked for lately. */
+const recentAccountKeys = new Recent<Uint8Array>(1024, {
+  isOf: (key, address) => {
+    for (let index = 0; index < ADDRESS_SIZE_BYTES; index += 1) if (key[index + 1] !== address[index]) return false;
+    return true;
+  },
+  make: (address) => prefixed(PREFIX.account, address),
+});
+
+/** The key of an account's row. Whoever asks for one again mostly gets the same array, which nobody changes. */
 export function accountKey(address: Address): Uint8Array {
-  return prefixed(PREFIX.account, address);
+  return recentAccountKeys.of(address);
 }
 
 /** Every account. */
@@ -128,7 +138,7 @@ export function accountRange(): KeyRange {
 
 /** The key of a table's own row, which names its owner. */
 export function tableKey(namespace: string, table: string): Uint8Array {
-  return names(PREFIX.table, namespace, table, 0);
+  return headsOf(namespace, table).table;
 }
 
 /** Every table, or every table of one namespace. */
@@ -139,8 +149,34 @@ export function tableRange(namespace?: string): KeyRange {
 
 /** The key of a row in a table. */
 export function rowKey(namespace: string, table: string, key: Uint8Array): Uint8Array {
-  const head = names(PREFIX.row, namespace, table, 1);
-  return concatBytes(head, key);
+  const { row } = headsOf(namespace, table);
+  const whole = new Uint8Array(row.length + key.length);
+  whole.set(row);
+  whole.set(key, row.length);
+  return whole;
+}
+
+/** The key of a table, and what the keys of its rows begin with. */
+type Heads = { readonly table: Uint8Array; readonly row: Uint8Array };
+
+const HEADS_KEPT_MAX = 1024;
+/** Of tables that were asked for lately: by namespace, then by table. */
+const recentHeads = new Map<string, Map<string, Heads>>();
+let recentHeadsCount = 0;
+
+function headsOf(namespace: string, table: string): Heads {
+  let tables = recentHeads.get(namespace);
+  const known = tables?.get(table);
+  if (known !== undefined) return known;
+  const made = { table: names(PREFIX.table, namespace, table, 0), row: names(PREFIX.row, namespace, table, 1) };
+  if (recentHeadsCount === HEADS_KEPT_MAX) {
+    recentHeads.clear();
+    [tables, recentHeadsCount] = [undefined, 0];
+  }
+  if (tables === undefined) recentHeads.set(namespace, (tables = new Map()));
+  tables.set(table, made);
+  recentHeadsCount += 1;
+  return made;
 }
 
 /** The rows of a table from row key `from` (inclusive) to `to` (exclusive); absent bounds are the table's own. */

@@ -78,6 +78,7 @@ function shortHex(bytes: Uint8Array): string {
 }
 
 function longHex(bytes: Uint8Array): string {
+  if (NodeBuffer !== undefined) return NodeBuffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
   const codes = new Uint8Array(bytes.length * 2);
   for (let index = 0; index < bytes.length; index += 1) {
     const byte = bytes[index] as number;
@@ -87,10 +88,18 @@ function longHex(bytes: Uint8Array): string {
   return TEXT_DECODER.decode(codes);
 }
 
+/** Where it is, it has digits read and written by other than our loops. */
+const NodeBuffer: typeof Buffer | undefined = typeof Buffer === "function" ? Buffer : undefined;
+
 /** Parses hex of either case; anything else is `hex_invalid`. */
 export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_invalid" }> {
   if (hex.length % 2 !== 0) return fail({ code: "hex_invalid" });
   const bytes = new Uint8Array(hex.length / 2);
+  if (NodeBuffer !== undefined && bytes.length > HEX_SHORT_SIZE_BYTES_MAX) {
+    // Ends at the first that is no digit.
+    const written = NodeBuffer.from(bytes.buffer).write(hex, "hex");
+    return written === bytes.length ? ok(bytes) : fail({ code: "hex_invalid" });
+  }
   for (let index = 0; index < bytes.length; index += 1) {
     const high = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2)];
     const low = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2 + 1)];

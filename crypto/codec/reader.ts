@@ -10,6 +10,7 @@
  */
 
 import { compareBytes, parseUtf8, readU32 } from "../base/bytes.ts";
+import { Recent } from "../base/recent.ts";
 import { fail, ok, type Result } from "../base/result.ts";
 import { isBinaryCid } from "./link.ts";
 import { MAJOR } from "./writer.ts";
@@ -54,6 +55,19 @@ export const DEPTH_MAX = 32;
 
 /** By the bytes of an argument, the least value that needs them. */
 const SHORTEST: readonly (number | undefined)[] = [undefined, 24, 0x100, undefined, 0x1_0000];
+
+/** Texts up to this length are looked for among those that were read lately. */
+const SHORT_TEXT_SIZE_BYTES_MAX = 64;
+
+/** Short ASCII texts. A decoder takes longer to be called than a name takes to be compared. */
+const shortTexts = new Recent<string>(1024, {
+  isOf: (text, bytes, from, to) => {
+    if (text.length !== to - from) return false;
+    for (let index = from; index < to; index += 1) if (text.charCodeAt(index - from) !== bytes[index]) return false;
+    return true;
+  },
+  make: (bytes, from, to) => String.fromCharCode.apply(undefined, bytes.subarray(from, to) as Iterable<number> as number[]),
+});
 
 /** Runs `read` over all of `bytes`; trailing bytes are refused. Never throws on hostile bytes. */
 export function readWith<T>(bytes: Uint8Array, read: (reader: Reader) => T): Result<T, DecodeError> {
@@ -158,7 +172,12 @@ export class Reader {
   /** A text string of at most `sizeBytesMax` bytes of UTF-8. */
   text(sizeBytesMax: number): string {
     const offset = this.#offset;
-    return this.#decodeText(this.#take(this.#length(MAJOR.text, sizeBytesMax)), offset);
+    const length = this.#length(MAJOR.text, sizeBytesMax);
+    if (length <= SHORT_TEXT_SIZE_BYTES_MAX && this.#isAscii(length)) {
+      this.#offset += length;
+      return shortTexts.of(this.#bytes, this.#offset - length, this.#offset);
+    }
+    return this.#decodeText(this.#take(length), offset);
   }
 
   bool(): boolean {
@@ -257,6 +276,13 @@ export class Reader {
     const parsed = parseUtf8(bytes);
     if (!parsed.ok) this.refuse("encoding_text", offset);
     return parsed.value;
+  }
+
+  /** Whether the next `length` bytes, which are there, are ASCII. */
+  #isAscii(length: number): boolean {
+    for (let index = this.#offset; index < this.#offset + length; index += 1)
+      if ((this.#bytes[index] as number) >= 0x80) return false;
+    return true;
   }
 
   #peek(): number {

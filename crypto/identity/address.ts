@@ -11,6 +11,8 @@
 import { bech32m } from "@scure/base";
 import { assert } from "../base/assert.ts";
 import type { Brand } from "../base/brand.ts";
+import { bytesEqual } from "../base/bytes.ts";
+import { Recent } from "../base/recent.ts";
 import { fail, ok, type Result } from "../base/result.ts";
 import { hash, hashParts } from "../hash/hash.ts";
 import { encodePublicKey, type PublicKey } from "../sign/key.ts";
@@ -41,8 +43,20 @@ export type AddressError =
   | { readonly code: "address_text" }
   | { readonly code: "address_prefix"; readonly got: string };
 
-/** The address of a single key. */
+type Known = { readonly key: PublicKey; readonly address: Address };
+
+/** Addresses of senders that came lately; their keys are Ed25519's. */
+const recentAddresses = new Recent<Known>(1024, {
+  isOf: ({ key }, bytes) => bytesEqual(key.bytes, bytes),
+  make: (bytes) => {
+    const key: PublicKey = { type: "ed25519", bytes: bytes.slice() };
+    return { key, address: addressOf(hash("address", encodePublicKey(key))) };
+  },
+});
+
+/** The address of a single key. Whoever asks for one key again mostly gets the same array, which nobody changes. */
 export function addressOfKey(key: PublicKey): Address {
+  if (key.type === "ed25519") return recentAddresses.of(key.bytes).address;
   return addressOf(hash("address", encodePublicKey(key)));
 }
 

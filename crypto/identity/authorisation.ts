@@ -18,8 +18,10 @@ import {
   readPublicKey,
   signatureSizeBytes,
   type SignatureVerifier,
+  type SignedMessage,
   verifySignature,
   verifySignatureAsync,
+  verifySignatures,
   writePublicKey,
 } from "../sign/key.ts";
 import { type Address, addressOfKey, addressOfPolicy } from "./address.ts";
@@ -94,6 +96,34 @@ export async function verifyAuthorisationAsync(
   if (checks === undefined) return false;
   const valid = await Promise.all(checks.map(({ key, signature }) => verify(key, message, signature)));
   return valid.every(Boolean);
+}
+
+/** An authorisation, and what it is said to be over. */
+export type Authorised = { readonly authorisation: Authorisation; readonly message: Uint8Array };
+
+/** Checks many signatures, now or later: `verifySignatures`, or what stands for it. */
+export type SignaturesVerifier = (signed: readonly SignedMessage[]) => Promise<readonly boolean[]>;
+
+/** The verdicts of `verifyAuthorisation` on many, in order, for less than one by one. Their bytes must stay until then. */
+export async function verifyAuthorisations(
+  asked: readonly Authorised[],
+  verify: SignaturesVerifier = verifySignatures,
+): Promise<readonly boolean[]> {
+  const signed: SignedMessage[] = [];
+  // Where the signatures of each end; of one that breaks its own rules none is asked.
+  const ends = asked.map(({ authorisation, message }) => {
+    const checks = checksOf(authorisation);
+    for (const { key, signature } of checks ?? []) signed.push({ key, message, signature });
+    return checks === undefined ? undefined : signed.length;
+  });
+  const valid = await verify(signed);
+  let next = 0;
+  return ends.map((end) => {
+    if (end === undefined) return false;
+    let isValid = true;
+    for (; next < end; next += 1) isValid &&= valid[next] === true;
+    return isValid;
+  });
 }
 
 /** How many signatures checking this takes: what admission and gas count. */

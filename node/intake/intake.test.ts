@@ -2,7 +2,7 @@
 
 import t, { type Test } from "tap";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
-import { verifySignatureAsync } from "../../crypto/sign/key.ts";
+import { verifySignatures } from "../../crypto/sign/key.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
@@ -49,9 +49,9 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
     mempool,
     network,
     clock: SYSTEM_CLOCK,
-    verify: async (...asked) => {
-      verified.count += 1;
-      return await verifySignatureAsync(...asked);
+    verify: async (signed) => {
+      verified.count += signed.length;
+      return await verifySignatures(signed);
     },
     log: SILENT,
     metrics: openMetrics({ process: false }),

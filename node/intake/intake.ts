@@ -2,24 +2,24 @@
  * Where transactions come in, from clients and from gossip, and go out, into blocks and to other nodes.
  *
  * ```
- *   bytes -> parse -> admit (state), place -> signature (thread pool) -> admit again -> mempool -> gossip, in batches
+ *   bytes -> parse -> admit (state), place -> signatures (thread pool) -> admit again -> mempool -> gossip, in batches
  * ```
  *
  * State and mempool are asked twice: before, so that nobody buys a signature check with a stale nonce or where no place is left,
  * and after, because a block may have been committed meanwhile. Whatever is refused is remembered with code and field, for `why`.
  */
 
+import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
-import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
-import type { SignatureVerifier } from "../../crypto/sign/key.ts";
+import { type SignaturesVerifier, verifyAuthorisations } from "../../crypto/identity/authorisation.ts";
 import { isRefusalCode } from "../../chain/block/errors.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
-import { inspectAll } from "../../chain/ledger/inspect.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
+import type { Head } from "../../chain/ledger/opening.ts";
 import type { Mempool, MempoolRefusal, SenderAccount } from "../../chain/mempool/mempool.ts";
 import { accountKey } from "../../chain/state/keys.ts";
 import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
@@ -39,7 +39,7 @@ export type IntakeParts = {
   readonly mempool: Mempool;
   readonly network: Pick<Network, "limits" | "gossip">;
   readonly clock: Clock;
-  readonly verify: SignatureVerifier;
+  readonly verify: SignaturesVerifier;
   readonly log: Log;
   readonly metrics: Metrics;
   readonly onWork: () => void;
@@ -47,6 +47,11 @@ export type IntakeParts = {
 
 /** Signature checks under way at once. At the bound a client is refused (`mempool_busy`) and gossip ignored. */
 const CHECKS_MAX = 4_096;
+/**
+ * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: enough for the addon to have
+ * many signatures in one call, and what forgeries may cost us once.
+ */
+const TOGETHER_MAX = 32;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
 /** How long gossip may take to bring a transaction to everybody who will need it; it stays young for up to twice as long. */
@@ -55,6 +60,9 @@ const YOUNG_MS = 150;
 const BATCH_FRAME_SIZE_BYTES = 16;
 /** At most so many at once. */
 const REPEAT_MAX = 256;
+
+/** Whether a signature is to be checked, and for which account; or what came of it without. */
+type Asked = { readonly account: SenderAccount } | { readonly outcome: Result<void, IntakeRefusal> };
 
 /** See the file's head. */
 export class Intake implements AsyncDisposable {
@@ -94,7 +102,7 @@ export class Intake implements AsyncDisposable {
     if (transaction.bytes.length > this.#parts.network.limits.gossipTransactionsBytesMax - BATCH_FRAME_SIZE_BYTES)
       return fail({ code: "transaction_size", field: "transaction" });
     if (this.isVerified(transaction)) return ok(transaction.id);
-    const taken = await this.#take(transaction, "client");
+    const taken = present((await this.#takeAll([transaction], "client"))[0], "outcome");
     if (!taken.ok) return taken;
     // With a full queue it goes out with the next repetition.
     this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? this.#parts.clock.monotonicMs() : Number.NEGATIVE_INFINITY);
@@ -106,13 +114,12 @@ export class Intake implements AsyncDisposable {
     const batch = parseBatch(bytes, this.#parts.network.limits);
     if (!batch.ok) return "reject";
     let isNew = false;
-    // No honest node passes on a batch with a bad transaction in it: the first one ends the work.
-    const inspected = await inspectAll(batch.value, async (item) => {
-      const verdict = await this.#receiveOne(item);
-      if (verdict === "accept") isNew = true;
-      return verdict === "reject" ? fail({ code: verdict }) : ok(undefined);
-    });
-    if (!inspected.ok) return "reject";
+    // No honest node passes on a batch with a bad transaction in it: the first few with one end the work.
+    for (let from = 0; from < batch.value.length; from += TOGETHER_MAX) {
+      const verdict = await this.#receiveSome(batch.value.slice(from, from + TOGETHER_MAX));
+      if (verdict === "reject") return verdict;
+      isNew ||= verdict === "accept";
+    }
     return isNew ? "accept" : "ignore";
   }
 
@@ -196,37 +203,71 @@ export class Intake implements AsyncDisposable {
     await this.#batcher[Symbol.asyncDispose]();
   }
 
-  async #receiveOne(bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
-    const parsed = parseTransaction(bytes.slice());
-    if (!parsed.ok) return "reject";
-    if (this.isVerified(parsed.value)) return "ignore";
-    const taken = await this.#take(parsed.value, "gossip");
-    if (taken.ok) return "accept";
+  async #receiveSome(items: readonly Uint8Array[]): Promise<"accept" | "ignore" | "reject"> {
+    const unknown: Transaction[] = [];
+    for (const item of items) {
+      const parsed = parseTransaction(item.slice());
+      if (!parsed.ok) return "reject";
+      if (!this.isVerified(parsed.value)) unknown.push(parsed.value);
+    }
+    const taken = await this.#takeAll(unknown, "gossip");
     // Any other refusal may be true of our state and not yet, or no longer, of the sender's.
-    return taken.error.code === "signature_invalid" ? "reject" : "ignore";
+    if (taken.some((each) => !each.ok && each.error.code === "signature_invalid")) return "reject";
+    return taken.some(({ ok: isTaken }) => isTaken) ? "accept" : "ignore";
   }
 
-  async #take(transaction: Transaction, from: "client" | "gossip"): Promise<Result<void, IntakeRefusal>> {
-    const { ledger, mempool, onWork } = this.#parts;
-    const before = ledger.admit(transaction);
-    if (!before.ok) return this.#refuse(transaction, before.error);
-    // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
-    const checked = mempool.check(transaction, before.value, from);
-    if (!checked.ok) return this.#noPlace(checked.error);
-    if (this.#checks >= CHECKS_MAX) return fail({ code: "mempool_busy", field: "transaction" });
-    this.#checks += 1;
+  /** Takes some in, in their order: their signatures are one question. */
+  async #takeAll(
+    transactions: readonly Transaction[],
+    from: "client" | "gossip",
+  ): Promise<readonly Result<void, IntakeRefusal>[]> {
+    const head = this.#parts.ledger.head();
+    const asked = transactions.map((transaction) => this.#ask(transaction, from));
+    const toVerify = transactions.filter((_, index) => "account" in present(asked[index], "what was asked"));
+    let valid: readonly boolean[];
     try {
-      const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#parts.verify);
-      if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
+      const signed = toVerify.map(({ authorisation, id }) => ({ authorisation, message: id }));
+      valid = await verifyAuthorisations(signed, this.#parts.verify);
     } finally {
-      this.#checks -= 1;
+      this.#checks -= toVerify.length;
     }
+    let verified = 0;
+    let entered = 0;
+    const outcomes = transactions.map((transaction, index) => {
+      const answer = present(asked[index], "what was asked");
+      if (!("account" in answer)) return answer.outcome;
+      const isSigned = valid[verified++] === true;
+      if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
+      const taken = this.#enter(transaction, answer.account, head);
+      if (taken.ok) entered += 1;
+      return taken;
+    });
+    if (entered > 0) this.#parts.onWork();
+    return outcomes;
+  }
+
+  /** Asks state and mempool, before the signature is checked; a check is then under way. */
+  #ask(transaction: Transaction, from: "client" | "gossip"): Asked {
+    const { ledger, mempool } = this.#parts;
     const admitted = ledger.admit(transaction);
+    if (!admitted.ok) return { outcome: this.#refuse(transaction, admitted.error) };
+    // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
+    const checked = mempool.check(transaction, admitted.value, from);
+    if (!checked.ok) return { outcome: this.#noPlace(checked.error) };
+    if (this.#checks >= CHECKS_MAX) return { outcome: fail({ code: "mempool_busy", field: "transaction" }) };
+    this.#checks += 1;
+    return { account: admitted.value };
+  }
+
+  /** Takes in one whose signature is good, and that was admitted on the head of then. */
+  #enter(transaction: Transaction, account: SenderAccount, admittedOn: Head): Result<void, IntakeRefusal> {
+    const { ledger, mempool } = this.#parts;
+    // Only a block changes what was admitted.
+    const admitted = ledger.head() === admittedOn ? ok(account) : ledger.admit(transaction);
     if (!admitted.ok) return this.#refuse(transaction, admitted.error);
     const added = mempool.add(transaction, admitted.value);
     if (!added.ok) return this.#noPlace(added.error);
     this.#generations().now.add(transaction);
-    onWork();
     return ok(undefined);
   }
 

@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
-import { type KeyPair, keyPairFromSeed, verifySignatureAsync } from "../../crypto/sign/key.ts";
+import { type KeyPair, keyPairFromSeed, verifySignatures } from "../../crypto/sign/key.ts";
 import { type Block, encodeBlock, parseBlock } from "../../chain/block/block.ts";
 import { type NetworkFile, PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { PROTOCOL_DEFAULTS } from "../../chain/block/protocol.ts";
@@ -100,7 +100,7 @@ async function openPart(path: string): Promise<Part> {
     // What it publishes is measured by its receiver, below.
     network: { limits: LIMITS, gossip: () => ({ publish: async () => await Promise.resolve(0) }) },
     clock: SYSTEM_CLOCK,
-    verify: verifySignatureAsync,
+    verify: verifySignatures,
     log: SILENT,
     metrics: openMetrics({ process: false }),
     onWork: () => undefined,

@@ -272,7 +272,7 @@ export class Machine {
 
   async #open(life: Life): Promise<void> {
     const { agenda, network: file, signatures, wire, observer } = this.#world;
-    const { verify } = signatures;
+    const { verify, verifyAll } = signatures;
     const random = this.#random.fork(`boot ${this.#boots}`);
     const clock = new SimulatedClock({ agenda, owner: life, fault: this.clockFault });
     const disk = this.image.mount(life, (operation, when) => this.#pass(operation, when));
@@ -304,7 +304,7 @@ export class Machine {
       mempool,
       network: endpoint,
       clock,
-      verify,
+      verify: verifyAll,
       log,
       metrics: SILENT_METRICS,
       onWork: () => driver.wake(),

@@ -7,6 +7,7 @@
 
 import { toHex } from "../../crypto/base/bytes.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
+import type { SignaturesVerifier } from "../../crypto/identity/authorisation.ts";
 import { type KeyPair, keyPairFromSeed, type PublicKey, type SignatureVerifier, verifySignature } from "../../crypto/sign/key.ts";
 
 const pairs = new Map<string, KeyPair>();
@@ -42,9 +43,13 @@ export class Signatures {
     };
   }
 
-  /** What the ledger, the driver and the intake check signatures with. */
+  /** What the ledger and the driver check signatures with. */
   readonly verify: SignatureVerifier = async (key, message, signature) =>
     await Promise.resolve(this.isGood(key, message, signature));
+
+  /** What the intake checks signatures with. */
+  readonly verifyAll: SignaturesVerifier = async (signed) =>
+    await Promise.resolve(signed.map(({ key, message, signature }) => this.isGood(key, message, signature)));
 
   /** As `verify`, at once. */
   isGood(key: PublicKey, message: Uint8Array, signature: Uint8Array): boolean {
