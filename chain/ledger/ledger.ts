@@ -13,7 +13,7 @@
  */
 
 import { assert, present } from "../../crypto/base/assert.ts";
-import { bytesEqual, toHex } from "../../crypto/base/bytes.ts";
+import { bytesEqual, bytesName, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
@@ -603,7 +603,7 @@ export class Ledger implements AsyncDisposable {
     const view = this.#headView();
     return {
       get: (key) => {
-        const name = toHex(key);
+        const name = bytesName(key);
         let row = rows.get(name);
         if (row === undefined && !rows.has(name)) {
           row = view.get(key);

@@ -13,7 +13,7 @@ import { PRICE_SCALE } from "./limits.ts";
 /** One waiting transaction. */
 export type Entry = {
   readonly transaction: Transaction;
-  /** The id in hex. */
+  /** `bytesName` of the id. */
   readonly id: string;
   readonly lane: Lane;
   /** Counts admissions: the earlier, the lower. */
@@ -29,7 +29,7 @@ export function priceOf(transaction: Transaction): bigint {
 
 /** See the file's head. */
 export class Lane {
-  /** The sender's address in hex. */
+  /** `bytesName` of the sender's address. */
   readonly sender: string;
   readonly #entries: Entry[] = [];
   /** The least price up to each entry, as far as it has been reckoned since the last change. */

@@ -11,7 +11,7 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
-import { toHex } from "../../crypto/base/bytes.ts";
+import { bytesName } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
@@ -77,7 +77,7 @@ export class Mempool {
   }
 
   get(id: Hash): Transaction | undefined {
-    return this.#entries.get(toHex(id))?.transaction;
+    return this.#entries.get(bytesName(id))?.transaction;
   }
 
   /** In the order of arrival, for gossip to those who come later. */
@@ -87,7 +87,7 @@ export class Mempool {
 
   /** The nonce that a sender's next transaction should have, what waits included; `undefined` when nothing does. */
   nextNonce(sender: Address): bigint | undefined {
-    return this.#lanes.get(toHex(sender))?.nextNonce;
+    return this.#lanes.get(bytesName(sender))?.nextNonce;
   }
 
   /**
@@ -95,7 +95,7 @@ export class Mempool {
    * Ask the ledger first: one that was included and then sent again is refused here, as a nonce used.
    */
   why(id: Hash): Whereabouts | undefined {
-    const key = toHex(id);
+    const key = bytesName(id);
     const entry = this.#entries.get(key);
     if (entry !== undefined) return { kind: "waiting", ahead: missingBefore(entry) };
     const refusal = this.#refused.get(key);
@@ -109,7 +109,7 @@ export class Mempool {
    * @returns what had to go for it, or why it may not wait; a refusal is remembered
    */
   add(transaction: Transaction, account: SenderAccount): Result<Added, MempoolRefusal> {
-    const id = toHex(transaction.id);
+    const id = bytesName(transaction.id);
     if (this.#entries.has(id)) return fail({ code: "mempool_known", field: "id" });
     const lane = this.#laneOf(transaction.body.sender, account);
     const judged = this.#judge(lane, transaction);
@@ -132,11 +132,11 @@ export class Mempool {
    * @param from - a client has places fewer than gossip (`clientGapMax`)
    */
   check(transaction: Transaction, account: SenderAccount, from: "client" | "gossip"): Result<void, MempoolRefusal> {
-    const id = toHex(transaction.id);
+    const id = bytesName(transaction.id);
     if (this.#entries.has(id)) return ok(undefined);
     const { sender } = transaction.body;
     // As `add` does: the lane follows the account of now. Of a sender who has nothing waiting there is none to follow.
-    const lane = this.#lanes.has(toHex(sender)) ? this.#laneOf(sender, account) : new Lane(toHex(sender), account);
+    const lane = this.#lanes.has(bytesName(sender)) ? this.#laneOf(sender, account) : new Lane(bytesName(sender), account);
     const judged = this.#judge(lane, transaction, from);
     if (lane.entries.length === 0) this.#lanes.delete(lane.sender);
     if (judged.ok) return ok(undefined);
@@ -146,12 +146,12 @@ export class Mempool {
 
   /** Remembers a transaction that was refused before it came here: by its signature, or by the executor. */
   refuse(id: Hash, refusal: MempoolRefusal): void {
-    this.#remember(toHex(id), refusal);
+    this.#remember(bytesName(id), refusal);
   }
 
   /** Takes out a transaction that a proposer could not include. */
   drop(id: Hash, refusal: MempoolRefusal): void {
-    const entry = this.#entries.get(toHex(id));
+    const entry = this.#entries.get(bytesName(id));
     if (entry !== undefined) this.#leave(entry, refusal);
   }
 
@@ -191,9 +191,9 @@ export class Mempool {
     const senders = new Map<string, Address>();
     for (const transaction of block.transactions) {
       const { id, body } = transaction;
-      const entry = this.#objects.get(transaction) ?? this.#entries.get(toHex(id));
-      senders.set(entry?.lane.sender ?? toHex(body.sender), body.sender);
-      this.#refused.delete(entry?.id ?? toHex(id));
+      const entry = this.#objects.get(transaction) ?? this.#entries.get(bytesName(id));
+      senders.set(entry?.lane.sender ?? bytesName(body.sender), body.sender);
+      this.#refused.delete(entry?.id ?? bytesName(id));
       // The lane's new tail is noted below, once for all that it loses.
       if (entry !== undefined) this.#takeOut(entry);
     }
@@ -217,7 +217,7 @@ export class Mempool {
    */
   undo(block: { readonly transactions: readonly Transaction[] }, accountOf: (sender: Address) => SenderAccount): void {
     for (const { body } of block.transactions) {
-      const lane = this.#lanes.get(toHex(body.sender));
+      const lane = this.#lanes.get(bytesName(body.sender));
       if (lane === undefined) continue;
       lane.goBack(accountOf(body.sender));
       this.#follow(lane, accountOf(body.sender));
@@ -299,7 +299,7 @@ export class Mempool {
   }
 
   #laneOf(sender: Address, account: SenderAccount): Lane {
-    const key = toHex(sender);
+    const key = bytesName(sender);
     const known = this.#lanes.get(key);
     if (known === undefined) {
       const lane = new Lane(key, account);

@@ -4,11 +4,18 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
+import { bytesName } from "../../crypto/base/bytes.ts";
 import type { StateView } from "./executor.ts";
 import type { StateUpdate } from "./update.ts";
 
-type Entry = { readonly key: Uint8Array; value: Uint8Array | undefined; isWritten: boolean };
-type Undo = { readonly entry: Entry; readonly value: Uint8Array | undefined; readonly isWritten: boolean };
+/** A key of which something is known. Until it is read or written, what the base has is not: most writes ask for no value. */
+type Entry = { readonly key: Uint8Array; value: Uint8Array | undefined; isKnown: boolean; isWritten: boolean };
+type Undo = {
+  readonly entry: Entry;
+  readonly value: Uint8Array | undefined;
+  readonly isKnown: boolean;
+  readonly isWritten: boolean;
+};
 
 /** A position in an overlay's journal; see `checkpoint`. */
 export type Checkpoint = { readonly length: number };
@@ -25,7 +32,12 @@ export class Overlay implements StateView {
 
   /** The value as written so far. The caller must not change the bytes. */
   get(key: Uint8Array): Uint8Array | undefined {
-    return this.#entry(key).value;
+    const entry = this.#entry(key);
+    if (!entry.isKnown) {
+      entry.value = this.#base.get(key);
+      entry.isKnown = true;
+    }
+    return entry.value;
   }
 
   put(key: Uint8Array, value: Uint8Array): void {
@@ -47,6 +59,7 @@ export class Overlay implements StateView {
     while (this.#journal.length > checkpoint.length) {
       const undo = this.#journal.pop() as Undo;
       undo.entry.value = undo.value;
+      undo.entry.isKnown = undo.isKnown;
       undo.entry.isWritten = undo.isWritten;
     }
   }
@@ -63,26 +76,20 @@ export class Overlay implements StateView {
 
   #set(key: Uint8Array, value: Uint8Array | undefined): void {
     const entry = this.#entry(key);
-    this.#journal.push({ entry, value: entry.value, isWritten: entry.isWritten });
+    const { value: valueBefore, isKnown, isWritten } = entry;
+    this.#journal.push({ entry, value: valueBefore, isKnown, isWritten });
     entry.value = value;
+    entry.isKnown = true;
     entry.isWritten = true;
   }
 
   #entry(key: Uint8Array): Entry {
-    const name = nameOf(key);
+    const name = bytesName(key);
     let entry = this.#entries.get(name);
     if (entry === undefined) {
-      entry = { key, value: this.#base.get(key), isWritten: false };
+      entry = { key, value: undefined, isKnown: false, isWritten: false };
       this.#entries.set(name, entry);
     }
     return entry;
   }
-}
-
-/**
- * A string with one character a byte: a map key that sorts as the bytes do. `apply` takes a quarter of the time of
- * spreading, and state keys are short enough to be arguments.
- */
-function nameOf(key: Uint8Array): string {
-  return String.fromCharCode.apply(undefined, key as Iterable<number> as number[]);
 }

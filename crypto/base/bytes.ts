@@ -88,6 +88,14 @@ function longHex(bytes: Uint8Array): string {
   return TEXT_DECODER.decode(codes);
 }
 
+/**
+ * A string with one character a byte, for maps: it sorts as the bytes do, and takes less to make than hex. `apply` takes a
+ * quarter of the time of spreading, and what is named is short enough to be arguments.
+ */
+export function bytesName(bytes: Uint8Array): string {
+  return String.fromCharCode.apply(undefined, bytes as Iterable<number> as number[]);
+}
+
 /** Where it is, it has digits read and written by other than our loops. */
 const NodeBuffer: typeof Buffer | undefined = typeof Buffer === "function" ? Buffer : undefined;
 
