@@ -98,8 +98,8 @@ function execute(
       return fail({ code: done.error.code, field: `evidence[${index}].${done.error.field}`, transactionIndex: undefined });
   }
   settle(run);
-  for (const [transactionIndex, transaction] of transactions.entries()) {
-    const done = include(run, transaction);
+  for (let transactionIndex = 0; transactionIndex < transactions.length; transactionIndex += 1) {
+    const done = include(run, present(transactions[transactionIndex], "transaction"));
     if (!done.ok) return fail({ ...done.error, transactionIndex });
   }
   return ok(finish(run));
@@ -133,6 +133,8 @@ type Run = {
   readonly results: TransactionResult[];
   /** Under proof of stake. */
   readonly staking: StakingRun | undefined;
+  /** See `CallScope`; of no use but under proof of stake. */
+  readonly touched: CallScope["touched"];
   fees: bigint;
 };
 
@@ -141,7 +143,7 @@ function begin(view: StateView, context: BlockContext): Run {
   const { engine } = context;
   const staking = engine.name === "pos" ? beginStaking(state, engine, context) : undefined;
   shiftValidators(state);
-  return { state, appends: new Appends(), context, results: [], staking, fees: 0n };
+  return { state, appends: new Appends(), context, results: [], staking, touched: staking?.touched ?? new Map(), fees: 0n };
 }
 
 /** Acts on evidence, or refuses it and changes nothing. */
@@ -169,7 +171,7 @@ function include(run: Run, transaction: Transaction): Result<void, TransactionRe
   if (body.nonce > admitted.value.nonce) return fail({ code: "nonce_ahead", field: "nonce" });
   charge(state, body, admitted.value);
   run.fees += body.fee;
-  run.results.push(runCalls({ state, appends, sender: body.sender, context, touched: run.staking?.touched ?? new Map() }, body));
+  run.results.push(runCalls({ state, appends, sender: body.sender, context, touched: run.touched }, body));
   return ok(undefined);
 }
 

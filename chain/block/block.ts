@@ -11,7 +11,7 @@
  * ```
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
@@ -221,7 +221,8 @@ export function parseBlock(bytes: Uint8Array, known: readonly (Transaction | und
   const header = parseHeader(headerBytes);
   if (!header.ok) return header;
   const transactions: Transaction[] = [];
-  for (const [index, wire] of transactionBytes.entries()) {
+  for (let index = 0; index < transactionBytes.length; index += 1) {
+    const wire = present(transactionBytes[index], "transaction");
     const same = known[index];
     if (same !== undefined && bytesEqual(same.bytes, wire)) {
       transactions.push(same);
@@ -257,9 +258,12 @@ function readFrame(reader: Reader): {
 
 // Results.
 
-/** The one encoding of a result: a leaf under `resultsRoot`. */
+/** What most come to. */
+const APPLIED_BYTES = new Writer().array(1).uint(RESULT_NUMBER.applied).finish();
+
+/** The one encoding of a result, which nobody changes: a leaf under `resultsRoot`. */
 export function encodeResult(result: TransactionResult): Uint8Array {
-  if (result.kind === "applied") return new Writer().array(1).uint(RESULT_NUMBER.applied).finish();
+  if (result.kind === "applied") return APPLIED_BYTES;
   return new Writer().array(3).uint(RESULT_NUMBER.failed).text(result.code).text(result.field).finish();
 }
 

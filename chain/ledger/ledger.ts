@@ -18,7 +18,7 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { fail, ok, type Coded, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import { verifyAuthorisationAsync } from "../../crypto/identity/authorisation.ts";
-import type { Address } from "../../crypto/identity/address.ts";
+import { type Address, ADDRESS_SIZE_BYTES, addressOf } from "../../crypto/identity/address.ts";
 import { type SignatureVerifier, verifySignatureAsync } from "../../crypto/sign/key.ts";
 import {
   assembleBlock,
@@ -100,6 +100,12 @@ type LedgerParts = {
 
 type Outcome = { readonly block: Block; readonly execution: Execution; readonly staged: Staged };
 
+/** What admissions on a head ask. */
+type Admission = { readonly head: Head; readonly view: StateView; readonly context: BlockContext };
+
+/** Who proposes what nobody has proposed. */
+const NOBODY = addressOf(new Uint8Array(ADDRESS_SIZE_BYTES));
+
 /** How many blocks one step of `pruneBlocks` takes. */
 const PRUNE_BLOCKS_MAX = 16n;
 
@@ -127,7 +133,7 @@ export class Ledger implements AsyncDisposable {
   readonly #changes: Height[];
   #head: Head;
   /** What admissions read of the state of a head. */
-  #admitted: { readonly head: Head; readonly rows: Map<string, Uint8Array | undefined> };
+  #admitted: Admission | undefined;
   /** Whether any record may ever be due; a network without such streams never looks. */
   #mayBeDue: boolean;
   #oldestBlock: Height;
@@ -144,7 +150,6 @@ export class Ledger implements AsyncDisposable {
     this.#history = parts.history;
     this.#changes = [...parts.changes];
     this.#head = parts.head;
-    this.#admitted = { head: parts.head, rows: new Map() };
     this.#mayBeDue = parts.mayBeDue;
     this.#oldestBlock = parts.oldestBlock;
     this.#verify = parts.verify;
@@ -393,11 +398,8 @@ export class Ledger implements AsyncDisposable {
 
   /** Whether a transaction whose signature is known to be good could be included next, or later if only its nonce is ahead. */
   admit(transaction: Transaction): ReturnType<Executor["admit"]> {
-    return this.#executor.admit(
-      this.#rememberingView(),
-      transaction,
-      this.#context({ proposer: transaction.body.sender, timeMs: this.#head.timeMs + 1n }, undefined),
-    );
+    const { view, context } = this.#admission();
+    return this.#executor.admit(view, transaction, context);
   }
 
   /** Whether evidence could be in the next block: both signatures good, of a validator of its height, not acted on yet. */
@@ -596,22 +598,25 @@ export class Ledger implements AsyncDisposable {
     this.#tree.release();
   }
 
-  /** The state of the head for admissions, which ask twice for each transaction, and mostly for the same senders. */
-  #rememberingView(): StateView {
-    if (this.#admitted.head !== this.#head) this.#admitted = { head: this.#head, rows: new Map() };
-    const { rows } = this.#admitted;
-    const view = this.#headView();
-    return {
-      get: (key) => {
+  /** What admissions on the head ask: its state, whose rows they mostly ask for twice and of the same senders. */
+  #admission(): Admission {
+    if (this.#admitted?.head !== this.#head) {
+      const rows = new Map<string, Uint8Array | undefined>();
+      const whole = this.#headView();
+      const get = (key: Uint8Array): Uint8Array | undefined => {
         const name = bytesName(key);
         let row = rows.get(name);
         if (row === undefined && !rows.has(name)) {
-          row = view.get(key);
+          row = whole.get(key);
           if (rows.size < ADMITTED_ROWS_MAX) rows.set(name, row);
         }
         return row;
-      },
-    };
+      };
+      // Nobody proposes yet: what admission looks at is the same whoever does.
+      const candidate = { proposer: NOBODY, timeMs: this.#head.timeMs + 1n };
+      this.#admitted = { head: this.#head, view: { get }, context: this.#context(candidate, undefined) };
+    }
+    return this.#admitted;
   }
 
   #headView(): StateView {

@@ -7,7 +7,7 @@
  * the block that was decided, byte for byte.
  */
 
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual, concatBytes, EMPTY, readU32, readU64, toHex, u32, u64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Coded, Result } from "../../crypto/base/result.ts";
@@ -211,8 +211,10 @@ export class LedgerRows {
       { kind: "put", key: heightKey("block", height), value: encodeBody(block) },
       { kind: "put", key: heightKey("results", height), value: resultsWriter.finish() },
     ];
-    for (const [index, transaction] of block.transactions.entries()) {
-      operations.push({ kind: "put", key: transactionKey(transaction.id), value: concatBytes(u64(height), u32(index)) });
+    const heightBytes = u64(height);
+    for (let index = 0; index < block.transactions.length; index += 1) {
+      const { id } = present(block.transactions[index], "transaction");
+      operations.push({ kind: "put", key: transactionKey(id), value: concatBytes(heightBytes, u32(index)) });
     }
     const previous = block.previousCertificate;
     if (previous !== undefined) operations.push(this.certificateOperation(heightOf(height - 1n), encodeCertificate(previous)));

@@ -41,6 +41,11 @@ const ENVELOPE_SIZE_BYTES = 5;
 /** The eviction heap holds outdated positions; it is made anew when it is so many times the lanes. */
 const HEAP_SLACK = 4;
 
+/** Who goes for another. */
+type Going = { readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] };
+const NOBODY_GOES: Result<Going, never> = ok({ replaced: undefined, evicted: [] });
+const NOBODY_WENT: Result<Added, never> = ok({ replaced: undefined, evicted: [] });
+
 type TailPosition = { readonly lane: Lane; readonly revision: number; readonly worth: bigint; readonly arrival: number };
 type Cursor = { readonly lane: Lane; readonly entry: Entry; readonly position: number; readonly ready: number };
 
@@ -122,6 +127,7 @@ export class Mempool {
     if (replaced !== undefined) this.#leave(replaced, { code: "mempool_replaced", field: "nonce" });
     for (const entry of evicted) this.#leave(entry, { code: "mempool_evicted", field: "fee" });
     this.#enter(lane, transaction, id);
+    if (judged === NOBODY_GOES) return NOBODY_WENT;
     return ok({ replaced: replaced?.transaction, evicted: evicted.map((entry) => entry.transaction) });
   }
 
@@ -225,11 +231,7 @@ export class Mempool {
   }
 
   /** The rules that only the mempool knows. Changes nothing. */
-  #judge(
-    lane: Lane,
-    transaction: Transaction,
-    from: "client" | "gossip" = "gossip",
-  ): Result<{ readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] }, MempoolRefusal> {
+  #judge(lane: Lane, transaction: Transaction, from: "client" | "gossip" = "gossip"): Result<Going, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
     // Never further ahead than a sender has places: the nonce that all others wait for always has one left.
@@ -241,11 +243,15 @@ export class Mempool {
         ? fail({ code: "mempool_sender_full", field: "sender" })
         : fail({ code: "mempool_nonce_gap", field: "nonce" });
     }
+    const { nextNonce } = lane;
+    // Mostly it follows all that waits, and takes nobody's place.
+    if (nonce === nextNonce && lane.readyCount() === lane.entries.length && this.#hasRoom(lane, transaction))
+      return lane.canPay(fee, 0n) ? NOBODY_GOES : fail({ code: "balance_insufficient", field: "fee" });
     const replaced = lane.at(nonce);
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
     // What waits behind a gap gives way to the one that it waits for, in places (an undone block opens a gap before a full lane),
     // in bytes and in fees.
-    const behind = nonce === lane.nextNonce ? lane.entries.slice(lane.readyCount()) : [];
+    const behind = nonce === nextNonce ? lane.entries.slice(lane.readyCount()) : [];
     const given: Entry[] = [];
     let laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
     let feesGiven = replaced?.transaction.body.fee ?? 0n;
@@ -263,6 +269,13 @@ export class Mempool {
     return evicted === undefined
       ? fail({ code: "mempool_full", field: "fee" })
       : ok({ replaced, evicted: [...given, ...evicted] });
+  }
+
+  /** Whether one more fits, in its lane and beside all others. */
+  #hasRoom(lane: Lane, { bytes }: Transaction): boolean {
+    const { perSenderMax, perSenderSizeBytesMax, countMax, sizeBytesMax } = this.#limits;
+    const isInLane = lane.entries.length < perSenderMax && lane.sizeBytes + bytes.length <= perSenderSizeBytesMax;
+    return isInLane && this.#entries.size < countMax && this.#sizeBytes + bytes.length <= sizeBytesMax;
   }
 
   /**

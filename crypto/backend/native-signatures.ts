@@ -6,9 +6,11 @@
 
 import type { NativeAddon } from "../../native/addon.ts";
 import { assert, unreachable } from "../base/assert.ts";
-import { pack } from "./native.ts";
+import { pack, packFixed } from "./native.ts";
 import { randomBytes } from "./random.ts";
 import {
+  PUBLIC_KEY_SIZES_BYTES,
+  SIGNATURE_SIZES_BYTES,
   type SignatureAlgorithm,
   type SignatureBackend,
   type SignatureClaim,
@@ -50,7 +52,7 @@ export function nativeSignatures(addon: NativeAddon, base: SignatureBackend): Si
     verifyBatch: async (algorithm, claims) => {
       assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
       const fit = claims.map(({ publicKey, signature }) => sizesFit(algorithm, publicKey, signature));
-      const asked = claims.filter((_, index) => fit[index]);
+      const asked = fit.every(Boolean) ? claims : claims.filter((_, index) => fit[index]);
       if (asked.length === 0) return fit;
       // What fills calls of its own goes at once, to all cores; fewer go together with what others ask.
       const verdicts =
@@ -79,9 +81,9 @@ async function verifyPacked(
   algorithm: SignatureAlgorithm,
   claims: readonly SignatureClaim[],
 ): Promise<Uint8Array> {
-  const keys = pack(claims.map(({ publicKey }) => publicKey)).bytes;
-  const signatures = pack(claims.map(({ signature }) => signature)).bytes;
-  const { bytes, lengths } = pack(claims.map(({ message }) => message));
+  const keys = packFixed(claims, PUBLIC_KEY_SIZES_BYTES[algorithm], ({ publicKey }) => publicKey);
+  const signatures = packFixed(claims, SIGNATURE_SIZES_BYTES[algorithm], ({ signature }) => signature);
+  const { bytes, lengths } = pack(claims, ({ message }) => message);
   switch (algorithm) {
     case "ed25519":
       return await addon.ed25519VerifyManyAsync(keys, signatures, bytes, lengths);

@@ -19,22 +19,35 @@ export const native: NativeAddon | undefined = nativeLoad.kind === "loaded" ? na
 /** A list as the addon takes it. */
 export type PackedList = { readonly bytes: Uint8Array; readonly lengths: Uint32Array };
 
-/** The items end to end, and their lengths. */
-export function pack(items: readonly Uint8Array[]): PackedList {
+/** What is taken of each item, by default the item, end to end; and their lengths. */
+export function pack(items: readonly Uint8Array[]): PackedList;
+export function pack<T>(items: readonly T[], bytesOf: (item: T) => Uint8Array): PackedList;
+export function pack<T>(items: readonly T[], bytesOf: (item: T) => Uint8Array = (item) => item as Uint8Array): PackedList {
   const lengths = new Uint32Array(items.length);
   let sizeBytes = 0;
-  for (const [index, item] of items.entries()) {
-    lengths[index] = item.length;
-    sizeBytes += item.length;
+  for (let index = 0; index < items.length; index += 1) {
+    const { length } = bytesOf(items[index] as T);
+    lengths[index] = length;
+    sizeBytes += length;
   }
+  return { bytes: join(items, sizeBytes, bytesOf), lengths };
+}
+
+/** As `pack`, of what has `sizeBytesEach` in each item. */
+export function packFixed<T>(items: readonly T[], sizeBytesEach: number, bytesOf: (item: T) => Uint8Array): Uint8Array {
+  return join(items, items.length * sizeBytesEach, bytesOf);
+}
+
+function join<T>(items: readonly T[], sizeBytes: number, bytesOf: (item: T) => Uint8Array): Uint8Array {
   assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, `a list of ${sizeBytes} bytes`);
   const bytes = new Uint8Array(sizeBytes);
   let offset = 0;
-  for (const item of items) {
-    bytes.set(item, offset);
-    offset += item.length;
+  for (let index = 0; index < items.length; index += 1) {
+    const part = bytesOf(items[index] as T);
+    bytes.set(part, offset);
+    offset += part.length;
   }
-  return { bytes, lengths };
+  return bytes;
 }
 
 /** The items of `sizeBytes` bytes each, copied, so that one of them does not keep all of them in memory. */

@@ -21,8 +21,9 @@ export function packUpdates(updates: readonly { readonly key: Uint8Array; readon
   readonly values: Uint8Array;
   readonly valueLengths: Uint32Array;
 } {
-  const keys = pack(updates.map(({ key }) => key));
-  const values = pack(updates.map(({ value }) => value ?? EMPTY));
-  for (const [index, { value }] of updates.entries()) if (value === undefined) values.lengths[index] = NO_VALUE;
+  const keys = pack(updates, ({ key }) => key);
+  const values = pack(updates, ({ value }) => value ?? EMPTY);
+  for (let index = 0; index < updates.length; index += 1)
+    if (updates[index]?.value === undefined) values.lengths[index] = NO_VALUE;
   return { keys: keys.bytes, keyLengths: keys.lengths, values: values.bytes, valueLengths: values.lengths };
 }

@@ -10,7 +10,7 @@
  * Messages are already domain-tagged by whoever asks for the signature, and name the network they are for.
  */
 
-import { assert } from "../base/assert.ts";
+import { assert, present } from "../base/assert.ts";
 import { bytesEqual, concatBytes } from "../base/bytes.ts";
 import { fail, ok, type Result } from "../base/result.ts";
 import { signatures } from "../backend/backends.ts";
@@ -184,15 +184,15 @@ export async function verifySignatures(
   for (const algorithm of ["ml-dsa-65", "ed25519"] as const) {
     const asked: number[] = [];
     const claims: SignatureClaim[] = [];
-    for (const [index, one] of signed.entries()) {
-      const claim = verdicts[index] === true ? claimOf(algorithm, one) : undefined;
+    for (let index = 0; index < signed.length; index += 1) {
+      const claim = verdicts[index] === true ? claimOf(algorithm, present(signed[index], "signature")) : undefined;
       if (claim === undefined) continue;
       asked.push(index);
       claims.push(claim);
     }
     if (claims.length === 0) continue;
     const valid = await backend.verifyBatch(algorithm, claims);
-    for (const [at, index] of asked.entries()) verdicts[index] = valid[at] === true;
+    for (let at = 0; at < asked.length; at += 1) verdicts[present(asked[at], "place")] = valid[at] === true;
   }
   return verdicts;
 }

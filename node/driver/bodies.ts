@@ -20,6 +20,7 @@
  * Source: BIP 152 (compact blocks), with the prefilled transactions chosen by age; Tendermint and its kin send whole parts.
  */
 
+import { present } from "../../crypto/base/assert.ts";
 import { concatBytes, toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Result } from "../../crypto/base/result.ts";
@@ -178,7 +179,8 @@ export class Bodies {
     }
     let sizeBytes = 0;
     const bodies: Uint8Array[] = [];
-    for (const [index, item] of items.entries()) {
+    for (let index = 0; index < items.length; index += 1) {
+      const item = present(items[index], "item");
       const body = isId(item) ? known[index]?.bytes : item;
       if (body === undefined) return "ignore";
       sizeBytes += body.length;
