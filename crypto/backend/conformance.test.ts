@@ -280,6 +280,32 @@ t.test("a batch tells which signatures are wrong, whatever else is in it", async
   t.same(await signatures.verifyBatch("ed25519", []), []);
 });
 
+t.test("lists and single questions that are asked at once get their own verdicts", async (t) => {
+  const signer = (nodeSignatures ?? nobleSignatures).signer("ed25519", new Uint8Array(32).fill(1));
+  const claimOf = (index: number): SignatureClaim => {
+    const message = utf8(`message ${index}`);
+    const signature = signer.sign(message);
+    // Every seventh is of something else.
+    return { publicKey: signer.publicKey, message: index % 7 === 0 ? utf8("another") : message, signature };
+  };
+  const isRight = (index: number): boolean => index % 7 !== 0;
+  // Lists of more than a call takes, of some that share calls, and of one that two calls share.
+  const lists = [300, 200, 100, 3, 1, 250].map((count, list) =>
+    Array.from({ length: count }, (_, index) => 1_000 * list + index),
+  );
+  const asked = [
+    ...lists.map(async (list) => await signatures.verifyBatch("ed25519", list.map(claimOf))),
+    ...[7, 8, 9].map(async (index) => {
+      const { publicKey, message, signature } = claimOf(index);
+      const verdict = signatures.verifyAsync("ed25519", publicKey, message, signature);
+      // What a single question is about may change at once.
+      signature.fill(0);
+      return [await verdict];
+    }),
+  ];
+  t.same(await Promise.all(asked), [...lists.map((list) => list.map(isRight)), [false], [true], [true]]);
+});
+
 /** FIPS 204, algorithm 20: a signature ends with 55 places for hints, and how many of them each of 6 polynomials has. */
 const HINTS = { at: 3309 - 61, places: 55, counts: 6 };
 

@@ -6,6 +6,7 @@ import { checkProperty } from "../testing/property.ts";
 import { assert, present, unreachable } from "./assert.ts";
 import {
   bytesEqual,
+  bytesName,
   compareBytes,
   concatBytes,
   fromHex,
@@ -20,6 +21,7 @@ import {
   utf8,
 } from "./bytes.ts";
 import { CodedError, codeOf } from "./error.ts";
+import { Recent } from "./recent.ts";
 
 const bytes = fc.uint8Array({ maxLength: 12 });
 
@@ -70,12 +72,15 @@ t.test("hex of either case parses, and nothing else does", async (t) => {
   await checkProperty(
     t,
     "hex",
-    fc.property(bytes, (value) => {
+    fc.property(fc.oneof(bytes, fc.uint8Array({ minLength: 60, maxLength: 200 })), (value) => {
       const parsed = parseHex(toHex(value).toUpperCase());
       return parsed.ok && bytesEqual(parsed.value, value);
     }),
   );
-  for (const wrong of ["a", "0g", "0x00", " 00", "00\n", "\u0661\u0661"]) {
+  const short = ["a", "0g", "0x00", " 00", "00\n", "\u0661\u0661", "\u0130\u0130"];
+  // Long ones are read in another way: wrong at the end, at the beginning, and in the middle.
+  const long = short.flatMap((wrong) => [`${"00".repeat(100)}${wrong}`, `${wrong}${"00".repeat(100)}`]);
+  for (const wrong of [...short, ...long, `${"00".repeat(50)}g0${"00".repeat(50)}`]) {
     t.same(parseHex(wrong), { ok: false, error: { code: "hex_invalid" } }, JSON.stringify(wrong));
     t.throws(() => fromHex(wrong), { name: "AssertionError" });
   }
@@ -113,4 +118,39 @@ t.test("an assertion names what was wrong", async (t) => {
   });
   t.equal(present(0, "zero"), 0);
   t.throws(() => present(undefined, "the key"), { name: "AssertionError", message: "the key is missing" });
+});
+
+t.test("what is made of bytes lately is made again only when other bytes had its place", async (t) => {
+  let made = 0;
+  const recent = new Recent<{ readonly hex: string }>(4, {
+    isOf: ({ hex }, bytes, from, to) => hex === toHex(bytes.subarray(from, to)),
+    make: (bytes, from, to) => {
+      made += 1;
+      return { hex: toHex(bytes.subarray(from, to)) };
+    },
+  });
+  const one = recent.of(Uint8Array.of(1, 2, 3));
+  t.equal(recent.of(Uint8Array.of(1, 2, 3)), one, "the same value");
+  t.equal(recent.of(Uint8Array.of(0, 1, 2, 3, 4), 1, 4), one, "of a part with the same bytes");
+  t.equal(made, 1);
+  await checkProperty(
+    t,
+    "whatever came before",
+    fc.property(fc.array(fc.uint8Array({ maxLength: 2 }), { maxLength: 50 }), (all) =>
+      all.every((bytes) => recent.of(bytes).hex === toHex(bytes)),
+    ),
+  );
+  for (let byte = 0; byte < 256; byte += 1) recent.of(Uint8Array.of(byte));
+  t.ok(made > 256 - 4, "four places hold no more than four");
+});
+
+t.test("names of bytes are equal when the bytes are, and sort as they do", async (t) => {
+  await checkProperty(
+    t,
+    "bytesName",
+    fc.property(bytes, bytes, (a, b) => {
+      const [nameOfA, nameOfB] = [bytesName(a), bytesName(b)];
+      return Math.sign(compareBytes(a, b)) === (nameOfA < nameOfB ? -1 : nameOfA > nameOfB ? 1 : 0);
+    }),
+  );
 });

@@ -28,6 +28,7 @@ import {
   signatureCount,
   verifyAuthorisation,
   verifyAuthorisationAsync,
+  verifyAuthorisations,
 } from "./authorisation.ts";
 import { encodePolicy, type MultisigPolicy, multisigPolicy, parsePolicy, POLICY_KEYS_MAX } from "./policy.ts";
 
@@ -61,10 +62,13 @@ function signedBy(
   return { kind: "multisig", policy, signatures: signatures.toSorted((a, b) => a.keyIndex - b.keyIndex) };
 }
 
-/** The verdict, which both ways of asking must share. */
+/** The verdict, which all ways of asking must share, whatever stands beside it in a list. */
 async function verdict(authorisation: Authorisation, message: Uint8Array = MESSAGE): Promise<boolean> {
   const valid = verifyAuthorisation(authorisation, message);
-  if ((await verifyAuthorisationAsync(authorisation, message)) !== valid) throw new Error("the two ways of verifying disagree");
+  const good = { authorisation: authoriseWith(pair, MESSAGE), message: MESSAGE };
+  const listed = await verifyAuthorisations([good, { authorisation, message }, good]);
+  if ((await verifyAuthorisationAsync(authorisation, message)) !== valid || listed.join() !== [true, valid, true].join())
+    throw new Error("the ways of verifying disagree");
   return valid;
 }
 
