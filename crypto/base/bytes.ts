@@ -104,9 +104,10 @@ export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_
   if (hex.length % 2 !== 0) return fail({ code: "hex_invalid" });
   const bytes = new Uint8Array(hex.length / 2);
   if (NodeBuffer !== undefined && bytes.length > HEX_SHORT_SIZE_BYTES_MAX) {
-    // Ends at the first that is no digit.
-    const written = NodeBuffer.from(bytes.buffer).write(hex, "hex");
-    return written === bytes.length ? ok(bytes) : fail({ code: "hex_invalid" });
+    const buffer = NodeBuffer.from(bytes.buffer);
+    buffer.write(hex, "hex");
+    // It looks at the lower byte of each character alone, and ends without a word at what it takes for no digit.
+    return buffer.toString("hex") === hex.toLowerCase() ? ok(bytes) : fail({ code: "hex_invalid" });
   }
   for (let index = 0; index < bytes.length; index += 1) {
     const high = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2)];
