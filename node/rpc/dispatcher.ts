@@ -5,7 +5,7 @@ import * as z from "zod";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Result } from "../../crypto/base/result.ts";
 import type { Log } from "../log/log.ts";
-import type { Metrics } from "../metrics/metrics.ts";
+import type { Counter, Histogram, Metrics } from "../metrics/metrics.ts";
 import type { NodeBackend } from "./backend.ts";
 import { RPC_ERROR, type Refusal } from "./errors.ts";
 import type { Limits } from "./limits.ts";
@@ -53,10 +53,19 @@ const SECONDS_BUCKETS = [0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60];
 export class Dispatcher {
   readonly #parts: DispatcherParts;
   readonly #methods: ReadonlyMap<string, AnyMethod>;
+  readonly #answered: Counter | undefined;
+  readonly #seconds: Histogram | undefined;
 
   constructor(parts: DispatcherParts) {
     this.#parts = parts;
     this.#methods = new Map(parts.methods.map((declared) => [declared.name, declared]));
+    const { metrics } = parts;
+    this.#answered = metrics?.counter({ name: "rpc_requests_total", help: "Requests answered.", labels: ["method", "outcome"] });
+    this.#seconds = metrics?.histogram({
+      name: "rpc_request_seconds",
+      help: "From reading a request to its outcome.",
+      buckets: SECONDS_BUCKETS,
+    });
   }
 
   /** How many neighbours of one batch may run together now. Half of what the caller may have under way is left to its others. */
@@ -67,7 +76,7 @@ export class Dispatcher {
 
   /** Runs one request. Never throws. */
   async dispatch(request: Request, caller: Caller): Promise<Outcome> {
-    const { limits, rates, metrics } = this.#parts;
+    const { limits, rates } = this.#parts;
     const startedAtMs = performance.now();
     if (!rates.take(caller.address)) {
       return { error: refusalError({ code: "rate_limited", retryAfterMs: Math.ceil(1000 / limits.requestsPerSecondMax) }) };
@@ -81,10 +90,8 @@ export class Dispatcher {
         method: this.#methods.has(request.method) ? request.method : "unknown",
         outcome: "error" in outcome ? "error" : "result",
       };
-      metrics?.counter({ name: "rpc_requests_total", help: "Requests answered.", labels: ["method", "outcome"] }).add(1, labels);
-      metrics
-        ?.histogram({ name: "rpc_request_seconds", help: "From reading a request to its outcome.", buckets: SECONDS_BUCKETS })
-        .observe((performance.now() - startedAtMs) / 1000);
+      this.#answered?.add(1, labels);
+      this.#seconds?.observe((performance.now() - startedAtMs) / 1000);
       return outcome;
     } finally {
       caller.inFlight -= 1;
