@@ -197,8 +197,14 @@ export function encodeBlock(block: Block): Uint8Array {
   return bytes;
 }
 
+/** The head of a byte string, and about what a block has beside its transactions. */
+const ITEM_HEAD_SIZE_BYTES_MAX = 5;
+const FRAME_SIZE_BYTES = 16 * 1024;
+
 function writeBlock(block: Block): Uint8Array {
-  const writer = new Writer().array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
+  const bodiesSizeBytes = block.transactions.reduce((size, { bytes }) => size + bytes.length + ITEM_HEAD_SIZE_BYTES_MAX, 0);
+  const writer = new Writer(bodiesSizeBytes + FRAME_SIZE_BYTES);
+  writer.array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
   for (const transaction of block.transactions) writer.bytes(transaction.bytes);
   if (block.previousCertificate === undefined) writer.null();
   else writeCertificate(writer, block.previousCertificate);

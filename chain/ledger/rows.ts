@@ -222,6 +222,9 @@ export class LedgerRows {
   }
 }
 
+/** Of an array of two. */
+const PAIR_HEAD = new Writer().array(2).finish();
+
 /** `[transactions, evidence]` of an encoded block, without header and certificate. */
 function encodeBody(block: Block): Uint8Array {
   const parts = readWith(encodeBlock(block), (reader) => {
@@ -232,7 +235,7 @@ function encodeBody(block: Block): Uint8Array {
     return { transactions, evidence: reader.raw() };
   });
   assert(parts.ok, "a block that we encoded does not decode");
-  return new Writer().array(2).raw(parts.value.transactions).raw(parts.value.evidence).finish();
+  return concatBytes(PAIR_HEAD, parts.value.transactions, parts.value.evidence);
 }
 
 function readBody(reader: Reader): { readonly transactions: Uint8Array; readonly evidence: Uint8Array } {

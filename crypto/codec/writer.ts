@@ -29,8 +29,14 @@ function scratchOf(sizeBytes: number): Scratch {
 
 /** Builds one encoding front to back. The caller writes exactly as many items as it announced, and finishes once. */
 export class Writer {
-  #scratch: Scratch | undefined = idle.pop() ?? scratchOf(SCRATCH_SIZE_BYTES_INITIAL);
+  #scratch: Scratch | undefined;
   #size = 0;
+
+  /** `sizeBytes`: about what it will be, when that is known to be much: it is then not copied while it grows. */
+  constructor(sizeBytes = 0) {
+    this.#scratch =
+      sizeBytes > SCRATCH_SIZE_BYTES_KEPT_MAX ? scratchOf(sizeBytes) : (idle.pop() ?? scratchOf(SCRATCH_SIZE_BYTES_INITIAL));
+  }
 
   /** Announces an array of `length` items, which the caller writes next. */
   array(length: number): this {

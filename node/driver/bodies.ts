@@ -21,7 +21,7 @@
  */
 
 import { present } from "../../crypto/base/assert.ts";
-import { concatBytes, toHex } from "../../crypto/base/bytes.ts";
+import { concatBytes, EMPTY, toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Result } from "../../crypto/base/result.ts";
 import { type DecodeError, readWith } from "../../crypto/codec/reader.ts";
@@ -55,6 +55,9 @@ const PEERS_ASKED_MAX = 3;
 const UNDER_WAY_PER_PEER_MAX = 4;
 /** Of the last so many proposals what we had to ask for is kept, for those who ask us. */
 const PROPOSALS_KEPT_MAX = 4;
+
+/** Of a list or of a byte string in it. */
+const ITEM_HEAD_SIZE_BYTES_MAX = 5;
 
 const NONE: ReadonlyMap<string, Transaction> = new Map();
 
@@ -91,7 +94,7 @@ export function compactMessage(
   isYoung: (transaction: Transaction) => boolean,
 ): Uint8Array {
   if (transactions.every(isYoung)) return bytes;
-  const list = encodeList(transactions.map((transaction) => transaction.bytes));
+  const list = encodeMessage({ prefix: EMPTY, bodies: transactions.map((transaction) => transaction.bytes), suffix: EMPTY });
   const at = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).indexOf(list);
   // An engine that writes its block in another way sends all of it.
   if (at < 0) return bytes;
@@ -187,7 +190,7 @@ export class Bodies {
       bodies.push(body);
     }
     if (sizeBytes > BLOCK_SIZE_BYTES_MAX) return "reject";
-    const delivery = await deliver(concatBytes(prefix, encodeList(bodies), suffix), known);
+    const delivery = await deliver(encodeMessage({ prefix, bodies, suffix }), known);
     // What is not in a block that was accepted is anybody's word, and must not go to others.
     if (delivery === "accept" && fetched.size > 0) this.#keep(fetched);
     return delivery;
@@ -284,9 +287,15 @@ function idsOf(bytes: Uint8Array): readonly Hash[] | undefined {
   return Array.from({ length: count }, (_, index) => hashOf(bytes.slice(index * HASH_SIZE_BYTES, (index + 1) * HASH_SIZE_BYTES)));
 }
 
-/** As a block writes its transactions. */
-function encodeList(bodies: readonly Uint8Array[]): Uint8Array {
-  const writer = new Writer().array(bodies.length);
+/** The message, with its transactions as a block writes them. */
+function encodeMessage(parts: {
+  readonly prefix: Uint8Array;
+  readonly bodies: readonly Uint8Array[];
+  readonly suffix: Uint8Array;
+}): Uint8Array {
+  const { prefix, bodies, suffix } = parts;
+  const sizeBytes = bodies.reduce((size, body) => size + body.length + ITEM_HEAD_SIZE_BYTES_MAX, prefix.length + suffix.length);
+  const writer = new Writer(sizeBytes + ITEM_HEAD_SIZE_BYTES_MAX).raw(prefix).array(bodies.length);
   for (const body of bodies) writer.bytes(body);
-  return writer.finish();
+  return writer.raw(suffix).finish();
 }
