@@ -22,9 +22,11 @@ import {
   keyPairFromSeed,
   type KeyType,
   noteSeedOf,
+  type SignatureVerifier,
   verifySignatureAsync,
   verifySignatures,
 } from "../crypto/sign/key.ts";
+import { remembering } from "../crypto/sign/remembering.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import type { NetworkEngine } from "../chain/block/protocol.ts";
@@ -147,7 +149,9 @@ export class Node implements AsyncDisposable {
 
     await requireSoundFiles(home.storePath);
     const store = await openLevelStore({ path: home.storePath, cacheSizeBytes: blockCacheSizeBytes(config) });
-    const ledger = stack.use(await openLedger(store, file, config));
+    // A precommit is checked when it comes, and not again in the certificate of its height.
+    const verifyVote = remembering(verifySignatureAsync);
+    const ledger = stack.use(await openLedger({ store, network: file, config, verifyVote }));
     const isNew = ledger.head().height === 0n && !existsSync(home.walPath);
     const guard = await SignGuard.open({ path: home.signStatePath, disk: SYSTEM_DISK, keyPair, isNew });
     const isValidator = (): boolean => isMember(ledger, self);
@@ -199,7 +203,7 @@ export class Node implements AsyncDisposable {
       network: file,
       ledger,
       clock: SYSTEM_CLOCK,
-      verify: verifySignatureAsync,
+      verify: verifyVote,
       wal,
       guard,
       self,
@@ -440,14 +444,16 @@ function blockCacheSizeBytes({ storage }: Config): number {
   return Math.floor(storage.cacheSizeBytes / 4);
 }
 
-async function openLedger(
-  store: Awaited<ReturnType<typeof openLevelStore>>,
-  network: NetworkFile,
-  config: Config,
-): Promise<Ledger> {
+async function openLedger(parts: {
+  readonly store: Awaited<ReturnType<typeof openLevelStore>>;
+  readonly network: NetworkFile;
+  readonly config: Config;
+  readonly verifyVote: SignatureVerifier;
+}): Promise<Ledger> {
+  const { store, network, config, verifyVote } = parts;
   try {
     const cacheSizeBytes = config.storage.cacheSizeBytes - blockCacheSizeBytes(config);
-    return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes });
+    return await Ledger.open({ store, network, executor: EXECUTOR, cacheSizeBytes, verifyVote });
   } catch (error) {
     await store[Symbol.asyncDispose]();
     throw error;

@@ -96,6 +96,7 @@ type LedgerParts = {
   readonly mayBeDue: boolean;
   readonly oldestBlock: Height;
   readonly verify: SignatureVerifier;
+  readonly verifyVote: SignatureVerifier;
 };
 
 type Outcome = { readonly block: Block; readonly execution: Execution; readonly staged: Staged };
@@ -123,6 +124,7 @@ export class Ledger implements AsyncDisposable {
   readonly #store: Store;
   readonly #executor: Executor;
   readonly #verify: SignatureVerifier;
+  readonly #verifyVote: SignatureVerifier;
   readonly #tree: StateTree;
   readonly #rows: LedgerRows;
   readonly #history: HistoryLog;
@@ -153,6 +155,7 @@ export class Ledger implements AsyncDisposable {
     this.#mayBeDue = parts.mayBeDue;
     this.#oldestBlock = parts.oldestBlock;
     this.#verify = parts.verify;
+    this.#verifyVote = parts.verifyVote;
   }
 
   /**
@@ -167,6 +170,8 @@ export class Ledger implements AsyncDisposable {
     readonly cacheSizeBytes?: number;
     /** Checks signatures; a simulation has its own, so that no thread decides what comes first. */
     readonly verify?: SignatureVerifier;
+    /** As `verify`, for what a certificate holds; default: the same. */
+    readonly verifyVote?: SignatureVerifier;
   }): Promise<Ledger> {
     const { store, network, executor } = options;
     const rows = new LedgerRows(store);
@@ -207,6 +212,7 @@ export class Ledger implements AsyncDisposable {
       head: headAt({ rows, tree, network, hash, height }),
       mayBeDue: await holdsAny(store, "recordDue"),
       verify: options.verify ?? verifySignatureAsync,
+      verifyVote: options.verifyVote ?? options.verify ?? verifySignatureAsync,
     });
   }
 
@@ -495,7 +501,7 @@ export class Ledger implements AsyncDisposable {
       return checkSeal(certificate, { network: this.network, ...below });
     }
     if (certificate.kind !== "quorum") return fail({ code: "certificate_kind" });
-    return await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate, this.#verify);
+    return await verifyCertificateAsync({ chainId: this.network.chainId, rule, set }, certificate, this.#verifyVote);
   }
 
   /**

@@ -48,6 +48,8 @@ export const DOMAIN = {
   hybrid: 0x31,
   /** A seed derived from a seed: the halves of a hybrid key, the network key of a node. */
   seed: 0x32,
+  /** A key, a signature of it and what it is of, by which a node remembers that it is good. */
+  verified: 0x33,
   /** A gossip message id. */
   gossip: 0x40,
   /** A service's counter with a peer: the order in which peers are asked for it. */

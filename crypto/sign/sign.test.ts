@@ -34,6 +34,7 @@ import {
   verifySignature,
   verifySignatureAsync,
 } from "./key.ts";
+import { remembering } from "./remembering.ts";
 
 const node = nodeSignatures as SignatureBackend;
 /** The one over the Rust addon where it is there; `crypto/backend/conformance.test.ts` asks more of it. */
@@ -433,3 +434,30 @@ t.test("verification on the thread pool does not see later changes of its input"
 function hashToScalar(bytes: Uint8Array): bigint {
   return BigInt(`0x${toHex(sha512(bytes).toReversed())}`) % L;
 }
+
+t.test("a signature that was good is not checked again, and nothing else is taken for it", async (t) => {
+  const keyPair = keyPairFromSeed("hybrid", new Uint8Array(32).fill(9));
+  const asked: string[] = [];
+  const verify = remembering(async (key, message, signature) => {
+    asked.push(toHex(message));
+    return verifySignature(key, message, signature);
+  }, 2);
+  const signedOf = (hex: string) => ({ message: fromHex(hex), signature: keyPair.sign(fromHex(hex)) });
+  const [one, two, three] = [signedOf("01"), signedOf("02"), signedOf("03")];
+  const ask = async ({ message, signature }: typeof one): Promise<boolean> => await verify(keyPair.publicKey, message, signature);
+  t.ok(await ask(one));
+  t.ok(await ask(one));
+  t.same(asked, ["01"]);
+  // Where the signature ends is part of what is remembered.
+  const shifted = { message: concatBytes(one.signature.subarray(-1), one.message), signature: one.signature.subarray(0, -1) };
+  t.notOk(await verify(keyPair.publicKey, shifted.message, shifted.signature));
+  const other = keyPairFromSeed("hybrid", new Uint8Array(32).fill(8)).publicKey;
+  t.notOk(await verify(other, fromHex("01"), one.signature));
+  t.notOk(await ask({ message: fromHex("02"), signature: one.signature }));
+  t.notOk(await ask({ message: fromHex("02"), signature: one.signature }), "what was not good is asked each time");
+  asked.length = 0;
+  t.ok((await ask(two)) && (await ask(three)) && (await ask(one)));
+  t.same(asked, ["02", "03", "01"], "the oldest goes first");
+  t.ok((await ask(three)) && (await ask(one)));
+  t.equal(asked.length, 3);
+});
