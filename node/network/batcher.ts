@@ -109,10 +109,14 @@ export class Batcher implements AsyncDisposable {
       // The first after a quiet while goes at once; those that follow closely wait for each other, also those that came while one
       // was being published.
       if (!this.#isFull()) await this.#pause(Math.max(0, this.#publishedAtMs + this.#delayMs - this.#clock.monotonicMs()));
-      this.#publishedAtMs = this.#clock.monotonicMs();
+      const nowMs = this.#clock.monotonicMs();
+      const sinceMs = nowMs - this.#publishedAtMs;
+      this.#publishedAtMs = nowMs;
       const items = this.#next();
       const { batchBusyItems, batchBusyDelayMs, batchDelayMs } = this.#limits;
-      this.#delayMs = items.length >= batchBusyItems ? batchBusyDelayMs : batchDelayMs;
+      // By how many there are a time, so that waiting longer is no reason to go on waiting.
+      const isBusy = items.length * batchDelayMs >= batchBusyItems * Math.max(batchDelayMs, sinceMs);
+      this.#delayMs = isBusy ? batchBusyDelayMs : batchDelayMs;
       const batch = encodeBatch(items);
       const waitMs = this.#rate.charge(batch.length, this.#clock.monotonicMs());
       try {

@@ -286,31 +286,34 @@ t.test("batches hold what was added, in order, and leave when full or when their
   t.equal(batcher.queuedBytes, 0);
 });
 
-t.test("after a batch that shows load the next waits longer, and after a small one as long as ever", async (t) => {
+t.test("under load a batch waits longer, and where there are few a time as long as ever", async (t) => {
   const sizes: number[] = [];
-  const limits = limitsWith({ batchDelayMs: 30, batchBusyDelayMs: 80, batchBusyItems: 4 });
+  const limits = limitsWith({ batchDelayMs: 30, batchBusyDelayMs: 90, batchBusyItems: 4 });
   const publish = async (batch: Uint8Array): Promise<void> => {
     const parsed = parseBatch(batch, limits);
     if (parsed.ok) sizes.push(parsed.value.length);
   };
   const clock = new StandingClock();
   await using batcher = new Batcher(limits, { publish, clock, log: testLog });
-  const add = (count: number): void => {
+  /** Adds so many, and expects them to be published together after so long and no earlier. */
+  const expectBatch = async (count: number, afterMs: number): Promise<void> => {
+    const before = sizes.length;
     for (let index = 0; index < count; index += 1) batcher.add(Uint8Array.of(index));
+    if (afterMs > 0) {
+      await clock.pass(afterMs - 1);
+      t.equal(sizes.length, before, `${count} wait for ${afterMs} ms`);
+      await clock.pass(1);
+    } else await clock.pass(0);
+    t.same(sizes.slice(before), [count]);
   };
-  add(4);
-  await clock.pass(0);
-  t.same(sizes, [4], "the first goes at once");
-  add(1);
-  await clock.pass(79);
-  t.same(sizes, [4]);
-  await clock.pass(1);
-  t.same(sizes, [4, 1]);
-  add(1);
-  await clock.pass(29);
-  t.same(sizes, [4, 1]);
-  await clock.pass(1);
-  t.same(sizes, [4, 1, 1]);
+  await expectBatch(4, 0);
+  // After a quiet while, however many come at once, that is no load.
+  await expectBatch(4, 30);
+  await expectBatch(12, 90);
+  await expectBatch(11, 90);
+  await expectBatch(1, 30);
+  await expectBatch(3, 30);
+  await expectBatch(1, 30);
 });
 
 t.test("a full batcher refuses, a failing publisher does not stop it", async (t) => {
