@@ -4,6 +4,7 @@ import t, { type Test } from "tap";
 import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { verifySignatures } from "../../crypto/sign/key.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
+import { CodedError, codeOf } from "../../crypto/base/error.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { inspectAll } from "../../chain/ledger/inspect.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
@@ -11,6 +12,7 @@ import type { Call } from "../../chain/block/call.ts";
 import { assembleTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { MempoolLimits } from "../../chain/mempool/limits.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
+import type { Executor } from "../../chain/state/executor.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { commitBlock, LONE_NETWORK, sign } from "../driver/testing/lone.ts";
@@ -36,7 +38,12 @@ function forged(nonce: bigint): Transaction {
 }
 
 async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
-  const ledger = await Ledger.open({ store: openMemoryStore(), network: LONE_NETWORK, executor: EXECUTOR });
+  const failing: { nonce: bigint | undefined } = { nonce: undefined };
+  const admit: Executor["admit"] = (view, transaction, context) => {
+    if (transaction.body.nonce === failing.nonce) throw new CodedError("store_io");
+    return EXECUTOR.admit(view, transaction, context);
+  };
+  const ledger = await Ledger.open({ store: openMemoryStore(), network: LONE_NETWORK, executor: { ...EXECUTOR, admit } });
   const mempool = new Mempool(limits);
   const published: Uint8Array[] = [];
   const publish = async (bytes: Uint8Array): Promise<number> => published.push(bytes);
@@ -59,7 +66,7 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
   });
   test.teardown(async () => await intake[Symbol.asyncDispose]());
   ledger.onCommit((commit) => intake.onCommit(commit));
-  return { ledger, mempool, intake, published, woken, verified };
+  return { ledger, mempool, intake, published, woken, verified, failing };
 }
 
 t.test("transactions that come at the same time wait in the order of their nonces", async (t) => {
@@ -157,6 +164,20 @@ t.test("a batch", async (t) => {
     t.ok((await inspectAll(Array.from<undefined>({ length: 100 }), look)).ok);
     t.equal(new Set(seen).size, 100, "each once when all hold");
   });
+});
+
+t.test("a store that fails in the middle of a batch leaves no check counted as under way", async (t) => {
+  const { intake, failing } = await open(t);
+  const batch = encodeBatch([sign(0n, [CREATE]).bytes, sign(1n, [append(1)]).bytes]);
+  failing.nonce = 1n;
+  // More than may be under way at once.
+  const tries = 4_200;
+  let failures = 0;
+  for (let index = 0; index < tries; index += 1)
+    await intake.receive("peer", batch).catch((error: unknown) => (failures += Number(codeOf(error) === "store_io")));
+  t.equal(failures, tries);
+  failing.nonce = undefined;
+  t.equal(await intake.receive("peer", batch), "accept");
 });
 
 t.test("peers may not have what does not wait here, nor what came but now", async (t) => {

@@ -222,8 +222,15 @@ export class Intake implements AsyncDisposable {
     from: "client" | "gossip",
   ): Promise<readonly Result<void, IntakeRefusal>[]> {
     const head = this.#parts.ledger.head();
-    const asked = transactions.map((transaction) => this.#ask(transaction, from));
-    const toVerify = transactions.filter((_, index) => "account" in present(asked[index], "what was asked"));
+    const asked: Asked[] = [];
+    const toVerify: Transaction[] = [];
+    for (const transaction of transactions) {
+      const answer = this.#ask(transaction, from, this.#checks + toVerify.length);
+      asked.push(answer);
+      if ("account" in answer) toVerify.push(transaction);
+    }
+    // Not before all are asked about: reading the state may fail, and what is counted here must end.
+    this.#checks += toVerify.length;
     let valid: readonly boolean[];
     try {
       const signed = toVerify.map(({ authorisation, id }) => ({ authorisation, message: id }));
@@ -246,16 +253,15 @@ export class Intake implements AsyncDisposable {
     return outcomes;
   }
 
-  /** Asks state and mempool, before the signature is checked; a check is then under way. */
-  #ask(transaction: Transaction, from: "client" | "gossip"): Asked {
+  /** Asks state and mempool, before the signature is checked as one more than those under way. */
+  #ask(transaction: Transaction, from: "client" | "gossip", underWay: number): Asked {
     const { ledger, mempool } = this.#parts;
     const admitted = ledger.admit(transaction);
     if (!admitted.ok) return { outcome: this.#refuse(transaction, admitted.error) };
     // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
     const checked = mempool.check(transaction, admitted.value, from);
     if (!checked.ok) return { outcome: this.#noPlace(checked.error) };
-    if (this.#checks >= CHECKS_MAX) return { outcome: fail({ code: "mempool_busy", field: "transaction" }) };
-    this.#checks += 1;
+    if (underWay >= CHECKS_MAX) return { outcome: fail({ code: "mempool_busy", field: "transaction" }) };
     return { account: admitted.value };
   }
 
