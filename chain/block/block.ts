@@ -15,7 +15,7 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
-import { Writer } from "../../crypto/codec/writer.ts";
+import { HEAD_SIZE_BYTES_MAX, Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hash, ZERO_HASH } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
 import { logRoot } from "../merkle/log.ts";
@@ -197,12 +197,11 @@ export function encodeBlock(block: Block): Uint8Array {
   return bytes;
 }
 
-/** The head of a byte string, and about what a block has beside its transactions. */
-const ITEM_HEAD_SIZE_BYTES_MAX = 5;
+/** About what a block has beside its transactions. */
 const FRAME_SIZE_BYTES = 16 * 1024;
 
 function writeBlock(block: Block): Uint8Array {
-  const bodiesSizeBytes = block.transactions.reduce((size, { bytes }) => size + bytes.length + ITEM_HEAD_SIZE_BYTES_MAX, 0);
+  const bodiesSizeBytes = block.transactions.reduce((size, { bytes }) => size + bytes.length + HEAD_SIZE_BYTES_MAX, 0);
   const writer = new Writer(bodiesSizeBytes + FRAME_SIZE_BYTES);
   writer.array(4).bytes(encodeHeader(block.header)).array(block.transactions.length);
   for (const transaction of block.transactions) writer.bytes(transaction.bytes);

@@ -54,7 +54,7 @@ export interface SignatureBackend {
   signer(algorithm: SignatureAlgorithm, seed: Uint8Array): Signer;
   /** Never throws: wrong sizes and malformed points are `false`. */
   verify(algorithm: SignatureAlgorithm, publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean;
-  /** As `verify`, away from the calling thread where the platform can. */
+  /** As `verify`, away from the calling thread where the platform can and that is worth its while: not for one or two at a time. */
   verifyAsync(algorithm: SignatureAlgorithm, publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): Promise<boolean>;
   /**
    * Many claims at once, and a verdict for each, in order: the verdicts of `verify`, away from the calling thread where

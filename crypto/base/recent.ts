@@ -5,6 +5,8 @@
  * bounded, nothing is kept in order, and whoever wants to keep others out of their places wins them the work of making anew.
  */
 
+import { assert } from "./assert.ts";
+
 /** The offset basis and the prime of FNV-1a in 32 bits (draft-eastlake-fnv, section 5). */
 const FNV_BASIS = 0x811c_9dc5;
 const FNV_PRIME = 0x0100_0193;
@@ -23,6 +25,7 @@ export class Recent<T> {
       readonly make: (bytes: Uint8Array, from: number, to: number) => T;
     },
   ) {
+    assert(placesCount > 0 && (placesCount & (placesCount - 1)) === 0, `${placesCount} places`);
     this.#values = Array.from({ length: placesCount });
     this.#mask = placesCount - 1;
     this.#isOf = options.isOf;

@@ -10,6 +10,9 @@ import { utf8 } from "../base/bytes.ts";
 /** The major types of RFC 8949, section 3.1. */
 export const MAJOR = { uint: 0, negative: 1, bytes: 2, text: 3, array: 4, map: 5, tag: 6, simple: 7 } as const;
 
+/** The longest head of a string or list whose length is below 2^32: for reckoning how much room an encoding takes. */
+export const HEAD_SIZE_BYTES_MAX = 5;
+
 /** Where an encoding grows until it is finished. Making one costs as much as writing a small encoding, so they are used again. */
 type Scratch = { readonly bytes: Uint8Array; readonly view: DataView };
 

@@ -17,6 +17,7 @@ import {
   publicKeysEqual,
   readPublicKey,
   signatureSizeBytes,
+  type SignaturesVerifier,
   type SignatureVerifier,
   type SignedMessage,
   verifySignature,
@@ -100,9 +101,6 @@ export async function verifyAuthorisationAsync(
 
 /** An authorisation, and what it is said to be over. */
 export type Authorised = { readonly authorisation: Authorisation; readonly message: Uint8Array };
-
-/** Checks many signatures, now or later: `verifySignatures`, or what stands for it. */
-export type SignaturesVerifier = (signed: readonly SignedMessage[]) => Promise<readonly boolean[]>;
 
 /** The verdicts of `verifyAuthorisation` on many, in order, for less than one by one. Their bytes must stay until then. */
 export async function verifyAuthorisations(

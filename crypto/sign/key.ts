@@ -144,7 +144,7 @@ export function verifySignature(
 export type SignatureVerifier = (key: PublicKey, message: Uint8Array, signature: Uint8Array) => Promise<boolean>;
 
 /**
- * As `verifySignature`, on a thread pool where the platform has one. Without the Rust addon an Ed25519 signature that
+ * As `verifySignature`, on a thread pool where the platform has one and many are asked about at once. Without the Rust addon an Ed25519 signature that
  * `node:crypto` refuses still costs about a millisecond of the calling thread: whoever sends such signatures must pay with
  * its score.
  */
@@ -167,6 +167,9 @@ export async function verifySignatureAsync(
 
 /** A signature, and what it is said to be over. */
 export type SignedMessage = { readonly key: PublicKey; readonly message: Uint8Array; readonly signature: Uint8Array };
+
+/** A verdict for each, in order, now or later: `verifySignatures`, or what stands for it in a simulation. */
+export type SignaturesVerifier = (signed: readonly SignedMessage[]) => Promise<readonly boolean[]>;
 
 /**
  * The verdicts of `verifySignature` on many signatures, in order, away from the calling thread where the platform can. With

@@ -25,7 +25,7 @@ import { concatBytes, EMPTY, toHex } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import type { Result } from "../../crypto/base/result.ts";
 import { type DecodeError, readWith } from "../../crypto/codec/reader.ts";
-import { Writer } from "../../crypto/codec/writer.ts";
+import { HEAD_SIZE_BYTES_MAX, Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { BLOCK_SIZE_BYTES_MAX, TRANSACTION_SIZE_BYTES_MAX, TRANSACTIONS_MAX } from "../../chain/block/limits.ts";
@@ -55,9 +55,6 @@ const PEERS_ASKED_MAX = 3;
 const UNDER_WAY_PER_PEER_MAX = 4;
 /** Of the last so many proposals what we had to ask for is kept, for those who ask us. */
 const PROPOSALS_KEPT_MAX = 4;
-
-/** Of a list or of a byte string in it. */
-const ITEM_HEAD_SIZE_BYTES_MAX = 5;
 
 const NONE: ReadonlyMap<string, Transaction> = new Map();
 
@@ -294,8 +291,8 @@ function encodeMessage(parts: {
   readonly suffix: Uint8Array;
 }): Uint8Array {
   const { prefix, bodies, suffix } = parts;
-  const sizeBytes = bodies.reduce((size, body) => size + body.length + ITEM_HEAD_SIZE_BYTES_MAX, prefix.length + suffix.length);
-  const writer = new Writer(sizeBytes + ITEM_HEAD_SIZE_BYTES_MAX).raw(prefix).array(bodies.length);
+  const sizeBytes = bodies.reduce((size, body) => size + body.length + HEAD_SIZE_BYTES_MAX, prefix.length + suffix.length);
+  const writer = new Writer(sizeBytes + HEAD_SIZE_BYTES_MAX).raw(prefix).array(bodies.length);
   for (const body of bodies) writer.bytes(body);
   return writer.raw(suffix).finish();
 }

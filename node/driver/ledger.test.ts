@@ -14,10 +14,13 @@ import t from "tap";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { utf8 } from "../../crypto/base/bytes.ts";
+import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { headerHash } from "../../chain/block/block.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
+import { verifySignatureAsync } from "../../crypto/sign/key.ts";
 import { heightOf } from "../../chain/block/height.ts";
+import { inspectAll } from "../../chain/ledger/inspect.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import { frontierRoot, LOG_HASHER, verifyConsistency, verifyInclusion } from "../../chain/merkle/log.ts";
 import { verifyRow } from "../../chain/state/proof.ts";
@@ -78,6 +81,58 @@ t.test("a transaction is found once its block is the head, and not between, when
   t.same(ledger.findTransaction(transaction.id), { height: 1n, index: 0 });
   await ledger.rollback(at(0));
   t.ok(seen.length > 1 && seen.every((found) => found === undefined), "while it is taken back");
+});
+
+t.test("what many signatures of one sender cost ends with the first that does not hold", async (t) => {
+  let checks = 0;
+  const check = async (): Promise<Result<void, Coded>> => {
+    checks += 1;
+    await new Promise((resolve) => setImmediate(resolve));
+    return fail({ code: "signature_invalid" });
+  };
+  t.match(await inspectAll(Array.from({ length: 1_000 }), check), { ok: false });
+  t.ok(checks <= 32, `${checks} checks`);
+  const seen: number[] = [];
+  const look = async (_item: undefined, index: number): Promise<Result<void, Coded>> => {
+    seen.push(index);
+    return ok(undefined);
+  };
+  t.ok((await inspectAll(Array.from<undefined>({ length: 100 }), look)).ok);
+  t.equal(new Set(seen).size, 100, "each once when all hold");
+});
+
+t.test("the votes of a certificate go to who remembers votes, and a transaction's signatures do not", async (t) => {
+  const asked = { votes: 0, others: 0 };
+  await using ledger = await Ledger.open({
+    store: openMemoryStore(),
+    network: LONE_NETWORK,
+    executor: EXECUTOR,
+    verify: async (...signed) => {
+      asked.others += 1;
+      return await verifySignatureAsync(...signed);
+    },
+    verifyVote: async (...signed) => {
+      asked.votes += 1;
+      return await verifySignatureAsync(...signed);
+    },
+  });
+  const proposer = addressOfKey(LONE_VALIDATOR.publicKey);
+  const transaction = sign(0n, [{ kind: "tableCreate", namespace: "n", table: "t" }]);
+  const parts = { proposer, timeMs: ledger.head().timeMs + 1_000n, evidence: [] };
+  const { block } = ledger.build({ ...parts, transactions: [transaction] });
+  t.same(await ledger.checkCertificate(block, certify(block, 0)), { ok: true, value: undefined });
+  t.same(asked, { votes: 1, others: 0 });
+  await using follower = await Ledger.open({
+    store: openMemoryStore(),
+    network: LONE_NETWORK,
+    executor: EXECUTOR,
+    verify: async () => {
+      asked.others += 1;
+      return false;
+    },
+  });
+  t.match(await follower.judge(block), { ok: false, error: { code: "signature_invalid", transactionIndex: 0 } });
+  t.same(asked, { votes: 1, others: 1 });
 });
 
 t.test("a ledger of ten heights", async (t) => {

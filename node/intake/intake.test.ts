@@ -5,8 +5,6 @@ import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { verifySignatures } from "../../crypto/sign/key.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
-import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
-import { inspectAll } from "../../chain/ledger/inspect.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Call } from "../../chain/block/call.ts";
 import { assembleTransaction, type Transaction } from "../../chain/block/transaction.ts";
@@ -148,21 +146,19 @@ t.test("a batch", async (t) => {
   });
 
   await t.test("of nothing but forgeries costs a few checks, not one for each", async (t) => {
-    let checks = 0;
-    const check = async (): Promise<Result<void, Coded>> => {
-      checks += 1;
-      await new Promise((resolve) => setImmediate(resolve));
-      return fail({ code: "signature_invalid" });
-    };
-    t.match(await inspectAll(Array.from({ length: 1_000 }), check), { ok: false });
-    t.ok(checks <= 32, `${checks} checks`);
-    const seen: number[] = [];
-    const look = async (_item: undefined, index: number): Promise<Result<void, Coded>> => {
-      seen.push(index);
-      return ok(undefined);
-    };
-    t.ok((await inspectAll(Array.from<undefined>({ length: 100 }), look)).ok);
-    t.equal(new Set(seen).size, 100, "each once when all hold");
+    const { intake, mempool, verified } = await open(t);
+    const batch = Array.from({ length: 100 }, (_, nonce) => forged(BigInt(nonce)).bytes);
+    t.equal(await intake.receive("peer", encodeBatch(batch)), "reject");
+    t.equal(verified.count, 32);
+    t.equal(mempool.count, 0);
+  });
+
+  await t.test("of more than are looked at together waits whole", async (t) => {
+    const { intake, mempool, woken } = await open(t);
+    const batch = Array.from({ length: 70 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]).bytes);
+    t.equal(await intake.receive("peer", encodeBatch(batch)), "accept");
+    t.equal(mempool.count, 70);
+    t.equal(woken.count, 3, "once for each 32");
   });
 });
 

@@ -7,8 +7,14 @@
 
 import { toHex } from "../../crypto/base/bytes.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
-import type { SignaturesVerifier } from "../../crypto/identity/authorisation.ts";
-import { type KeyPair, keyPairFromSeed, type PublicKey, type SignatureVerifier, verifySignature } from "../../crypto/sign/key.ts";
+import {
+  type KeyPair,
+  keyPairFromSeed,
+  type PublicKey,
+  type SignaturesVerifier,
+  type SignatureVerifier,
+  verifySignature,
+} from "../../crypto/sign/key.ts";
 
 const pairs = new Map<string, KeyPair>();
 const addresses = new Map<string, ReturnType<typeof addressOfKey>>();
