@@ -1,0 +1,70 @@
+//! Hashes of leaves and nodes, and the bits of keys: `chain/state/hashing.ts` and `bits.ts`.
+
+use super::HASH_SIZE;
+use crate::Hash;
+
+/// The domain tags of `crypto/hash/domain.ts`.
+const TAG_LEAF: u8 = 0x10;
+const TAG_NODE: u8 = 0x11;
+const TAG_VALUE: u8 = 0x12;
+const TAG_EMPTY: u8 = 0x13;
+
+/// As in `bits.ts`.
+pub(super) const KEY_SIZE_MAX: usize = 1024;
+pub(super) const BRANCH_BIT_MAX: usize = 9 * KEY_SIZE_MAX - 1;
+
+pub(super) fn node_hash(bit: usize, left: &[u8], right: &[u8]) -> Hash {
+    let mut bytes = [0; 3 + 2 * HASH_SIZE];
+    bytes[0] = TAG_NODE;
+    bytes[1..3].copy_from_slice(&(bit as u16).to_be_bytes());
+    bytes[3..3 + HASH_SIZE].copy_from_slice(left);
+    bytes[3 + HASH_SIZE..].copy_from_slice(right);
+    blake3::hash(&bytes).into()
+}
+
+pub(super) fn value_hash(value: &[u8]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[TAG_VALUE]).update(value);
+    hasher.finalize().into()
+}
+
+pub(super) fn leaf_hash(key: &[u8], value: &[u8]) -> Hash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&[TAG_LEAF]).update(&(key.len() as u16).to_be_bytes()).update(key).update(&value_hash(value));
+    hasher.finalize().into()
+}
+
+/// The root of no rows at all.
+pub fn empty_root() -> Hash {
+    blake3::hash(&[TAG_EMPTY]).into()
+}
+
+// Bits of keys.
+
+/// The first bit in which two different keys (or stems) differ; `None` when they are equal.
+pub(super) fn branch_bit(a: &[u8], b: &[u8]) -> Option<usize> {
+    let shared = a.len().min(b.len());
+    if let Some(at) = (0..shared).find(|&at| a[at] != b[at]) {
+        return Some(9 * at + 1 + (a[at] ^ b[at]).leading_zeros() as usize);
+    }
+    if a.len() == b.len() { None } else { Some(9 * shared) }
+}
+
+pub(super) fn stem_size(bit: usize) -> usize {
+    bit.div_ceil(9)
+}
+
+pub(super) fn stem_mask(bit: usize) -> u8 {
+    match bit % 9 {
+        0 => 0xff,
+        within => (0xff00_u16 >> (within - 1)) as u8,
+    }
+}
+
+pub(super) fn stem_of(key: &[u8], bit: usize) -> Vec<u8> {
+    let mut stem = key[..stem_size(bit).min(key.len())].to_vec();
+    if let Some(last) = stem.last_mut() {
+        *last &= stem_mask(bit);
+    }
+    stem
+}

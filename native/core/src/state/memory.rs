@@ -1,0 +1,130 @@
+//! The pages that are in memory. Room is made by a clock: what was used since it was last passed by stays.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+
+use super::page::{Found, Page};
+use super::{Fault, Location, ReadPage};
+
+/// Locations are our own numbers, one after another: spreading them over a table needs no more than this.
+#[derive(Default)]
+pub struct LocationHasher(u64);
+
+impl Hasher for LocationHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        // Fibonacci hashing, Knuth, volume 3, 6.4.
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+struct Kept {
+    page: Rc<Page>,
+    is_used: bool,
+}
+
+/// The pages of one tree that are in memory, within a bound in bytes.
+pub struct Pages {
+    slots: HashMap<Location, Kept, BuildHasherDefault<LocationHasher>>,
+    /// Whose turn it is to go, first to last; some are gone already.
+    clock: VecDeque<Location>,
+    size: usize,
+    size_max: usize,
+}
+
+impl Pages {
+    /// None, and room for `size_max` bytes of them.
+    pub fn new(size_max: usize) -> Self {
+        Self { slots: HashMap::default(), clock: VecDeque::new(), size: 0, size_max }
+    }
+
+    /// Bytes that they take.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Forgets all.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.size_max);
+    }
+
+    /// The page at a location, from memory or else from the reader.
+    pub fn get<E>(&mut self, location: Location, read: ReadPage<'_, E>) -> Result<Rc<Page>, Fault<E>> {
+        if let Some(kept) = self.slots.get_mut(&location) {
+            kept.is_used = true;
+            return Ok(Rc::clone(&kept.page));
+        }
+        let page = Rc::new(Page::parse(read(location).map_err(Fault::Read)?).ok_or(Fault::Page(location))?);
+        self.put(location, Rc::clone(&page));
+        Ok(page)
+    }
+
+    /// Makes a version the newest: its pages come, and what it no longer reaches goes.
+    pub fn adopt(&mut self, fresh: Vec<(Location, Rc<Page>)>, stale: &[Location]) {
+        for location in stale {
+            if let Some(gone) = self.slots.remove(location) {
+                self.size -= gone.page.size();
+            }
+        }
+        for (location, page) in fresh {
+            self.put(location, page);
+        }
+        // Those that went by themselves still stand in the clock.
+        if self.clock.len() > 2 * self.slots.len() + 1024 {
+            let slots = &self.slots;
+            self.clock.retain(|location| slots.contains_key(location));
+        }
+    }
+
+    fn put(&mut self, location: Location, page: Rc<Page>) {
+        self.size += page.size();
+        match self.slots.insert(location, Kept { page, is_used: false }) {
+            Some(before) => self.size -= before.page.size(),
+            None => self.clock.push_back(location),
+        }
+        while self.size > self.size_max {
+            let Some(next) = self.clock.pop_front() else { return };
+            match self.slots.get_mut(&next) {
+                None => {}
+                Some(kept) if kept.is_used => {
+                    kept.is_used = false;
+                    self.clock.push_back(next);
+                }
+                Some(_) => {
+                    if let Some(gone) = self.slots.remove(&next) {
+                        self.size -= gone.page.size();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where the value of a row is, in the tree below `location`.
+    pub fn find<E>(
+        &mut self,
+        location: Option<Location>,
+        key: &[u8],
+        read: ReadPage<'_, E>,
+    ) -> Result<Option<Location>, Fault<E>> {
+        let mut next = location;
+        while let Some(location) = next {
+            let page = self.get(location, &mut *read)?;
+            let Found::At(index) = page.find(key, 0) else { return Ok(None) };
+            if page.is_entry(index) {
+                return Ok(Some(page.location(index)));
+            }
+            next = Some(page.location(index));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,381 @@
+//! Pages: the pieces that the trie is cut into for storage. `chain/state/page.ts` says what their bytes are.
+
+use super::hashing::{BRANCH_BIT_MAX, KEY_SIZE_MAX, branch_bit, node_hash, stem_mask, stem_size};
+use super::{HASH_SIZE, LOCATION_SIZE, Location};
+use crate::Hash;
+
+/// As in `page.ts`.
+pub(super) const PAGE_ITEMS_MAX: usize = 16;
+pub(super) const PAGE_ITEMS_MIN: usize = 4;
+pub(super) const SHAPE_ENTRY: u16 = 0xffff;
+pub(super) const HEADER_SIZE: usize = 4;
+const ITEM_SIZE: usize = HASH_SIZE + LOCATION_SIZE + 2 + 2 + 2;
+
+/// What a page takes beyond its bytes: its struct, two allocations, and its places in the map and in the clock.
+const PAGE_OVERHEAD: usize = 240;
+
+/// A row, or a link to a subtree of two or more on a page of its own.
+#[derive(Clone)]
+pub(super) struct Item {
+    /// A row's key, or the stem of a link.
+    pub(super) key: Vec<u8>,
+    /// `SHAPE_ENTRY`, or a link's branch bit.
+    pub(super) shape: u16,
+    pub(super) hash: Hash,
+    pub(super) location: Location,
+}
+
+pub(super) enum Found {
+    At(usize),
+    Before(usize),
+}
+
+/// A page: its bytes as they are stored, and of a higher one the hashes of the nodes inside it once they were needed.
+pub struct Page {
+    bytes: Vec<u8>,
+    /// By the index of a node's branch bit.
+    nodes: Vec<Hash>,
+    pub(super) is_lowest: bool,
+    pub(super) count: usize,
+    prefix_size: usize,
+    prefix_at: usize,
+}
+
+impl Page {
+    fn new(bytes: Vec<u8>) -> Self {
+        let count = u16_at(&bytes, 0) as usize;
+        let prefix_size = u16_at(&bytes, 2) as usize;
+        let prefix_at = HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 };
+        let mut page = Self { bytes, nodes: Vec::new(), is_lowest: true, count, prefix_size, prefix_at };
+        page.is_lowest = (0..count).all(|index| page.is_entry(index));
+        page
+    }
+
+    /// A page of no items: what an empty tree is changed from.
+    pub(super) fn empty() -> Self {
+        Self::new(vec![0; HEADER_SIZE])
+    }
+
+    pub(super) fn of(items: &[Item], bits: &[usize]) -> Self {
+        let prefix_size = bits.iter().min().map_or(0, |bit| bit / 9);
+        let suffixes: usize = items.iter().map(|item| item.key.len() - prefix_size).sum();
+        let count = items.len();
+        let prefix_at = HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 };
+        let mut bytes = vec![0; prefix_at + prefix_size + suffixes];
+        put_u16(&mut bytes, 0, count);
+        put_u16(&mut bytes, 2, prefix_size);
+        let mut end = 0;
+        for (index, item) in items.iter().enumerate() {
+            bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&item.hash);
+            put_location(&mut bytes, location_at(count, index), item.location);
+            put_u16(&mut bytes, shape_at(count, index), item.shape as usize);
+            if index > 0 {
+                put_u16(&mut bytes, bit_at(count, index - 1), bits[index - 1]);
+            }
+            let suffix = &item.key[prefix_size..];
+            let from = prefix_at + prefix_size + end;
+            bytes[from..from + suffix.len()].copy_from_slice(suffix);
+            end += suffix.len();
+            put_u16(&mut bytes, end_at(count, index), end);
+        }
+        if let Some(first) = items.first() {
+            bytes[prefix_at..prefix_at + prefix_size].copy_from_slice(&first.key[..prefix_size]);
+        }
+        Self::new(bytes)
+    }
+
+    /// Reads a page from a disk, strictly: `None` when `of` would not have made it.
+    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
+        is_page(&bytes).then(|| Self::new(bytes))
+    }
+
+    /// As it is stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let nodes = if self.is_lowest { 0 } else { (self.count - 1) * HASH_SIZE };
+        self.bytes.len() + nodes + PAGE_OVERHEAD
+    }
+
+    pub(super) fn hash(&self, index: usize) -> &[u8] {
+        &self.bytes[hash_at(index)..hash_at(index) + HASH_SIZE]
+    }
+
+    pub(super) fn location(&self, index: usize) -> Location {
+        read_location(&self.bytes, location_at(self.count, index))
+    }
+
+    pub(super) fn shape(&self, index: usize) -> u16 {
+        u16_at(&self.bytes, shape_at(self.count, index))
+    }
+
+    pub(super) fn is_entry(&self, index: usize) -> bool {
+        self.shape(index) == SHAPE_ENTRY
+    }
+
+    pub(super) fn bit(&self, index: usize) -> usize {
+        u16_at(&self.bytes, bit_at(self.count, index)) as usize
+    }
+
+    fn prefix(&self) -> &[u8] {
+        &self.bytes[self.prefix_at..self.prefix_at + self.prefix_size]
+    }
+
+    fn suffix(&self, index: usize) -> &[u8] {
+        let from = if index == 0 { 0 } else { u16_at(&self.bytes, end_at(self.count, index - 1)) as usize };
+        let to = u16_at(&self.bytes, end_at(self.count, index)) as usize;
+        let at = self.prefix_at + self.prefix_size;
+        &self.bytes[at + from..at + to]
+    }
+
+    pub(super) fn item(&self, index: usize) -> Item {
+        Item {
+            key: [self.prefix(), self.suffix(index)].concat(),
+            shape: self.shape(index),
+            hash: to_hash(self.hash(index)),
+            location: self.location(index),
+        }
+    }
+
+    /// Where `key` lies in terms of the prefix: a key that ends early comes before what extends it.
+    fn compare_prefix(&self, key: &[u8]) -> std::cmp::Ordering {
+        let prefix = self.prefix();
+        let shared = prefix.len().min(key.len());
+        match key[..shared].cmp(&prefix[..shared]) {
+            std::cmp::Ordering::Equal if key.len() < prefix.len() => std::cmp::Ordering::Less,
+            order => order,
+        }
+    }
+
+    /// Where `key`, which has the prefix, lies in terms of item `index`: `Equal` when it belongs to it.
+    fn compare_suffix(&self, index: usize, key: &[u8]) -> std::cmp::Ordering {
+        use std::cmp::Ordering::{Equal, Greater, Less};
+        let suffix = self.suffix(index);
+        let rest = &key[self.prefix_size..];
+        let shape = self.shape(index);
+        let whole = if shape == SHAPE_ENTRY { suffix.len() } else { suffix.len().saturating_sub(1) };
+        let shared = whole.min(rest.len());
+        match rest[..shared].cmp(&suffix[..shared]) {
+            Equal => {}
+            order => return order,
+        }
+        if rest.len() < suffix.len() {
+            return Less;
+        }
+        if shape == SHAPE_ENTRY {
+            return if rest.len() > suffix.len() { Greater } else { Equal };
+        }
+        match suffix.last() {
+            None => Equal,
+            Some(last) => (rest[whole] & stem_mask(shape as usize)).cmp(last),
+        }
+    }
+
+    pub(super) fn compare(&self, index: usize, key: &[u8]) -> std::cmp::Ordering {
+        match self.compare_prefix(key) {
+            std::cmp::Ordering::Equal => self.compare_suffix(index, key),
+            order => order,
+        }
+    }
+
+    /// The item from `first` on that `key` belongs to, or the one that it comes before.
+    pub(super) fn find(&self, key: &[u8], first: usize) -> Found {
+        if self.count == 0 {
+            return Found::Before(0);
+        }
+        match self.compare_prefix(key) {
+            std::cmp::Ordering::Less => return Found::Before(first),
+            std::cmp::Ordering::Greater => return Found::Before(self.count),
+            std::cmp::Ordering::Equal => {}
+        }
+        let (mut low, mut high) = (first, self.count);
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.compare_suffix(middle, key) {
+                std::cmp::Ordering::Equal => return Found::At(middle),
+                std::cmp::Ordering::Less => high = middle,
+                std::cmp::Ordering::Greater => low = middle + 1,
+            }
+        }
+        Found::Before(low)
+    }
+
+    /// The hash of the page's subtree; it has one item or more.
+    pub(super) fn root_hash(&self) -> Hash {
+        let mut hashes: [Hash; PAGE_ITEMS_MAX] = [[0; HASH_SIZE]; PAGE_ITEMS_MAX];
+        let mut bits = [0; PAGE_ITEMS_MAX];
+        let mut top = 0;
+        hashes[0] = to_hash(self.hash(0));
+        for index in 1..self.count {
+            let bit = self.bit(index - 1);
+            while top > 0 && bits[top - 1] > bit {
+                hashes[top - 1] = node_hash(bits[top - 1], &hashes[top - 1], &hashes[top]);
+                top -= 1;
+            }
+            bits[top] = bit;
+            top += 1;
+            hashes[top] = to_hash(self.hash(index));
+        }
+        while top > 0 {
+            hashes[top - 1] = node_hash(bits[top - 1], &hashes[top - 1], &hashes[top]);
+            top -= 1;
+        }
+        hashes[0]
+    }
+
+    /// A copy with the hashes and locations of some items replaced, and its root hash.
+    pub(super) fn replace(&self, changes: &[(usize, Hash, Location)]) -> (Self, Hash) {
+        let mut page = Self {
+            bytes: self.bytes.clone(),
+            nodes: self.nodes.clone(),
+            is_lowest: self.is_lowest,
+            count: self.count,
+            prefix_size: self.prefix_size,
+            prefix_at: self.prefix_at,
+        };
+        let mut changed: u32 = 0;
+        for &(index, hash, location) in changes {
+            page.bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
+            put_location(&mut page.bytes, location_at(self.count, index), location);
+            changed |= 1 << index;
+        }
+        if page.is_lowest {
+            let hash = page.root_hash();
+            return (page, hash);
+        }
+        if page.nodes.is_empty() {
+            changed = u32::MAX;
+            page.nodes = vec![[0; HASH_SIZE]; page.count - 1];
+        }
+        let hash = page.rehash(0, page.count, changed);
+        (page, hash)
+    }
+
+    /// The hash of items `low` to `high - 1`; nodes above none of `changed` (a bit an item) are known already.
+    fn rehash(&mut self, low: usize, high: usize, changed: u32) -> Hash {
+        if high - low == 1 {
+            return to_hash(self.hash(low));
+        }
+        let mut least = low;
+        for index in low + 1..high - 1 {
+            if self.bit(index) < self.bit(least) {
+                least = index;
+            }
+        }
+        if (changed >> low) & ((1 << (high - low)) - 1) == 0 {
+            return self.nodes[least];
+        }
+        let (left, right) = (self.rehash(low, least + 1, changed), self.rehash(least + 1, high, changed));
+        let hash = node_hash(self.bit(least), &left, &right);
+        self.nodes[least] = hash;
+        hash
+    }
+}
+
+fn to_hash(bytes: &[u8]) -> Hash {
+    let mut hash = [0; HASH_SIZE];
+    hash.copy_from_slice(bytes);
+    hash
+}
+
+fn hash_at(index: usize) -> usize {
+    HEADER_SIZE + index * HASH_SIZE
+}
+
+fn location_at(count: usize, index: usize) -> usize {
+    HEADER_SIZE + count * HASH_SIZE + index * LOCATION_SIZE
+}
+
+pub(super) fn shape_at(count: usize, index: usize) -> usize {
+    HEADER_SIZE + count * (HASH_SIZE + LOCATION_SIZE) + index * 2
+}
+
+fn end_at(count: usize, index: usize) -> usize {
+    HEADER_SIZE + count * (HASH_SIZE + LOCATION_SIZE + 2) + index * 2
+}
+
+fn bit_at(count: usize, index: usize) -> usize {
+    HEADER_SIZE + count * (HASH_SIZE + LOCATION_SIZE + 4) + index * 2
+}
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+fn put_u16(bytes: &mut [u8], at: usize, value: usize) {
+    bytes[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
+}
+
+fn read_location(bytes: &[u8], at: usize) -> Location {
+    bytes[at..at + LOCATION_SIZE].iter().fold(0, |value, &byte| value << 8 | Location::from(byte))
+}
+
+fn put_location(bytes: &mut [u8], at: usize, location: Location) {
+    bytes[at..at + LOCATION_SIZE].copy_from_slice(&location.to_be_bytes()[8 - LOCATION_SIZE..]);
+}
+
+/// Whether bytes are a page as `Page::of` would write it.
+fn is_page(bytes: &[u8]) -> bool {
+    if bytes.len() < HEADER_SIZE {
+        return false;
+    }
+    let (count, prefix_size) = (u16_at(bytes, 0) as usize, u16_at(bytes, 2) as usize);
+    if count == 0 || count > PAGE_ITEMS_MAX {
+        return false;
+    }
+    let prefix_at = HEADER_SIZE + count * ITEM_SIZE - 2;
+    if prefix_at + prefix_size > bytes.len() {
+        return false;
+    }
+    let mut end = 0;
+    for index in 0..count {
+        let next = u16_at(bytes, end_at(count, index)) as usize;
+        if next < end || !is_key_size(u16_at(bytes, shape_at(count, index)), prefix_size + next - end) {
+            return false;
+        }
+        end = next;
+    }
+    prefix_at + prefix_size + end == bytes.len() && is_ordered(bytes, count, prefix_size)
+}
+
+fn is_key_size(shape: u16, size: usize) -> bool {
+    if shape == SHAPE_ENTRY {
+        return size > 0 && size <= KEY_SIZE_MAX;
+    }
+    shape as usize <= BRANCH_BIT_MAX && size == stem_size(shape as usize)
+}
+
+/// The second half of `is_page`: are the suffixes stems, in order, and apart where the branch bits say?
+fn is_ordered(bytes: &[u8], count: usize, prefix_size: usize) -> bool {
+    let at = HEADER_SIZE + count * ITEM_SIZE - 2 + prefix_size;
+    let ends = |index: usize| at + u16_at(bytes, end_at(count, index)) as usize;
+    let suffix = |index: usize| &bytes[if index == 0 { at } else { ends(index - 1) }..ends(index)];
+    let mut least = BRANCH_BIT_MAX + 1;
+    for index in 0..count {
+        let shape = u16_at(bytes, shape_at(count, index));
+        if shape != SHAPE_ENTRY && suffix(index).last().is_some_and(|last| last & !stem_mask(shape as usize) != 0) {
+            return false;
+        }
+        if index == 0 {
+            continue;
+        }
+        let (before, after) = (suffix(index - 1), suffix(index));
+        let bit = match branch_bit(before, after) {
+            Some(bit) if before < after => bit,
+            _ => return false,
+        };
+        let whole = bit + 9 * prefix_size;
+        if whole != u16_at(bytes, bit_at(count, index - 1)) as usize {
+            return false;
+        }
+        // A link's stem ends at its own bit: what follows must part from it before. (Entries have the greatest shape.)
+        let shape_before = u16_at(bytes, shape_at(count, index - 1));
+        if whole >= shape.min(shape_before) as usize {
+            return false;
+        }
+        least = least.min(bit);
+    }
+    if count == 1 { prefix_size == 0 } else { least < 9 }
+}

@@ -1,0 +1,337 @@
+//! From one version's pages and a sorted list of changes to the next version's, by copying: `chain/state/update.ts`.
+
+use std::rc::Rc;
+
+use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
+use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hash, node_hash, stem_of};
+use super::memory::Pages;
+use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, SHAPE_ENTRY};
+use super::{Change, Fault, Location, ReadPage, Root, Update};
+use crate::Hash;
+
+impl Pages {
+    /// Applies updates to the tree at `base`, and writes nothing.
+    pub fn stage<'a, E>(
+        &mut self,
+        base: Root,
+        next_chunk: u64,
+        updates: &'a [Update<'a>],
+        read: ReadPage<'_, E>,
+    ) -> Result<Change, Fault<E>> {
+        let is_in_order = updates.windows(2).all(|pair| pair[0].key < pair[1].key);
+        let is_in_size = updates.iter().all(|update| !update.key.is_empty() && update.key.len() <= KEY_SIZE_MAX);
+        if !is_in_order || !is_in_size {
+            return Err(Fault::Input);
+        }
+        let writer = ChunkWriter::new(next_chunk);
+        let mut walk = Walk { updates, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new() };
+        let root = walk.run(base)?;
+        let Walk { writer, fresh, stale, .. } = walk;
+        let Chunks { next, bytes, numbers, ends } = writer.finish().ok_or(Fault::Input)?;
+        Ok(Change { root, next_chunk: next, chunks: bytes, chunk_numbers: numbers, chunk_ends: ends, stale, fresh })
+    }
+}
+
+/// What became of an item, or of a whole page.
+enum Outcome {
+    Unchanged,
+    /// Same key or stem, new content.
+    Replaced(Hash, Location),
+    /// These items stand in its place; none if it is gone.
+    Items(Vec<Item>),
+}
+
+/// What became of a page: as it was, copied with other hashes, or taken apart.
+enum Finished {
+    Unchanged,
+    Replaced(Hash, Location),
+    /// Whether there were too many items, and these are what is left after a cut.
+    Rebuilt(Vec<Item>, Vec<usize>, bool),
+}
+
+/// A change to a page: what replaces item `index`, or (`is_new`) is put before it.
+struct Edit {
+    index: usize,
+    is_new: bool,
+    outcome: Outcome,
+}
+
+/// An edit that waits for the page below, with the updates that belong there.
+struct Descent {
+    edit: usize,
+    low: usize,
+    high: usize,
+}
+
+struct Frame {
+    page: Rc<Page>,
+    location: Option<Location>,
+    edits: Vec<Edit>,
+    descents: Vec<Descent>,
+    descended: usize,
+}
+
+/// A subtree whose topmost page is still open.
+struct Group {
+    items: Vec<Item>,
+    bits: Vec<usize>,
+    hash: Hash,
+}
+
+struct Walk<'a, 'p, 'r, E> {
+    updates: &'a [Update<'a>],
+    pages: &'p mut Pages,
+    read: ReadPage<'r, E>,
+    writer: ChunkWriter<'a>,
+    fresh: Vec<(Location, Rc<Page>)>,
+    stale: Vec<Location>,
+}
+
+impl<'a, E> Walk<'a, '_, '_, E> {
+    fn run(&mut self, base: Root) -> Result<Root, Fault<E>> {
+        // Keys of 1,024 bytes make paths of thousands of pages possible: the stack is ours.
+        let mut frames = vec![self.visit(base.location, 0, self.updates.len())?];
+        while let Some(frame) = frames.last() {
+            if let Some(descent) = frame.descents.get(frame.descended) {
+                let location = frame.page.location(frame.edits[descent.edit].index);
+                let (low, high) = (descent.low, descent.high);
+                frames.push(self.visit(Some(location), low, high)?);
+                continue;
+            }
+            let Some(done) = frames.pop() else { break };
+            let Some(above) = frames.last_mut() else { return Ok(self.finish_top(done, base)) };
+            let edit = above.descents[above.descended].edit;
+            let bit = above.page.shape(above.edits[edit].index) as usize;
+            above.edits[edit].outcome = self.finish(done, bit);
+            above.descended += 1;
+        }
+        Ok(base)
+    }
+
+    /// Sorts the updates from `low` to `high` to the items of a page; rows on the page itself are changed at once.
+    fn visit(&mut self, location: Option<Location>, low: usize, high: usize) -> Result<Frame, Fault<E>> {
+        let page = match location {
+            None => Rc::new(Page::empty()),
+            Some(location) => self.pages.get(location, &mut *self.read)?,
+        };
+        let mut edits: Vec<Edit> = Vec::new();
+        let mut descents: Vec<Descent> = Vec::new();
+        let (mut first, mut next) = (0, low);
+        while next < high {
+            let start = next;
+            let update = self.updates[start];
+            next += 1;
+            match page.find(update.key, first) {
+                Found::Before(index) => {
+                    first = index;
+                    while next < high && (index == page.count || page.compare(index, self.updates[next].key).is_lt()) {
+                        next += 1;
+                    }
+                    let items = self.new_entries(start, next);
+                    if !items.is_empty() {
+                        edits.push(Edit { index, is_new: true, outcome: Outcome::Items(items) });
+                    }
+                }
+                Found::At(index) => {
+                    first = index + 1;
+                    let outcome = if page.is_entry(index) { self.change_entry(&page, index, update) } else { Outcome::Unchanged };
+                    edits.push(Edit { index, is_new: false, outcome });
+                    if !page.is_entry(index) {
+                        while next < high && page.compare(index, self.updates[next].key).is_eq() {
+                            next += 1;
+                        }
+                        descents.push(Descent { edit: edits.len() - 1, low: start, high: next });
+                    }
+                }
+            }
+        }
+        Ok(Frame { page, location, edits, descents, descended: 0 })
+    }
+
+    fn new_entries(&mut self, low: usize, high: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        for update in &self.updates[low..high] {
+            if let Some(value) = update.value {
+                let location = self.writer.add(ChunkKind::Value, Slot::Value(value));
+                let hash = leaf_hash(update.key, value);
+                items.push(Item { key: update.key.to_vec(), shape: SHAPE_ENTRY, hash, location });
+            }
+        }
+        items
+    }
+
+    fn change_entry(&mut self, page: &Page, index: usize, update: Update<'a>) -> Outcome {
+        let Some(value) = update.value else {
+            self.stale.push(page.location(index));
+            return Outcome::Items(Vec::new());
+        };
+        let hash = leaf_hash(update.key, value);
+        if hash == page.hash(index) {
+            return Outcome::Unchanged;
+        }
+        self.stale.push(page.location(index));
+        Outcome::Replaced(hash, self.writer.add(ChunkKind::Value, Slot::Value(value)))
+    }
+
+    /// What becomes of a page below the top. `bit` is the branch bit that the page above knows it by.
+    fn finish(&mut self, frame: Frame, bit: usize) -> Outcome {
+        match self.finish_page(frame) {
+            Finished::Unchanged => Outcome::Unchanged,
+            Finished::Replaced(hash, location) => Outcome::Replaced(hash, location),
+            Finished::Rebuilt(items, _, true) => Outcome::Items(items),
+            Finished::Rebuilt(items, _, false) if items.len() < PAGE_ITEMS_MIN => Outcome::Items(items),
+            Finished::Rebuilt(items, bits, false) => {
+                let page = Page::of(&items, &bits);
+                let hash = page.root_hash();
+                let link = self.close(page, &items, &bits, hash);
+                if link.shape as usize == bit { Outcome::Replaced(link.hash, link.location) } else { Outcome::Items(vec![link]) }
+            }
+        }
+    }
+
+    fn finish_top(&mut self, frame: Frame, base: Root) -> Root {
+        match self.finish_page(frame) {
+            Finished::Unchanged => base,
+            Finished::Replaced(hash, location) => Root { hash, location: Some(location) },
+            Finished::Rebuilt(items, bits, _) => match items.as_slice() {
+                [] => Root { hash: empty_root(), location: None },
+                [only] if only.shape != SHAPE_ENTRY => Root { hash: only.hash, location: Some(only.location) },
+                _ => {
+                    let page = Page::of(&items, &bits);
+                    let hash = page.root_hash();
+                    Root { hash, location: Some(self.write(page)) }
+                }
+            },
+        }
+    }
+
+    fn finish_page(&mut self, frame: Frame) -> Finished {
+        let edits: Vec<Edit> = frame.edits.into_iter().filter(|edit| !matches!(edit.outcome, Outcome::Unchanged)).collect();
+        if edits.is_empty() {
+            return Finished::Unchanged;
+        }
+        self.stale.extend(frame.location);
+        let replaced: Vec<(usize, Hash, Location)> = edits
+            .iter()
+            .filter_map(|edit| match edit.outcome {
+                Outcome::Replaced(hash, location) => Some((edit.index, hash, location)),
+                _ => None,
+            })
+            .collect();
+        if replaced.len() == edits.len() {
+            let (page, hash) = frame.page.replace(&replaced);
+            return Finished::Replaced(hash, self.write(page));
+        }
+        let (items, bits) = splice(&frame.page, edits);
+        if items.len() <= PAGE_ITEMS_MAX {
+            return Finished::Rebuilt(items, bits, false);
+        }
+        let group = self.cut(items, &bits);
+        Finished::Rebuilt(group.items, group.bits, true)
+    }
+
+    /// Cuts a list of items into pages wherever more come together than a page holds; what is left fits the page above.
+    fn cut(&mut self, items: Vec<Item>, bits: &[usize]) -> Group {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut between: Vec<usize> = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            if index > 0 {
+                let bit = bits[index - 1];
+                while between.last().is_some_and(|&last| last > bit) {
+                    self.join(&mut groups, &mut between);
+                }
+                between.push(bit);
+            }
+            let hash = item.hash;
+            groups.push(Group { items: vec![item], bits: Vec::new(), hash });
+        }
+        while !between.is_empty() {
+            self.join(&mut groups, &mut between);
+        }
+        groups.pop().unwrap_or(Group { items: Vec::new(), bits: Vec::new(), hash: empty_root() })
+    }
+
+    fn join(&mut self, groups: &mut Vec<Group>, between: &mut Vec<usize>) {
+        let (Some(mut right), Some(mut left), Some(bit)) = (groups.pop(), groups.pop(), between.pop()) else { return };
+        let hash = node_hash(bit, &left.hash, &right.hash);
+        if left.items.len() + right.items.len() > PAGE_ITEMS_MAX {
+            left = self.shrink(left);
+            right = self.shrink(right);
+        }
+        left.items.append(&mut right.items);
+        left.bits.push(bit);
+        left.bits.append(&mut right.bits);
+        groups.push(Group { hash, ..left });
+    }
+
+    /// Few items stay open, so that every page but the topmost holds `PAGE_ITEMS_MIN`.
+    fn shrink(&mut self, group: Group) -> Group {
+        if group.items.len() < PAGE_ITEMS_MIN {
+            return group;
+        }
+        let page = Page::of(&group.items, &group.bits);
+        let link = self.close(page, &group.items, &group.bits, group.hash);
+        Group { items: vec![link], bits: Vec::new(), hash: group.hash }
+    }
+
+    fn close(&mut self, page: Page, items: &[Item], bits: &[usize], hash: Hash) -> Item {
+        let bit = bits.iter().copied().min().unwrap_or(0);
+        Item { key: stem_of(&items[0].key, bit), shape: bit as u16, hash, location: self.write(page) }
+    }
+
+    fn write(&mut self, page: Page) -> Location {
+        let kind = if page.is_lowest { ChunkKind::Lowest } else { ChunkKind::Higher };
+        let page = Rc::new(page);
+        let location = self.writer.add(kind, Slot::Page(Rc::clone(&page)));
+        self.fresh.push((location, page));
+        location
+    }
+}
+
+/// The items of a page after its edits, and their branch bits.
+fn splice(page: &Page, edits: Vec<Edit>) -> (Vec<Item>, Vec<usize>) {
+    let mut spliced = Spliced { page, items: Vec::new(), bits: Vec::new(), previous: None };
+    let mut at = 0;
+    for Edit { index, is_new, outcome } in edits {
+        while at < index {
+            spliced.push(page.item(at), Some(at));
+            at += 1;
+        }
+        match outcome {
+            Outcome::Items(items) => items.into_iter().for_each(|item| spliced.push(item, None)),
+            Outcome::Replaced(hash, location) => spliced.push(Item { hash, location, ..page.item(index) }, Some(index)),
+            Outcome::Unchanged => {}
+        }
+        if !is_new {
+            at = index + 1;
+        }
+    }
+    while at < page.count {
+        spliced.push(page.item(at), Some(at));
+        at += 1;
+    }
+    (spliced.items, spliced.bits)
+}
+
+struct Spliced<'p> {
+    page: &'p Page,
+    items: Vec<Item>,
+    bits: Vec<usize>,
+    /// The index of the last item on the page, if that is where it came from: then the bit after it is known.
+    previous: Option<usize>,
+}
+
+impl Spliced<'_> {
+    fn push(&mut self, item: Item, index: Option<usize>) {
+        if let Some(last) = self.items.last() {
+            let bit = match (self.previous, index) {
+                (Some(previous), Some(index)) if index == previous + 1 => self.page.bit(previous),
+                // Items of one page are of disjoint parts of the tree: they part somewhere.
+                _ => branch_bit(&last.key, &item.key).unwrap_or(0),
+            };
+            self.bits.push(bit);
+        }
+        self.items.push(item);
+        self.previous = index;
+    }
+}
