@@ -8,8 +8,8 @@
  * ```
  *
  * A slot that no kept version can reach is *worn*. Its number stays, its bytes go when half of its chunk is worn
- * (`hollow`), and the chunk goes when all of it is. Values, rows' pages and higher pages are kept in chunks apart:
- * what is replaced about equally often is worn at about the same time.
+ * (`hollow`), and the chunk goes when all of it is. Values, rows' pages, higher pages and deltas are kept in chunks
+ * apart: what is replaced about equally often is worn at about the same time.
  */
 
 import { assert } from "../../crypto/base/assert.ts";
@@ -18,7 +18,7 @@ import { chunkKey, type Location, locationOf, SLOTS_MAX } from "./layout.ts";
 import type { StoreOperation } from "../store/store.ts";
 
 /** What a chunk holds, by how long it tends to live. */
-export type ChunkKind = "value" | "lowest" | "higher";
+export type ChunkKind = "value" | "lowest" | "higher" | "delta";
 
 /** A chunk is closed when its slots have this many bytes: about one LevelDB block. */
 export const CHUNK_SIZE_BYTES = 4096;

@@ -2,7 +2,7 @@
  * Where the state tree lives in the store. Not consensus: two nodes may cut and store one tree differently.
  *
  * ```
- * 0x10 ‖ u64 chunk     chunk: pages, or values, that one version wrote
+ * 0x10 ‖ u64 chunk     chunk: pages (whole, or as deltas on pages of older chunks), or values, that one version wrote
  * 0x11 ‖ u64 version   root: the hash and the location of that version's root page, and the first free chunk number
  * 0x12 ‖ u64 version   stale: the locations that the version before could reach and this one cannot
  * 0x13 ‖ u64 chunk     worn: which slots of a chunk no kept version can reach

@@ -51,6 +51,12 @@ export type Link = {
 /** What a page holds at one place. */
 export type Item = Entry | Link;
 
+/** What takes the place of an item whose key stays. */
+export type Replacement = { readonly index: number; readonly hash: Uint8Array; readonly location: Location };
+
+/** How a page is stored that is not stored whole: the items (a bit each) that differ from the page at `base`. See delta.ts. */
+export type Delta = { readonly base: Location; readonly changed: number };
+
 const NO_BYTES = new Uint8Array(0);
 
 /** As a set of items: all of them. */
@@ -64,6 +70,8 @@ const ITEM_SIZE_BYTES = HASH_SIZE_BYTES + LOCATION_SIZE_BYTES + 2 + 2 + 2;
 export class Page {
   readonly bytes: Uint8Array;
   readonly count: number;
+  /** Of a page that is stored as one. */
+  readonly delta: Delta | undefined;
   /** Bytes that all keys of the page begin with. */
   readonly #prefixSize: number;
   readonly #prefixAt: number;
@@ -72,9 +80,10 @@ export class Page {
   /** Whether they are there. */
   #hasNodes = false;
 
-  private constructor(bytes: Uint8Array, nodes: Uint8Array) {
+  private constructor(bytes: Uint8Array, nodes: Uint8Array, delta?: Delta) {
     this.bytes = bytes;
     this.#nodes = nodes;
+    this.delta = delta;
     this.count = u16(bytes, 0);
     this.#prefixSize = u16(bytes, 2);
     this.#prefixAt = HEADER_SIZE_BYTES + this.count * ITEM_SIZE_BYTES - (this.count === 0 ? 0 : 2);
@@ -116,9 +125,22 @@ export class Page {
     return new Page(bytes, nodes);
   }
 
-  /** Reads a page from a disk, strictly: the keys must be in order, and every derived field as `Page.of` makes it. */
-  static parse(bytes: Uint8Array, arena: Arena): Result<Page, { readonly code: "page_malformed" }> {
-    return isPage(bytes) ? ok(new Page(bytes, NO_BYTES).copy(arena)) : fail({ code: "page_malformed" });
+  /**
+   * Reads a page from a disk, strictly: the keys must be in order, and every derived field as `Page.of` makes it.
+   *
+   * @param over - of a page that is stored as a delta: `bytes` are those of its base
+   */
+  static parse(
+    bytes: Uint8Array,
+    arena: Arena,
+    over?: { readonly base: Location; readonly changes: readonly Replacement[] },
+  ): Result<Page, { readonly code: "page_malformed" }> {
+    if (!isPage(bytes)) return fail({ code: "page_malformed" });
+    const page = new Page(bytes, NO_BYTES);
+    if (over === undefined) return ok(page.copy(arena));
+    const { base, changes } = over;
+    if (changes.some(({ index }) => index >= page.count)) return fail({ code: "page_malformed" });
+    return ok(page.#patch(changes, { base, changed: bitsOf(changes) }, arena));
   }
 
   /** Reads a page that has been parsed before: its bytes are not checked, and not copied. */
@@ -128,9 +150,13 @@ export class Page {
 
   /** The same page in other memory. */
   copy(arena: Arena): Page {
+    return this.#copy(arena, this.delta);
+  }
+
+  #copy(arena: Arena, delta: Delta | undefined): Page {
     const [bytes, nodes] = room(arena, this.bytes.length, this.isLowest() ? undefined : this.count - 1);
     bytes.set(this.bytes);
-    const page = new Page(bytes, nodes);
+    const page = new Page(bytes, nodes, delta);
     if (this.#hasNodes) nodes.set(this.#nodes);
     page.#hasNodes = this.#hasNodes;
     return page;
@@ -218,26 +244,27 @@ export class Page {
   }
 
   /**
-   * A copy with the hashes and locations of some items replaced (their keys stay), and its root hash.
+   * A copy with the hashes and locations of some items replaced (their keys stay), and its root hash. `delta` says how
+   * the copy is to be stored.
    *
    * Higher pages change with nearly every version, so they keep the hashes of their nodes and hash only the paths that
    * changed. The lowest, of which there are many and which change seldom, would pay for that with a third more memory.
    */
-  replace(
-    changes: readonly { readonly index: number; readonly hash: Uint8Array; readonly location: Location }[],
-    arena: Arena,
-  ): { readonly page: Page; readonly hash: Hash } {
-    const page = this.copy(arena);
-    let changed = 0;
+  replace(changes: readonly Replacement[], delta: Delta | undefined, arena: Arena): { readonly page: Page; readonly hash: Hash } {
+    const page = this.#patch(changes, delta, arena);
+    if (this.isLowest()) return { page, hash: page.rootHash() };
+    const hash = page.#rehash(0, page.count, this.#hasNodes ? bitsOf(changes) : ALL_CHANGED);
+    page.#hasNodes = true;
+    return { page, hash };
+  }
+
+  #patch(changes: readonly Replacement[], delta: Delta | undefined, arena: Arena): Page {
+    const page = this.#copy(arena, delta);
     for (const { index, hash, location } of changes) {
       page.bytes.set(hash, HEADER_SIZE_BYTES + index * HASH_SIZE_BYTES);
       writeLocation(page.bytes, locationAt(page.count, index), location);
-      changed |= 1 << index;
     }
-    if (this.isLowest()) return { page, hash: page.rootHash() };
-    const hash = page.#rehash(0, page.count, this.#hasNodes ? changed : ALL_CHANGED);
-    page.#hasNodes = true;
-    return { page, hash };
+    return page;
   }
 
   /** The stem of `bit` bits of the page's keys, if `bit` is where they part; otherwise no bytes, which is no stem of a key. */
@@ -352,6 +379,13 @@ function room(arena: Arena, sizeBytes: number, nodeCount: number | undefined): r
   if (nodeCount === undefined) return [arena.take("lowest", sizeBytes), NO_BYTES];
   const bytes = arena.take("higher", sizeBytes + nodeCount * HASH_SIZE_BYTES);
   return [bytes.subarray(0, sizeBytes), bytes.subarray(sizeBytes)];
+}
+
+/** The items that are replaced, a bit each. */
+function bitsOf(changes: readonly Replacement[]): number {
+  let bits = 0;
+  for (const { index } of changes) bits |= 1 << index;
+  return bits;
 }
 
 /** Whole bytes that all keys under the least of `bits` share. */

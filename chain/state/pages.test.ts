@@ -7,14 +7,14 @@ import { compareBytes, EMPTY, toHex } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { checkProperty } from "../../crypto/testing/property.ts";
 import type { StoreOperation } from "../store/store.ts";
-import { readSlot } from "./chunk.ts";
+import { encodeChunk, readSlot, slotCount } from "./chunk.ts";
 import { EMPTY_ROOT } from "./hashing.ts";
-import { chunkKey, chunkOf, type Location, locationOf, slotOf } from "./layout.ts";
+import { chunkKey, chunkOf, type Location, locationOf, readLocation, slotOf, writeLocation } from "./layout.ts";
 import { NativePages } from "./native-pages.ts";
 import type { StagedPages, StatePages } from "./pages.ts";
 import { PortablePages } from "./portable-pages.ts";
 import type { RootRecord } from "./record.ts";
-import { anyKey, batchOf, denseKey, tableKey } from "./testing/keys.ts";
+import { anyKey, batchOf, denseKey, rewrites, tableKey } from "./testing/keys.ts";
 import type { StateUpdate } from "./update.ts";
 
 const NOTHING: RootRecord = { hash: EMPTY_ROOT, location: undefined, nextChunk: 0 };
@@ -28,6 +28,11 @@ class Chunks {
     for (const operation of operations) if (operation.kind === "put") this.#chunks.set(toHex(operation.key), operation.value);
   }
 
+  /** Makes a chunk of one slot. */
+  put(location: Location, bytes: Uint8Array): void {
+    this.#chunks.set(toHex(chunkKey(chunkOf(location))), encodeChunk([bytes]));
+  }
+
   readSlot = (location: Location): Uint8Array => {
     this.reads += 1;
     const bytes = this.#chunks.get(toHex(chunkKey(chunkOf(location))));
@@ -36,6 +41,24 @@ class Chunks {
     if (!slot.ok) throw new CodedError("state_corrupt", { message: `no slot ${location}` });
     return slot.value;
   };
+}
+
+/** Each implementation there is. */
+function each(chunks: Chunks, sizeBytesMax = 1 << 20): readonly StatePages[] {
+  const both = openBoth(chunks, sizeBytesMax);
+  return both === undefined ? [new PortablePages({ readSlot: chunks.readSlot, sizeBytesMax })] : [both.native, both.portable];
+}
+
+/** The deltas among the slots of a version. Values here are of at most 40 bytes, and a delta is longer. */
+function deltasOf({ operations }: StagedPages): (readonly [Location, Uint8Array])[] {
+  return operations.flatMap((operation) => {
+    if (operation.kind !== "put") return [];
+    const chunk = Number(new DataView(operation.key.buffer, operation.key.byteOffset).getBigUint64(1));
+    return Array.from({ length: slotCount(operation.value) }, (_, slot): readonly [Location, Uint8Array] => {
+      const bytes = readSlot(operation.value, slot);
+      return [locationOf(chunk, slot), bytes.ok ? bytes.value : EMPTY];
+    }).filter(([, bytes]) => bytes.length > 40 && (bytes[0] as number) >= 0x80);
+  });
 }
 
 function text({ root, operations, nextChunk, stale }: StagedPages): readonly string[] {
@@ -94,6 +117,133 @@ t.test("versions in Rust and in TypeScript have one root, and one form on disk",
     return true;
   });
   await checkProperty(t, "rust and typescript", property, 150);
+});
+
+t.test("rows that change again and again are stored alike too, as deltas on whole pages and never on deltas", async (t) => {
+  if (openBoth(new Chunks()) === undefined) return t.comment("there is no addon to compare");
+  let [deltas, grown] = [0, 0];
+  const property = fc.property(
+    rewrites({ minLength: 5, maxLength: 25 }),
+    fc.constantFrom(600, 5_000, 1 << 20),
+    (batches, sizeBytesMax) => {
+      const chunks = new Chunks();
+      const { native, portable } = present(openBoth(chunks, sizeBytesMax), "both");
+      let base = NOTHING;
+      for (const batch of batches) {
+        const [one, other] = [native.stage(base, sorted(batch)), portable.stage(base, sorted(batch))];
+        t.same(text(one), text(other));
+        chunks.write(one.operations);
+        base = { ...one.root, nextChunk: one.nextChunk };
+        one.adopt();
+        other.adopt();
+        for (const [location, delta] of deltasOf(one)) {
+          const [made, same] = [native.read(location), portable.read(location)];
+          t.same(made.bytes, same.bytes);
+          t.ok(delta.length * 5 <= made.bytes.length * 2, "it is much shorter than its page");
+          t.equal(chunks.readSlot(readLocation(delta, 2))[0], 0, "its base is whole");
+          deltas += 1;
+          grown += Number((delta[1] ?? 0) > 1);
+        }
+      }
+    },
+  );
+  await checkProperty(t, "rust and typescript, deltas", property, 60);
+  t.ok(deltas > 500 && grown > 50, `${deltas} deltas, ${grown} of more than one item`);
+});
+
+t.test("a page is a delta while little of it changed, and whole again after that", (t) => {
+  const keys = Array.from({ length: 16 }, (_, at) => Uint8Array.of(at, ...new Uint8Array(20)));
+  const chunks = new Chunks();
+  for (const pages of each(chunks)) {
+    let base = NOTHING;
+    /** Changes some rows, and says how the only page is stored, and how many pages and deltas that left unreachable. */
+    const change = (...rows: readonly number[]): string => {
+      const updates = rows.map((row) => ({ key: present(keys[row], "key"), value: Uint8Array.of(base.nextChunk) }));
+      const staged = pages.stage(base, updates);
+      chunks.write(staged.operations);
+      base = { ...staged.root, nextChunk: staged.nextChunk };
+      staged.adopt();
+      const slot = chunks.readSlot(present(staged.root.location, "page"));
+      const form = slot[0] === 0x80 ? `delta of ${slot[1]} on chunk ${chunkOf(readLocation(slot, 2))}` : "whole";
+      return `${form}, left ${staged.stale.filter((location) => chunks.readSlot(location).length > 1).length}`;
+    };
+    t.equal(change(...keys.keys()), "whole, left 0");
+    t.equal(change(3), "delta of 1 on chunk 1, left 0", "its base is needed");
+    t.equal(change(3), "delta of 1 on chunk 1, left 1", "the delta before is not");
+    t.equal(change(0, 15), "delta of 3 on chunk 1, left 1");
+    for (const row of [4, 5, 6, 7]) t.equal(change(row), `delta of ${row} on chunk 1, left 1`);
+    t.equal(change(8, 9, 10), "delta of 10 on chunk 1, left 1", "398 bytes, and the page has 1,042");
+    t.equal(change(11), "whole, left 2", "the delta, and its base");
+    t.equal(change(11), "delta of 1 on chunk 19, left 0");
+    t.equal(change(...keys.keys()), "whole, left 2", "all of it changed");
+    t.equal(change(...keys.keys()), "whole, left 1");
+  }
+  t.end();
+});
+
+t.test("a delta that nobody would have written is refused, wherever it is wrong", (t) => {
+  const chunks = new Chunks();
+  const rows = Array.from({ length: 10 }, (_, at) => ({
+    key: Uint8Array.of(at, ...new Uint8Array(20)),
+    value: Uint8Array.of(0),
+  }));
+  const maker = new PortablePages({ readSlot: chunks.readSlot, sizeBytesMax: 1 << 20 });
+  const first = maker.stage(NOTHING, rows);
+  chunks.write(first.operations);
+  first.adopt();
+  const second = maker.stage({ ...first.root, nextChunk: first.nextChunk }, [
+    { ...present(rows[2], "row"), value: Uint8Array.of(1) },
+    { ...present(rows[5], "row"), value: Uint8Array.of(1) },
+  ]);
+  chunks.write(second.operations);
+  const location = present(second.root.location, "page");
+  const good = chunks.readSlot(location).slice();
+  t.equal(good.length, 8 + 2 * 39);
+  const base = readLocation(good, 2);
+  const changed = (change: (bytes: Uint8Array) => void): Uint8Array => {
+    const copy = good.slice();
+    change(copy);
+    return copy;
+  };
+  const basedOn = (other: Location): Uint8Array => changed((bytes) => writeLocation(bytes, 2, other));
+  const damaged: Record<string, Uint8Array> = {
+    "cut by a byte": good.subarray(0, -1),
+    "cut by a change": good.subarray(0, -39),
+    "cut to its head": good.subarray(0, 8),
+    "cut to its mark": good.subarray(0, 1),
+    "a byte too many": Uint8Array.of(...good, 0),
+    "no change": changed((bytes) => bytes.fill(0, 1, 2)).subarray(0, 8),
+    "fewer changes than it says": changed((bytes) => bytes.fill(3, 1, 2)),
+    "seventeen changes": Uint8Array.of(0x80, 17, ...good.subarray(2, 8), ...new Uint8Array(17 * 39)),
+    "another mark": changed((bytes) => bytes.fill(0x81, 0, 1)),
+    "one index twice": changed((bytes) => bytes.fill(2, 8 + 39, 9 + 39)),
+    "indexes that fall": changed((bytes) => bytes.fill(6, 8, 9)),
+    "an index past the page": changed((bytes) => bytes.fill(10, 8 + 39, 9 + 39)),
+    "itself as base": basedOn(location),
+    "a base of its own chunk": basedOn((location + 1) as Location),
+    "a base of a later chunk": basedOn((location + 256) as Location),
+    "a base that is not there": basedOn(locationOf(0, 200)),
+    "a value as base": basedOn(locationOf(0, 0)),
+  };
+  for (const pages of each(chunks, 0)) {
+    for (const [what, bytes] of Object.entries(damaged)) {
+      chunks.put(location, bytes);
+      t.throws(() => pages.read(location), { code: "state_corrupt" }, what);
+    }
+    chunks.put(locationOf(1000, 0), good);
+    chunks.put(locationOf(1001, 0), basedOn(locationOf(1000, 0)));
+    t.throws(() => pages.read(locationOf(1001, 0)), { code: "state_corrupt" }, "a delta as base, which would begin a chain");
+    chunks.put(
+      location,
+      changed((bytes) => bytes.fill(9, 8 + 39, 9 + 39)),
+    );
+    t.doesNotThrow(() => pages.read(location), "the last item of the page");
+    pages.clear();
+    chunks.put(location, good);
+    t.same(pages.read(location).location(2), readLocation(good, 8 + 33));
+    t.same(pages.read(location).location(3), pages.read(base).location(3), "the rest is the base's");
+  }
+  t.end();
 });
 
 t.test("what was adopted is in memory, and what is beyond the bound is read again", (t) => {

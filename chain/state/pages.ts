@@ -16,7 +16,7 @@ export type StagedPages = {
   readonly operations: readonly StoreOperation[];
   /** The first chunk number that is free afterwards. */
   readonly nextChunk: number;
-  /** What it no longer reaches. */
+  /** What it no longer reaches, be it as a base. */
   readonly stale: readonly Location[];
   /** Makes it the newest, once its operations are durable: its pages are in memory from now on. */
   readonly adopt: () => void;

@@ -1,11 +1,11 @@
 /** Pages in memory, in TypeScript: see `pages.ts`. */
 
-import { CodedError } from "../../crypto/base/error.ts";
 import { Arena } from "./arena.ts";
 import { PageCache } from "./cache.ts";
 import { ChunkWriter } from "./chunk.ts";
+import { readStored } from "./delta.ts";
 import type { Location } from "./layout.ts";
-import { Page } from "./page.ts";
+import type { Page } from "./page.ts";
 import type { PagesOptions, StagedPages, StatePages } from "./pages.ts";
 import type { RootRecord } from "./record.ts";
 import { applyUpdates, type StateUpdate } from "./update.ts";
@@ -24,10 +24,9 @@ export class PortablePages implements StatePages {
   read(location: Location): Page {
     const cached = this.#cache.get(location);
     if (cached !== undefined) return cached;
-    const page = Page.parse(this.#readSlot(location), this.#arena);
-    if (!page.ok) throw new CodedError("state_corrupt", { message: `page at ${location}` });
-    this.#cache.set(location, page.value);
-    return page.value;
+    const page = readStored(location, this.#readSlot, this.#arena);
+    this.#cache.set(location, page);
+    return page;
   }
 
   find(root: Location | undefined, key: Uint8Array): Location | undefined {
@@ -45,10 +44,10 @@ export class PortablePages implements StatePages {
   stage(base: RootRecord, updates: readonly StateUpdate[]): StagedPages {
     const writer = new ChunkWriter(base.nextChunk);
     const workshop = { readPage: (location: Location) => this.read(location), writer, arena: this.#arena };
-    const { root, fresh, stale } = applyUpdates(base, updates, workshop);
+    const { root, fresh, stale, replaced } = applyUpdates(base, updates, workshop);
     const { operations, next } = writer.finish();
     const adopt = (): void => {
-      for (const location of stale) this.#cache.delete(location);
+      for (const location of replaced) this.#cache.delete(location);
       for (const { location, page } of fresh) this.#cache.set(location, page);
     };
     return { root, operations, nextChunk: next, stale, adopt };

@@ -7,16 +7,17 @@ import { compareBytes, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { type Height, heightOf } from "../block/height.ts";
 import { openMemoryStore } from "../store/memory.ts";
-import type { Store } from "../store/store.ts";
+import type { Store, StoreEntry } from "../store/store.ts";
 import { Arena } from "./arena.ts";
 import { bitAt, branchBit, stemOf } from "./bits.ts";
 import { encodeChunk, hollow, readSlot, slotCount } from "./chunk.ts";
-import { STATE_PREFIX } from "./layout.ts";
+import { chunkKey, chunkOf, rangeOf, STATE_PREFIX } from "./layout.ts";
 import { Page } from "./page.ts";
-import { parseRoot, parseWorn, encodeRoot, encodeWorn } from "./record.ts";
+import { parseRoot, parseStale, parseWorn, encodeRoot, encodeWorn } from "./record.ts";
 import { StateTree, type StateUpdate } from "./tree.ts";
-import { anyKey, batchOf, chainKey, commit, commitAll, denseKey, tableKey } from "./testing/keys.ts";
-import { bitString, type NaiveMap, naiveRoot } from "./testing/naive.ts";
+import { anyKey, batchOf, chainKey, commit, commitAll, denseKey, rewrites, tableKey } from "./testing/keys.ts";
+import { slotAt, slotsOf, slotsOfVersion, versionsOf } from "./testing/slots.ts";
+import { bitString, NaiveMap, naiveRoot } from "./testing/naive.ts";
 import { drawnSeed } from "../../crypto/testing/property.ts";
 
 const SEED = drawnSeed();
@@ -55,6 +56,12 @@ function checkVersion(tree: StateTree, at: Height, map: NaiveMap, message: strin
     `${message}: values`,
   );
   t.equal(tree.audit(at), undefined, `${message}: audit`);
+}
+
+async function allOf(store: Store): Promise<StoreEntry[]> {
+  const entries: StoreEntry[] = [];
+  for await (const entry of store.entries({})) entries.push(entry);
+  return entries;
 }
 
 async function keysOf(store: Store, kind: keyof typeof STATE_PREFIX): Promise<number> {
@@ -168,6 +175,55 @@ t.test(
   },
 );
 
+t.test("after any prunes, what the store holds is what the kept versions need, and all of them hold", async () => {
+  let deltas = 0;
+  const history = rewrites({ minLength: 6, maxLength: 14 }).chain((batches) =>
+    fc.tuple(fc.constant(batches), fc.array(fc.boolean(), { minLength: batches.length, maxLength: batches.length }), fc.nat(4)),
+  );
+  await fc.assert(
+    fc.asyncProperty(history, async ([batches, prunes, keep]) => {
+      const store = openMemoryStore();
+      const tree = await StateTree.open(store, { cacheSizeBytes: 3000 });
+      let map = new NaiveMap();
+      const maps = [map];
+      for (const [index, batch] of batches.entries()) {
+        await commit(tree, store, version(index + 1), batch);
+        maps.push((map = map.with(batch)));
+        if (prunes[index] !== true) continue;
+        await tree.prune(version(Math.max(1, index + 1 - keep)));
+        const versions = await versionsOf(store);
+        const needed = new Set(versions.flatMap((at) => [...slotsOfVersion(store, at)]));
+        t.same(
+          await slotsOf(store),
+          [...needed].toSorted((a, b) => a - b),
+          `pruned at version ${index + 1}`,
+        );
+        deltas += [...needed].filter((slot) => (slotAt(store, slot)[0] ?? 0) >= 0x80).length;
+        const reopened = await StateTree.open(store, { cacheSizeBytes: 0 });
+        for (const at of versions) checkVersion(reopened, at, present(maps[Number(at)], "map"), `version ${at}`);
+      }
+    }),
+    many(25),
+  );
+  t.ok(deltas > 100, `${deltas} slots began as deltas do`);
+});
+
+t.test("each place that a version leaves is in the stale list of one version", async () => {
+  await fc.assert(
+    fc.asyncProperty(rewrites({ minLength: 6, maxLength: 20 }), async (batches) => {
+      const store = openMemoryStore();
+      await commitAll(await StateTree.open(store), store, batches);
+      const left: number[] = [];
+      for await (const { value } of store.entries(rangeOf("stale"))) {
+        const parsed = parseStale(value);
+        if (parsed.ok) left.push(...parsed.value);
+      }
+      return new Set(left).size === left.length;
+    }),
+    many(50),
+  );
+});
+
 t.test("a prune that is interrupted is finished by the next one", async () => {
   const store = openMemoryStore();
   const tree = await StateTree.open(store);
@@ -236,6 +292,30 @@ t.test("a rollback forgets later versions, and another history follows", async (
     checkVersion(reader, version(3), present(maps[2], "map").with([put("a", "other")]), "the other version 3");
   }
   await t.rejects(tree.rollback(version(9)), { code: "state_version_missing" });
+});
+
+t.test("a rollback to any version leaves its deltas whole, and what follows is as without the detour", async () => {
+  const history = fc.tuple(rewrites({ minLength: 4, maxLength: 12 }), fc.nat(100), batchOf(denseKey, 8));
+  await fc.assert(
+    fc.asyncProperty(history, async ([batches, where, other]) => {
+      const store = openMemoryStore();
+      const tree = await StateTree.open(store, { cacheSizeBytes: 3000 });
+      const maps = await commitAll(tree, store, batches);
+      const back = 1 + (where % batches.length);
+      await tree.rollback(version(back));
+      await commit(tree, store, version(back + 1), other);
+      const straight = openMemoryStore();
+      const straightTree = await StateTree.open(straight);
+      await commitAll(straightTree, straight, [...batches.slice(0, back), other]);
+      const map = present(maps[back], "map");
+      for (const reader of [tree, await StateTree.open(store, { cacheSizeBytes: 0 })]) {
+        checkVersion(reader, version(back), map, `version ${back}`);
+        checkVersion(reader, version(back + 1), map.with(other), `version ${back + 1}`);
+      }
+      t.same(await allOf(store), await allOf(straight), "byte for byte");
+    }),
+    many(20),
+  );
 });
 
 t.test("ranges, limits and the reverse order read what the oracle says", async () => {
@@ -358,6 +438,63 @@ t.test("damage on disk is found, with a code", async () => {
   t.ok(damaged.length > 50, `${damaged.length} places`);
   // The location of a value may be changed to that of another: then the value's hash betrays it.
   t.same([...new Set(damaged)].toSorted(), ["state_corrupt", "state_hash_mismatch"]);
+});
+
+t.test("damage to a delta is found, and damage to what it is made from", async () => {
+  const store = openMemoryStore();
+  const tree = await StateTree.open(store);
+  // No two values are equal: where a value lies may be changed to where its equal lies, and nobody is misled.
+  const rows = Array.from({ length: 100 }, (_, row) => put(`row ${row}`, `${row}`));
+  await commitAll(tree, store, [rows, [put("row 7", "v")], [put("row 7", "w"), put("row 50", "x")]]);
+  const found = async (at: Height): Promise<string> => {
+    try {
+      return (await StateTree.open(store)).audit(at)?.code ?? "accepted";
+    } catch (error) {
+      return codeOf(error);
+    }
+  };
+  let deltas = 0;
+  for (const location of slotsOfVersion(store, version(3))) {
+    const isDelta = (slotAt(store, location)[0] ?? 0) === 0x80;
+    deltas += Number(isDelta);
+    const key = chunkKey(chunkOf(location));
+    const chunk = present(store.get(key), "chunk");
+    const from = slotAt(store, location).byteOffset - chunk.byteOffset;
+    for (let offset = 0; offset < slotAt(store, location).length; offset += isDelta ? 1 : 13) {
+      const copy = chunk.slice();
+      copy[from + offset] = (copy[from + offset] as number) ^ 1;
+      await store.write([{ kind: "put", key, value: copy }], { sync: false });
+      const results = isDelta ? [await found(version(3))] : [await found(version(1)), await found(version(3))];
+      t.ok(
+        results.some((code) => code === "state_corrupt" || code === "state_hash_mismatch"),
+        `byte ${offset} at ${location}: ${results.join(", ")}`,
+      );
+    }
+    await store.write([{ kind: "put", key, value: chunk }], { sync: false });
+  }
+  t.ok(deltas > 1, `${deltas} deltas`);
+  t.equal(await found(version(3)), "accepted", "as it was");
+});
+
+t.test("a store from before there were deltas, with whole pages only, is read and changed", async () => {
+  const store = openMemoryStore();
+  const rows = Array.from({ length: 300 }, (_, row) => put(`row ${row}`, "v"));
+  await commitAll(await StateTree.open(store), store, [rows]);
+  t.notOk(
+    [...slotsOfVersion(store, version(1))].some((slot) => slotAt(store, slot)[0] === 0x80),
+    "none of them is a delta",
+  );
+  const tree = await StateTree.open(store);
+  await commit(tree, store, version(2), [put("row 1", "w")]);
+  t.ok(
+    [...slotsOfVersion(store, version(2))].some((slot) => slotAt(store, slot)[0] === 0x80),
+    "now one is",
+  );
+  const map = new NaiveMap().with(rows);
+  for (const reader of [tree, await StateTree.open(store)]) {
+    checkVersion(reader, version(1), map, "version 1");
+    checkVersion(reader, version(2), map.with([put("row 1", "w")]), "version 2");
+  }
 });
 
 t.test("stored bytes that were changed are refused or mean exactly themselves", async () => {

@@ -24,10 +24,11 @@ import type { Store, StoreOperation } from "../store/store.ts";
 import { KEY_SIZE_BYTES_MAX } from "./bits.ts";
 import { Arena } from "./arena.ts";
 import { readSlot } from "./chunk.ts";
+import { readStored } from "./delta.ts";
 import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
 import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, staleKey, versionOfKey } from "./layout.ts";
 import { NativePages } from "./native-pages.ts";
-import { type Item, Page } from "./page.ts";
+import type { Item, Page } from "./page.ts";
 import type { StatePages } from "./pages.ts";
 import { PortablePages } from "./portable-pages.ts";
 import { type Row, sortedKeys } from "./proof.ts";
@@ -383,9 +384,7 @@ export class StateTree {
 
   /** From the store, whatever is in memory. */
   #loadPage(location: Location): Page {
-    const page = Page.parse(this.#readSlot(location), this.#arena);
-    if (!page.ok) throw new CodedError("state_corrupt", { message: `page at ${location}` });
-    return page.value;
+    return readStored(location, (slot) => this.#readSlot(slot), this.#arena);
   }
 
   #readValue(location: Location): Uint8Array {

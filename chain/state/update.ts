@@ -16,9 +16,10 @@ import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Arena } from "./arena.ts";
 import { branchBit, stemOf } from "./bits.ts";
 import type { ChunkWriter } from "./chunk.ts";
+import { deltaAfter, storedBytes } from "./delta.ts";
 import { EMPTY_ROOT, leafHash, nodeHash, valueHash } from "./hashing.ts";
 import type { Location } from "./layout.ts";
-import { type Item, leastOf, type Link, Page, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN } from "./page.ts";
+import { type Delta, type Item, leastOf, type Link, Page, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, type Replacement } from "./page.ts";
 
 /** A row to write, or to delete when there is no value. */
 export type StateUpdate = { readonly key: Uint8Array; readonly value: Uint8Array | undefined };
@@ -31,6 +32,8 @@ export type Change = {
   readonly root: Root;
   readonly fresh: readonly { readonly location: Location; readonly page: Page }[];
   readonly stale: readonly Location[];
+  /** The pages that others stand for now. Some stay reachable, as bases of deltas. */
+  readonly replaced: readonly Location[];
 };
 
 /** What a change is made with: how pages are read, and where new ones go, on disk and in memory. */
@@ -85,6 +88,7 @@ class Walk {
   readonly #workshop: Workshop;
   readonly #fresh: { location: Location; page: Page }[] = [];
   readonly #stale: Location[] = [];
+  readonly #replaced: Location[] = [];
 
   constructor(updates: readonly StateUpdate[], workshop: Workshop) {
     this.#updates = updates;
@@ -111,7 +115,7 @@ class Walk {
         above.descended += 1;
       }
     }
-    return { root, fresh: this.#fresh, stale: this.#stale };
+    return { root, fresh: this.#fresh, stale: this.#stale, replaced: this.#replaced };
   }
 
   /** Sorts the updates from `low` to `high` to the items of a page; rows on the page itself are changed at once. */
@@ -206,17 +210,27 @@ class Walk {
   #finishPage(frame: Frame): Exclude<Outcome, { kind: "items" }> | Rebuilt {
     const edits = frame.edits.filter(({ outcome }) => outcome.kind !== "unchanged");
     if (edits.length === 0) return UNCHANGED;
-    if (frame.location !== undefined) this.#stale.push(frame.location);
-    const replaced: { index: number; hash: Uint8Array; location: Location }[] = [];
+    const replacements: Replacement[] = [];
     for (const { index, outcome } of edits)
-      if (outcome.kind === "replaced") replaced.push({ index, hash: outcome.hash, location: outcome.location });
-    if (replaced.length === edits.length) {
-      const { page, hash } = frame.page.replace(replaced, this.#workshop.arena);
+      if (outcome.kind === "replaced") replacements.push({ index, hash: outcome.hash, location: outcome.location });
+    const isReplaced = replacements.length === edits.length;
+    const delta = isReplaced && frame.location !== undefined ? deltaAfter(frame.page, frame.location, replacements) : undefined;
+    this.#leave(frame, delta);
+    if (isReplaced) {
+      const { page, hash } = frame.page.replace(replacements, delta, this.#workshop.arena);
       return { kind: "replaced", hash, location: this.#write(page) };
     }
     const { items, bits } = splice(frame.page, edits);
     if (items.length <= PAGE_ITEMS_MAX) return { kind: "rebuilt", items, bits, isSplit: false };
     return { kind: "rebuilt", ...this.#cut(items, bits), isSplit: true };
+  }
+
+  /** The page is not of this version: what of it the next one, which `delta` is of, does not need is stale. */
+  #leave({ page, location }: Frame, delta: Delta | undefined): void {
+    if (location === undefined) return;
+    this.#replaced.push(location);
+    if (delta?.base !== location) this.#stale.push(location);
+    if (page.delta !== undefined && page.delta.base !== delta?.base) this.#stale.push(page.delta.base);
   }
 
   /** Cuts a list of items into pages wherever more come together than a page holds; what is left fits the page above. */
@@ -265,7 +279,8 @@ class Walk {
   }
 
   #write(page: Page): Location {
-    const location = this.#workshop.writer.add(page.isLowest() ? "lowest" : "higher", page.bytes);
+    const kind = page.delta !== undefined ? "delta" : page.isLowest() ? "lowest" : "higher";
+    const location = this.#workshop.writer.add(kind, storedBytes(page));
     this.#fresh.push({ location, page });
     return location;
   }

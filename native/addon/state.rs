@@ -44,7 +44,7 @@ pub struct StagedPages {
 struct Waiting {
     id: u32,
     fresh: Vec<(Location, Rc<Page>)>,
-    stale: Vec<Location>,
+    replaced: Vec<Location>,
 }
 
 /// The pages of one state tree, in memory.
@@ -84,7 +84,7 @@ impl StatePages {
             self.pages.stage(root, next_chunk as u64, &updates, &mut |location| call(&read, location))
         })?;
         self.last_id = self.last_id.wrapping_add(1);
-        let Change { root, next_chunk, chunks, chunk_numbers, chunk_ends, stale, fresh } = change;
+        let Change { root, next_chunk, chunks, chunk_numbers, chunk_ends, stale, replaced, fresh } = change;
         let staged = StagedPages {
             id: self.last_id,
             hash: root.hash.to_vec().into(),
@@ -98,7 +98,7 @@ impl StatePages {
         if self.waiting.len() == STAGED_MAX {
             self.waiting.pop_front();
         }
-        self.waiting.push_back(Waiting { id: self.last_id, fresh, stale });
+        self.waiting.push_back(Waiting { id: self.last_id, fresh, replaced });
         Ok(staged)
     }
 
@@ -106,8 +106,8 @@ impl StatePages {
     #[napi]
     pub fn adopt(&mut self, id: u32) {
         let waiting = std::mem::take(&mut self.waiting);
-        if let Some(Waiting { fresh, stale, .. }) = waiting.into_iter().find(|each| each.id == id) {
-            self.pages.adopt(fresh, &stale);
+        if let Some(Waiting { fresh, replaced, .. }) = waiting.into_iter().find(|each| each.id == id) {
+            self.pages.adopt(fresh, &replaced);
         }
     }
 

@@ -36,6 +36,19 @@ export function batchOf(key: fc.Arbitrary<Uint8Array>, lengthMax: number): fc.Ar
   return fc.uniqueArray(fc.record({ key, value }), { maxLength: lengthMax, selector: ({ key: bytes }) => bytes.join() });
 }
 
+/** Many rows at once, then few a version, most of them rows that are there: what pages are stored as deltas for. */
+export function rewrites(versions: { readonly minLength: number; readonly maxLength: number }): fc.Arbitrary<StateUpdate[][]> {
+  const value = fc.uint8Array({ maxLength: 40 });
+  const many = fc.uniqueArray(denseKey, { minLength: 60, maxLength: 250, selector: (key) => key.join() });
+  return many.chain((keys) => {
+    const key = fc.oneof({ weight: 15, arbitrary: fc.constantFrom(...keys) }, { weight: 1, arbitrary: denseKey });
+    const update = fc.record({ key, value: fc.option(value, { nil: undefined, freq: 15 }) });
+    const few = fc.uniqueArray(update, { minLength: 1, maxLength: 8, selector: (each) => each.key.join() });
+    const first = fc.tuple(...keys.map((each) => fc.record({ key: fc.constant(each), value })));
+    return fc.tuple(first, fc.array(few, versions)).map(([rows, later]) => [rows, ...later]);
+  });
+}
+
 /** Stages, writes and adopts. Returns the root. */
 export async function commit(
   tree: StateTree,

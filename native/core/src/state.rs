@@ -5,6 +5,7 @@
 //! reference.
 
 mod chunk;
+mod delta;
 mod hashing;
 mod memory;
 mod page;
@@ -72,6 +73,8 @@ pub struct Change {
     pub chunk_ends: Vec<u32>,
     /// What it no longer reaches.
     pub stale: Vec<Location>,
+    /// The pages that others stand for now. Some stay reachable, as bases of deltas.
+    pub replaced: Vec<Location>,
     /// Its own pages.
     pub fresh: Vec<(Location, Rc<Page>)>,
 }

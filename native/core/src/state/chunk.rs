@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::Location;
+use super::delta::Delta;
 use super::page::Page;
 
 /// As in `chunk.ts` and `layout.ts`.
@@ -14,6 +15,7 @@ pub(super) enum ChunkKind {
     Value,
     Lowest,
     Higher,
+    Delta,
 }
 
 pub(super) enum Slot<'a> {
@@ -22,10 +24,20 @@ pub(super) enum Slot<'a> {
 }
 
 impl Slot<'_> {
-    fn bytes(&self) -> &[u8] {
+    fn size(&self) -> usize {
         match self {
-            Self::Value(bytes) => bytes,
-            Self::Page(page) => page.bytes(),
+            Self::Value(bytes) => bytes.len(),
+            Self::Page(page) => page.delta().map_or(page.bytes().len(), Delta::size),
+        }
+    }
+
+    fn write(&self, into: &mut Vec<u8>) {
+        match self {
+            Self::Value(bytes) => into.extend_from_slice(bytes),
+            Self::Page(page) => match page.delta() {
+                None => into.extend_from_slice(page.bytes()),
+                Some(delta) => delta.write(page, into),
+            },
         }
     }
 }
@@ -59,7 +71,7 @@ impl<'a> ChunkWriter<'a> {
     }
 
     pub(super) fn add(&mut self, kind: ChunkKind, slot: Slot<'a>) -> Location {
-        let size = slot.bytes().len();
+        let size = slot.size();
         // What would fill a chunk alone gets one alone, so that small neighbours do not keep it alive.
         if size >= CHUNK_SIZE / 2 {
             let number = self.take();
@@ -101,11 +113,11 @@ impl<'a> ChunkWriter<'a> {
             bytes.extend_from_slice(&(chunk.slots.len() as u16).to_be_bytes());
             let mut end = 2 + chunk.slots.len() * 4;
             for slot in &chunk.slots {
-                end += slot.bytes().len();
+                end += slot.size();
                 bytes.extend_from_slice(&(end as u32).to_be_bytes());
             }
             for slot in &chunk.slots {
-                bytes.extend_from_slice(slot.bytes());
+                slot.write(&mut bytes);
             }
             ends.push(bytes.len() as u32);
         }

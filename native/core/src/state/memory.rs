@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
+use super::delta;
 use super::page::{Found, Page};
 use super::{Fault, Location, ReadPage};
 
@@ -64,14 +65,14 @@ impl Pages {
             kept.is_used = true;
             return Ok(Rc::clone(&kept.page));
         }
-        let page = Rc::new(Page::parse(read(location).map_err(Fault::Read)?).ok_or(Fault::Page(location))?);
+        let page = Rc::new(read_stored(location, read)?);
         self.put(location, Rc::clone(&page));
         Ok(page)
     }
 
-    /// Makes a version the newest: its pages come, and what it no longer reaches goes.
-    pub fn adopt(&mut self, fresh: Vec<(Location, Rc<Page>)>, stale: &[Location]) {
-        for location in stale {
+    /// Makes a version the newest: its pages come, and those that they stand for go.
+    pub fn adopt(&mut self, fresh: Vec<(Location, Rc<Page>)>, replaced: &[Location]) {
+        for location in replaced {
             if let Some(gone) = self.slots.remove(location) {
                 self.size -= gone.page.size();
             }
@@ -127,4 +128,17 @@ impl Pages {
         }
         Ok(None)
     }
+}
+
+/// Reads a page from a disk, strictly: its base too, if it is stored as a delta.
+fn read_stored<E>(location: Location, read: ReadPage<'_, E>) -> Result<Page, Fault<E>> {
+    let bytes = read(location).map_err(Fault::Read)?;
+    let page = if delta::is_delta(&bytes) {
+        let (base, changes) = delta::parse(location, &bytes).ok_or(Fault::Page(location))?;
+        let whole = read(base).map_err(Fault::Read)?;
+        Page::parse(whole).and_then(|page| page.patched(base, &changes))
+    } else {
+        Page::parse(bytes)
+    };
+    page.ok_or(Fault::Page(location))
 }

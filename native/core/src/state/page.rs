@@ -1,5 +1,6 @@
 //! Pages: the pieces that the trie is cut into for storage. `chain/state/page.ts` says what their bytes are.
 
+use super::delta::Delta;
 use super::hashing::{BRANCH_BIT_MAX, KEY_SIZE_MAX, branch_bit, node_hash, stem_mask, stem_size};
 use super::{HASH_SIZE, LOCATION_SIZE, Location};
 use crate::Hash;
@@ -25,6 +26,9 @@ pub(super) struct Item {
     pub(super) location: Location,
 }
 
+/// What takes the place of an item whose key stays: its index, its hash and its location.
+pub(super) type Replacement = (usize, Hash, Location);
+
 pub(super) enum Found {
     At(usize),
     Before(usize),
@@ -39,6 +43,8 @@ pub struct Page {
     pub(super) count: usize,
     prefix_size: usize,
     prefix_at: usize,
+    /// How it is stored; none: whole.
+    delta: Option<Delta>,
 }
 
 impl Page {
@@ -46,7 +52,7 @@ impl Page {
         let count = u16_at(&bytes, 0) as usize;
         let prefix_size = u16_at(&bytes, 2) as usize;
         let prefix_at = HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 };
-        let mut page = Self { bytes, nodes: Vec::new(), is_lowest: true, count, prefix_size, prefix_at };
+        let mut page = Self { bytes, nodes: Vec::new(), is_lowest: true, count, prefix_size, prefix_at, delta: None };
         page.is_lowest = (0..count).all(|index| page.is_entry(index));
         page
     }
@@ -89,7 +95,22 @@ impl Page {
         is_page(&bytes).then(|| Self::new(bytes))
     }
 
-    /// As it is stored.
+    /// The page that differs from this one, its base, by what a delta says; `None` where it has no such items.
+    pub(super) fn patched(mut self, base: Location, changes: &[Replacement]) -> Option<Self> {
+        if changes.iter().any(|&(index, ..)| index >= self.count) {
+            return None;
+        }
+        let changed = self.patch(changes);
+        self.delta = Delta::new(base, changed);
+        Some(self)
+    }
+
+    /// How it is stored; `None`: whole.
+    pub(super) fn delta(&self) -> Option<Delta> {
+        self.delta
+    }
+
+    /// As a page that is stored whole.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -225,8 +246,8 @@ impl Page {
         hashes[0]
     }
 
-    /// A copy with the hashes and locations of some items replaced, and its root hash.
-    pub(super) fn replace(&self, changes: &[(usize, Hash, Location)]) -> (Self, Hash) {
+    /// A copy with the hashes and locations of some items replaced, and its root hash. `delta`: how it is to be stored.
+    pub(super) fn replace(&self, changes: &[Replacement], delta: Option<Delta>) -> (Self, Hash) {
         let mut page = Self {
             bytes: self.bytes.clone(),
             nodes: self.nodes.clone(),
@@ -234,13 +255,9 @@ impl Page {
             count: self.count,
             prefix_size: self.prefix_size,
             prefix_at: self.prefix_at,
+            delta,
         };
-        let mut changed: u32 = 0;
-        for &(index, hash, location) in changes {
-            page.bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
-            put_location(&mut page.bytes, location_at(self.count, index), location);
-            changed |= 1 << index;
-        }
+        let mut changed = u32::from(page.patch(changes));
         if page.is_lowest {
             let hash = page.root_hash();
             return (page, hash);
@@ -251,6 +268,17 @@ impl Page {
         }
         let hash = page.rehash(0, page.count, changed);
         (page, hash)
+    }
+
+    /// Replaces hashes and locations, and says of which items: a bit each.
+    fn patch(&mut self, changes: &[Replacement]) -> u16 {
+        let mut changed = 0;
+        for &(index, hash, location) in changes {
+            self.bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
+            put_location(&mut self.bytes, location_at(self.count, index), location);
+            changed |= 1 << index;
+        }
+        changed
     }
 
     /// The hash of items `low` to `high - 1`; nodes above none of `changed` (a bit an item) are known already.
@@ -308,11 +336,11 @@ fn put_u16(bytes: &mut [u8], at: usize, value: usize) {
     bytes[at..at + 2].copy_from_slice(&(value as u16).to_be_bytes());
 }
 
-fn read_location(bytes: &[u8], at: usize) -> Location {
+pub(super) fn read_location(bytes: &[u8], at: usize) -> Location {
     bytes[at..at + LOCATION_SIZE].iter().fold(0, |value, &byte| value << 8 | Location::from(byte))
 }
 
-fn put_location(bytes: &mut [u8], at: usize, location: Location) {
+pub(super) fn put_location(bytes: &mut [u8], at: usize, location: Location) {
     bytes[at..at + LOCATION_SIZE].copy_from_slice(&location.to_be_bytes()[8 - LOCATION_SIZE..]);
 }
 

@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
+use super::delta::Delta;
 use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hash, node_hash, stem_of};
 use super::memory::Pages;
-use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, SHAPE_ENTRY};
+use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, Replacement, SHAPE_ENTRY};
 use super::{Change, Fault, Location, ReadPage, Root, Update};
 use crate::Hash;
 
@@ -24,11 +25,11 @@ impl Pages {
             return Err(Fault::Input);
         }
         let writer = ChunkWriter::new(next_chunk);
-        let mut walk = Walk { updates, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new() };
+        let mut walk = Walk { updates, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new(), replaced: Vec::new() };
         let root = walk.run(base)?;
-        let Walk { writer, fresh, stale, .. } = walk;
+        let Walk { writer, fresh, stale, replaced, .. } = walk;
         let Chunks { next, bytes, numbers, ends } = writer.finish().ok_or(Fault::Input)?;
-        Ok(Change { root, next_chunk: next, chunks: bytes, chunk_numbers: numbers, chunk_ends: ends, stale, fresh })
+        Ok(Change { root, next_chunk: next, chunks: bytes, chunk_numbers: numbers, chunk_ends: ends, stale, replaced, fresh })
     }
 }
 
@@ -85,6 +86,7 @@ struct Walk<'a, 'p, 'r, E> {
     writer: ChunkWriter<'a>,
     fresh: Vec<(Location, Rc<Page>)>,
     stale: Vec<Location>,
+    replaced: Vec<Location>,
 }
 
 impl<'a, E> Walk<'a, '_, '_, E> {
@@ -210,16 +212,19 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         if edits.is_empty() {
             return Finished::Unchanged;
         }
-        self.stale.extend(frame.location);
-        let replaced: Vec<(usize, Hash, Location)> = edits
+        let replacements: Vec<Replacement> = edits
             .iter()
             .filter_map(|edit| match edit.outcome {
                 Outcome::Replaced(hash, location) => Some((edit.index, hash, location)),
                 _ => None,
             })
             .collect();
-        if replaced.len() == edits.len() {
-            let (page, hash) = frame.page.replace(&replaced);
+        let is_replaced = replacements.len() == edits.len();
+        let delta =
+            frame.location.filter(|_| is_replaced).and_then(|location| Delta::after(&frame.page, location, &replacements));
+        self.leave(frame.location, &frame.page, delta);
+        if is_replaced {
+            let (page, hash) = frame.page.replace(&replacements, delta);
             return Finished::Replaced(hash, self.write(page));
         }
         let (items, bits) = splice(&frame.page, edits);
@@ -228,6 +233,14 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         }
         let group = self.cut(items, &bits);
         Finished::Rebuilt(group.items, group.bits, true)
+    }
+
+    /// The page is not of this version: what of it the next one, which `delta` is of, does not need is stale.
+    fn leave(&mut self, location: Option<Location>, page: &Page, delta: Option<Delta>) {
+        let base = delta.map(Delta::base);
+        self.replaced.extend(location);
+        self.stale.extend(location.filter(|_| base != location));
+        self.stale.extend(page.delta().map(Delta::base).filter(|&before| base != Some(before)));
     }
 
     /// Cuts a list of items into pages wherever more come together than a page holds; what is left fits the page above.
@@ -280,7 +293,11 @@ impl<'a, E> Walk<'a, '_, '_, E> {
     }
 
     fn write(&mut self, page: Page) -> Location {
-        let kind = if page.is_lowest { ChunkKind::Lowest } else { ChunkKind::Higher };
+        let kind = match page.delta() {
+            Some(_) => ChunkKind::Delta,
+            None if page.is_lowest => ChunkKind::Lowest,
+            None => ChunkKind::Higher,
+        };
         let page = Rc::new(page);
         let location = self.writer.add(kind, Slot::Page(Rc::clone(&page)));
         self.fresh.push((location, page));
