@@ -5,7 +5,6 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 
 use napi::bindgen_prelude::{Env, Error, Float64Array, Function, Result, Status, Uint8Array, Uint8ArraySlice, Uint32Array};
 use napi_derive::napi;
@@ -43,7 +42,7 @@ pub struct StagedPages {
 
 struct Waiting {
     id: u32,
-    fresh: Vec<(Location, Rc<Page>)>,
+    fresh: Vec<(Location, Page)>,
     replaced: Vec<Location>,
 }
 

@@ -1,9 +1,10 @@
 //! The state tree's pages in memory, and the next version made from them: the twin of `chain/state/update.ts`,
 //! `page.ts`, `chunk.ts` and `cache.ts`, which say what all of it is for.
 //!
-//! Both give the same root, and the same chunks byte for byte. Here a page is bytes of its own behind a counted
-//! reference.
+//! Both give the same root, and the same chunks byte for byte. Here a page is a block of memory of its own behind a
+//! counted reference.
 
+mod block;
 mod chunk;
 mod delta;
 mod hashing;
@@ -12,8 +13,6 @@ mod page;
 #[cfg(test)]
 mod tests;
 mod walk;
-
-use std::rc::Rc;
 
 use crate::Hash;
 
@@ -76,5 +75,5 @@ pub struct Change {
     /// The pages that others stand for now. Some stay reachable, as bases of deltas.
     pub replaced: Vec<Location>,
     /// Its own pages.
-    pub fresh: Vec<(Location, Rc<Page>)>,
+    pub fresh: Vec<(Location, Page)>,
 }

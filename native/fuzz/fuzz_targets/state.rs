@@ -46,12 +46,12 @@ fn root_after(batches: &[&Batch], size_max: usize) -> Root {
 
 fuzz_target!(|input: (Vec<(Vec<u8>, Option<Vec<u8>>)>, Vec<(Vec<u8>, Option<Vec<u8>>)>, Vec<u8>, Vec<u8>)| {
     let (first, second, bytes, base) = input;
-    if let Some(page) = Page::parse(bytes.clone()) {
+    if let Some(page) = Page::parse(&bytes) {
         assert_eq!(page.bytes(), bytes);
     }
     let mut read = |location| Ok::<_, ()>(if location == TOP { bytes.clone() } else { base.clone() });
     if let Ok(page) = Pages::new(0).get(TOP, &mut read) {
-        assert!(Page::parse(page.bytes().to_vec()).is_some());
+        assert!(Page::parse(page.bytes()).is_some());
     }
     let fits = |(key, _): &(Vec<u8>, Option<Vec<u8>>)| !key.is_empty() && key.len() <= 1024;
     let first: Batch = first.into_iter().filter(fits).collect();

@@ -1,7 +1,5 @@
 //! Chunks: what one version writes, cut into what the store holds. `chain/state/chunk.ts` says why.
 
-use std::rc::Rc;
-
 use super::Location;
 use super::delta::Delta;
 use super::page::Page;
@@ -20,7 +18,7 @@ pub(super) enum ChunkKind {
 
 pub(super) enum Slot<'a> {
     Value(&'a [u8]),
-    Page(Rc<Page>),
+    Page(Page),
 }
 
 impl Slot<'_> {

@@ -24,6 +24,16 @@ impl Delta {
         NonZeroU64::new(if changed == 0 { 0 } else { base << 16 | u64::from(changed) }).map(Self)
     }
 
+    /// As a number, which is not 0.
+    pub(super) fn bits(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Of such a number; `None` of 0.
+    pub(super) fn of_bits(bits: u64) -> Option<Self> {
+        NonZeroU64::new(bits).map(Self)
+    }
+
     pub(super) fn base(self) -> Location {
         self.0.get() >> 16
     }
@@ -50,7 +60,7 @@ impl Delta {
         into.extend_from_slice(&[MARK, self.changed().count_ones() as u8]);
         put_location(&mut location, 0, self.base());
         into.extend_from_slice(&location);
-        for index in (0..page.count).filter(|index| self.changed() >> index & 1 == 1) {
+        for index in (0..page.count()).filter(|index| self.changed() >> index & 1 == 1) {
             into.push(index as u8);
             into.extend_from_slice(page.hash(index));
             put_location(&mut location, 0, page.location(index));

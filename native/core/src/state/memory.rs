@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
 
+use super::block::Spare;
 use super::delta;
 use super::page::{Found, Page};
 use super::{Fault, Location, ReadPage};
@@ -30,7 +30,7 @@ impl Hasher for LocationHasher {
 }
 
 struct Kept {
-    page: Rc<Page>,
+    page: Page,
     is_used: bool,
 }
 
@@ -41,12 +41,14 @@ pub struct Pages {
     clock: VecDeque<Location>,
     size: usize,
     size_max: usize,
+    /// Of pages that went.
+    pub(super) spare: Spare,
 }
 
 impl Pages {
     /// None, and room for `size_max` bytes of them.
     pub fn new(size_max: usize) -> Self {
-        Self { slots: HashMap::default(), clock: VecDeque::new(), size: 0, size_max }
+        Self { slots: HashMap::default(), clock: VecDeque::new(), size: 0, size_max, spare: Spare::default() }
     }
 
     /// Bytes that they take.
@@ -60,21 +62,23 @@ impl Pages {
     }
 
     /// The page at a location, from memory or else from the reader.
-    pub fn get<E>(&mut self, location: Location, read: ReadPage<'_, E>) -> Result<Rc<Page>, Fault<E>> {
+    pub fn get<E>(&mut self, location: Location, read: ReadPage<'_, E>) -> Result<Page, Fault<E>> {
         if let Some(kept) = self.slots.get_mut(&location) {
             kept.is_used = true;
-            return Ok(Rc::clone(&kept.page));
+            return Ok(kept.page.clone());
         }
-        let page = Rc::new(read_stored(location, read)?);
-        self.put(location, Rc::clone(&page));
+        let page = read_stored(location, read)?;
+        self.put(location, page.clone());
         Ok(page)
     }
 
     /// Makes a version the newest: its pages come, and those that they stand for go.
-    pub fn adopt(&mut self, fresh: Vec<(Location, Rc<Page>)>, replaced: &[Location]) {
+    pub fn adopt(&mut self, fresh: Vec<(Location, Page)>, replaced: &[Location]) {
+        self.spare.clear();
         for location in replaced {
             if let Some(gone) = self.slots.remove(location) {
                 self.size -= gone.page.size();
+                self.spare.give(gone.page.into_block());
             }
         }
         for (location, page) in fresh {
@@ -87,7 +91,7 @@ impl Pages {
         }
     }
 
-    fn put(&mut self, location: Location, page: Rc<Page>) {
+    fn put(&mut self, location: Location, page: Page) {
         self.size += page.size();
         match self.slots.insert(location, Kept { page, is_used: false }) {
             Some(before) => self.size -= before.page.size(),
@@ -136,9 +140,9 @@ fn read_stored<E>(location: Location, read: ReadPage<'_, E>) -> Result<Page, Fau
     let page = if delta::is_delta(&bytes) {
         let (base, changes) = delta::parse(location, &bytes).ok_or(Fault::Page(location))?;
         let whole = read(base).map_err(Fault::Read)?;
-        Page::parse(whole).and_then(|page| page.patched(base, &changes))
+        Page::parse(&whole).and_then(|page| page.patched(base, &changes))
     } else {
-        Page::parse(bytes)
+        Page::parse(&bytes)
     };
     page.ok_or(Fault::Page(location))
 }

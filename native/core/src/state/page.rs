@@ -1,5 +1,8 @@
 //! Pages: the pieces that the trie is cut into for storage. `chain/state/page.ts` says what their bytes are.
 
+use std::rc::Rc;
+
+use super::block::Spare;
 use super::delta::Delta;
 use super::hashing::{BRANCH_BIT_MAX, KEY_SIZE_MAX, branch_bit, node_hash, stem_mask, stem_size};
 use super::{HASH_SIZE, LOCATION_SIZE, Location};
@@ -12,8 +15,15 @@ pub(super) const SHAPE_ENTRY: u16 = 0xffff;
 pub(super) const HEADER_SIZE: usize = 4;
 const ITEM_SIZE: usize = HASH_SIZE + LOCATION_SIZE + 2 + 2 + 2;
 
-/// What a page takes beyond its bytes: its struct, two allocations, and its places in the map and in the clock.
-const PAGE_OVERHEAD: usize = 240;
+/// What a page takes beyond its block: its counts, its places in the map and in the clock, and its share of the holes
+/// between blocks.
+const PAGE_OVERHEAD: usize = 220;
+
+/// Of a page's block: see `Page`.
+const SIZE_AT: usize = 8;
+const IS_LOWEST_AT: usize = 10;
+const HAS_NODES_AT: usize = 11;
+const KNOWN_SIZE: usize = 12;
 
 /// A row, or a link to a subtree of two or more on a page of its own.
 #[derive(Clone)]
@@ -34,102 +44,147 @@ pub(super) enum Found {
     Before(usize),
 }
 
-/// A page: its bytes as they are stored, and of a higher one the hashes of the nodes inside it once they were needed.
-pub struct Page {
-    bytes: Vec<u8>,
-    /// By the index of a node's branch bit.
-    nodes: Vec<Hash>,
-    pub(super) is_lowest: bool,
-    pub(super) count: usize,
-    prefix_size: usize,
-    prefix_at: usize,
-    /// How it is stored; none: whole.
-    delta: Option<Delta>,
-}
+/// A page, in one block of memory, which clones share: what is known of it, its bytes as a page that is stored whole has
+/// them, and of a higher one room for the hashes of the nodes inside it.
+///
+/// ```text
+/// u64 delta, or 0 ‖ u16 size of the bytes ‖ u8 is lowest ‖ u8 has nodes ‖ bytes ‖ nodes, by the index of their branch bit
+/// ```
+#[derive(Clone)]
+pub struct Page(Rc<[u8]>);
 
 impl Page {
-    fn new(bytes: Vec<u8>) -> Self {
-        let count = u16_at(&bytes, 0) as usize;
-        let prefix_size = u16_at(&bytes, 2) as usize;
-        let prefix_at = HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 };
-        let mut page = Self { bytes, nodes: Vec::new(), is_lowest: true, count, prefix_size, prefix_at, delta: None };
-        page.is_lowest = (0..count).all(|index| page.is_entry(index));
+    /// Room for a page, all bytes of which `fill` writes.
+    fn new(layout: Layout, spare: &mut Spare, fill: impl FnOnce(&mut [u8])) -> Self {
+        let Layout { count, prefix_size, suffixes_size, is_lowest } = layout;
+        let size = prefix_at(count) + prefix_size + suffixes_size;
+        let nodes_size = if is_lowest { 0 } else { (count - 1) * HASH_SIZE };
+        let mut page = Self(spare.take(KNOWN_SIZE + size + nodes_size));
+        let block = page.block_mut();
+        block[..KNOWN_SIZE].fill(0);
+        // Sixteen keys of 1,024 bytes make less than 2^16.
+        block[SIZE_AT..SIZE_AT + 2].copy_from_slice(&(size as u16).to_ne_bytes());
+        block[IS_LOWEST_AT] = u8::from(is_lowest);
+        fill(&mut block[KNOWN_SIZE..KNOWN_SIZE + size]);
         page
     }
 
     /// A page of no items: what an empty tree is changed from.
     pub(super) fn empty() -> Self {
-        Self::new(vec![0; HEADER_SIZE])
+        Self::of(&[], &[], &mut Spare::default())
     }
 
-    pub(super) fn of(items: &[Item], bits: &[usize]) -> Self {
+    pub(super) fn of(items: &[Item], bits: &[usize], spare: &mut Spare) -> Self {
         let prefix_size = bits.iter().min().map_or(0, |bit| bit / 9);
-        let suffixes: usize = items.iter().map(|item| item.key.len() - prefix_size).sum();
+        let suffixes_size: usize = items.iter().map(|item| item.key.len() - prefix_size).sum();
         let count = items.len();
-        let prefix_at = HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 };
-        let mut bytes = vec![0; prefix_at + prefix_size + suffixes];
-        put_u16(&mut bytes, 0, count);
-        put_u16(&mut bytes, 2, prefix_size);
-        let mut end = 0;
-        for (index, item) in items.iter().enumerate() {
-            bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&item.hash);
-            put_location(&mut bytes, location_at(count, index), item.location);
-            put_u16(&mut bytes, shape_at(count, index), item.shape as usize);
-            if index > 0 {
-                put_u16(&mut bytes, bit_at(count, index - 1), bits[index - 1]);
+        let is_lowest = items.iter().all(|item| item.shape == SHAPE_ENTRY);
+        Self::new(Layout { count, prefix_size, suffixes_size, is_lowest }, spare, |bytes| {
+            let prefix_at = prefix_at(count);
+            put_u16(bytes, 0, count);
+            put_u16(bytes, 2, prefix_size);
+            let mut end = 0;
+            for (index, item) in items.iter().enumerate() {
+                bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&item.hash);
+                put_location(bytes, location_at(count, index), item.location);
+                put_u16(bytes, shape_at(count, index), item.shape as usize);
+                if index > 0 {
+                    put_u16(bytes, bit_at(count, index - 1), bits[index - 1]);
+                }
+                let suffix = &item.key[prefix_size..];
+                let from = prefix_at + prefix_size + end;
+                bytes[from..from + suffix.len()].copy_from_slice(suffix);
+                end += suffix.len();
+                put_u16(bytes, end_at(count, index), end);
             }
-            let suffix = &item.key[prefix_size..];
-            let from = prefix_at + prefix_size + end;
-            bytes[from..from + suffix.len()].copy_from_slice(suffix);
-            end += suffix.len();
-            put_u16(&mut bytes, end_at(count, index), end);
-        }
-        if let Some(first) = items.first() {
-            bytes[prefix_at..prefix_at + prefix_size].copy_from_slice(&first.key[..prefix_size]);
-        }
-        Self::new(bytes)
+            if let Some(first) = items.first() {
+                bytes[prefix_at..prefix_at + prefix_size].copy_from_slice(&first.key[..prefix_size]);
+            }
+        })
     }
 
     /// Reads a page from a disk, strictly: `None` when `of` would not have made it.
-    pub fn parse(bytes: Vec<u8>) -> Option<Self> {
-        is_page(&bytes).then(|| Self::new(bytes))
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        if !is_page(bytes) {
+            return None;
+        }
+        let (count, prefix_size) = (u16_at(bytes, 0) as usize, u16_at(bytes, 2) as usize);
+        let suffixes_size = bytes.len() - prefix_at(count) - prefix_size;
+        let is_lowest = (0..count).all(|index| u16_at(bytes, shape_at(count, index)) == SHAPE_ENTRY);
+        let layout = Layout { count, prefix_size, suffixes_size, is_lowest };
+        Some(Self::new(layout, &mut Spare::default(), |into| into.copy_from_slice(bytes)))
     }
 
     /// The page that differs from this one, its base, by what a delta says; `None` where it has no such items.
     pub(super) fn patched(mut self, base: Location, changes: &[Replacement]) -> Option<Self> {
-        if changes.iter().any(|&(index, ..)| index >= self.count) {
+        if changes.iter().any(|&(index, ..)| index >= self.count()) {
             return None;
         }
         let changed = self.patch(changes);
-        self.delta = Delta::new(base, changed);
+        self.set_delta(Delta::new(base, changed));
         Some(self)
     }
 
     /// How it is stored; `None`: whole.
     pub(super) fn delta(&self) -> Option<Delta> {
-        self.delta
+        self.0.first_chunk().and_then(|known| Delta::of_bits(u64::from_ne_bytes(*known)))
+    }
+
+    fn set_delta(&mut self, delta: Option<Delta>) {
+        self.block_mut()[..8].copy_from_slice(&delta.map_or(0, Delta::bits).to_ne_bytes());
     }
 
     /// As a page that is stored whole.
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.places()[..self.bytes_size()]
     }
 
+    fn bytes_size(&self) -> usize {
+        u16::from_ne_bytes([self.0[SIZE_AT], self.0[SIZE_AT + 1]]) as usize
+    }
+
+    /// Its bytes and what is behind them.
+    fn places(&self) -> &[u8] {
+        &self.0[KNOWN_SIZE..]
+    }
+
+    /// The memory of a page that is not shared. One that is becomes another, which costs a copy.
+    fn block_mut(&mut self) -> &mut [u8] {
+        Rc::make_mut(&mut self.0)
+    }
+
+    /// The memory that it takes.
     pub(super) fn size(&self) -> usize {
-        let nodes = if self.is_lowest { 0 } else { (self.count - 1) * HASH_SIZE };
-        self.bytes.len() + nodes + PAGE_OVERHEAD
+        self.0.len() + PAGE_OVERHEAD
+    }
+
+    /// Its memory, which pages to come may have if nobody else holds it.
+    pub(super) fn into_block(self) -> Rc<[u8]> {
+        self.0
+    }
+
+    pub(super) fn is_lowest(&self) -> bool {
+        self.0[IS_LOWEST_AT] == 1
+    }
+
+    pub(super) fn count(&self) -> usize {
+        u16_at(self.places(), 0) as usize
+    }
+
+    fn prefix_size(&self) -> usize {
+        u16_at(self.places(), 2) as usize
     }
 
     pub(super) fn hash(&self, index: usize) -> &[u8] {
-        &self.bytes[hash_at(index)..hash_at(index) + HASH_SIZE]
+        &self.places()[hash_at(index)..hash_at(index) + HASH_SIZE]
     }
 
     pub(super) fn location(&self, index: usize) -> Location {
-        read_location(&self.bytes, location_at(self.count, index))
+        read_location(self.places(), location_at(self.count(), index))
     }
 
     pub(super) fn shape(&self, index: usize) -> u16 {
-        u16_at(&self.bytes, shape_at(self.count, index))
+        u16_at(self.places(), shape_at(self.count(), index))
     }
 
     pub(super) fn is_entry(&self, index: usize) -> bool {
@@ -137,18 +192,20 @@ impl Page {
     }
 
     pub(super) fn bit(&self, index: usize) -> usize {
-        u16_at(&self.bytes, bit_at(self.count, index)) as usize
+        u16_at(self.places(), bit_at(self.count(), index)) as usize
     }
 
     fn prefix(&self) -> &[u8] {
-        &self.bytes[self.prefix_at..self.prefix_at + self.prefix_size]
+        let at = prefix_at(self.count());
+        &self.places()[at..at + self.prefix_size()]
     }
 
     fn suffix(&self, index: usize) -> &[u8] {
-        let from = if index == 0 { 0 } else { u16_at(&self.bytes, end_at(self.count, index - 1)) as usize };
-        let to = u16_at(&self.bytes, end_at(self.count, index)) as usize;
-        let at = self.prefix_at + self.prefix_size;
-        &self.bytes[at + from..at + to]
+        let count = self.count();
+        let from = if index == 0 { 0 } else { u16_at(self.places(), end_at(count, index - 1)) as usize };
+        let to = u16_at(self.places(), end_at(count, index)) as usize;
+        let at = prefix_at(count) + self.prefix_size();
+        &self.places()[at + from..at + to]
     }
 
     pub(super) fn item(&self, index: usize) -> Item {
@@ -174,7 +231,7 @@ impl Page {
     fn compare_suffix(&self, index: usize, key: &[u8]) -> std::cmp::Ordering {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let suffix = self.suffix(index);
-        let rest = &key[self.prefix_size..];
+        let rest = &key[self.prefix_size()..];
         let shape = self.shape(index);
         let whole = if shape == SHAPE_ENTRY { suffix.len() } else { suffix.len().saturating_sub(1) };
         let shared = whole.min(rest.len());
@@ -203,15 +260,15 @@ impl Page {
 
     /// The item from `first` on that `key` belongs to, or the one that it comes before.
     pub(super) fn find(&self, key: &[u8], first: usize) -> Found {
-        if self.count == 0 {
+        if self.count() == 0 {
             return Found::Before(0);
         }
         match self.compare_prefix(key) {
             std::cmp::Ordering::Less => return Found::Before(first),
-            std::cmp::Ordering::Greater => return Found::Before(self.count),
+            std::cmp::Ordering::Greater => return Found::Before(self.count()),
             std::cmp::Ordering::Equal => {}
         }
-        let (mut low, mut high) = (first, self.count);
+        let (mut low, mut high) = (first, self.count());
         while low < high {
             let middle = (low + high) / 2;
             match self.compare_suffix(middle, key) {
@@ -229,7 +286,7 @@ impl Page {
         let mut bits = [0; PAGE_ITEMS_MAX];
         let mut top = 0;
         hashes[0] = to_hash(self.hash(0));
-        for index in 1..self.count {
+        for index in 1..self.count() {
             let bit = self.bit(index - 1);
             while top > 0 && bits[top - 1] > bit {
                 hashes[top - 1] = node_hash(bits[top - 1], &hashes[top - 1], &hashes[top]);
@@ -247,35 +304,29 @@ impl Page {
     }
 
     /// A copy with the hashes and locations of some items replaced, and its root hash. `delta`: how it is to be stored.
-    pub(super) fn replace(&self, changes: &[Replacement], delta: Option<Delta>) -> (Self, Hash) {
-        let mut page = Self {
-            bytes: self.bytes.clone(),
-            nodes: self.nodes.clone(),
-            is_lowest: self.is_lowest,
-            count: self.count,
-            prefix_size: self.prefix_size,
-            prefix_at: self.prefix_at,
-            delta,
-        };
-        let mut changed = u32::from(page.patch(changes));
-        if page.is_lowest {
+    pub(super) fn replace(&self, changes: &[Replacement], delta: Option<Delta>, spare: &mut Spare) -> (Self, Hash) {
+        let mut page = Self(spare.take(self.0.len()));
+        page.block_mut().copy_from_slice(&self.0);
+        page.set_delta(delta);
+        let changed = u32::from(page.patch(changes));
+        if page.is_lowest() {
             let hash = page.root_hash();
             return (page, hash);
         }
-        if page.nodes.is_empty() {
-            changed = u32::MAX;
-            page.nodes = vec![[0; HASH_SIZE]; page.count - 1];
-        }
-        let hash = page.rehash(0, page.count, changed);
+        let has_nodes = page.0[HAS_NODES_AT] == 1;
+        let hash = page.rehash(0, page.count(), if has_nodes { changed } else { u32::MAX });
+        page.block_mut()[HAS_NODES_AT] = 1;
         (page, hash)
     }
 
     /// Replaces hashes and locations, and says of which items: a bit each.
     fn patch(&mut self, changes: &[Replacement]) -> u16 {
+        let count = self.count();
+        let bytes = &mut self.block_mut()[KNOWN_SIZE..];
         let mut changed = 0;
         for &(index, hash, location) in changes {
-            self.bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
-            put_location(&mut self.bytes, location_at(self.count, index), location);
+            bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
+            put_location(bytes, location_at(count, index), location);
             changed |= 1 << index;
         }
         changed
@@ -293,19 +344,38 @@ impl Page {
             }
         }
         if (changed >> low) & ((1 << (high - low)) - 1) == 0 {
-            return self.nodes[least];
+            let at = self.node_at(least);
+            return to_hash(&self.0[at..at + HASH_SIZE]);
         }
         let (left, right) = (self.rehash(low, least + 1, changed), self.rehash(least + 1, high, changed));
         let hash = node_hash(self.bit(least), &left, &right);
-        self.nodes[least] = hash;
+        let at = self.node_at(least);
+        self.block_mut()[at..at + HASH_SIZE].copy_from_slice(&hash);
         hash
     }
+
+    /// Where in the block the hash of a node is.
+    fn node_at(&self, index: usize) -> usize {
+        KNOWN_SIZE + self.bytes_size() + index * HASH_SIZE
+    }
+}
+
+/// How large a page is, and what for.
+struct Layout {
+    count: usize,
+    prefix_size: usize,
+    suffixes_size: usize,
+    is_lowest: bool,
 }
 
 fn to_hash(bytes: &[u8]) -> Hash {
     let mut hash = [0; HASH_SIZE];
     hash.copy_from_slice(bytes);
     hash
+}
+
+fn prefix_at(count: usize) -> usize {
+    HEADER_SIZE + count * ITEM_SIZE - if count == 0 { 0 } else { 2 }
 }
 
 fn hash_at(index: usize) -> usize {
@@ -353,7 +423,7 @@ fn is_page(bytes: &[u8]) -> bool {
     if count == 0 || count > PAGE_ITEMS_MAX {
         return false;
     }
-    let prefix_at = HEADER_SIZE + count * ITEM_SIZE - 2;
+    let prefix_at = prefix_at(count);
     if prefix_at + prefix_size > bytes.len() {
         return false;
     }

@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 
+use super::block::{SPARE_SIZE_MAX, Spare};
 use super::chunk::SLOTS_MAX;
 use super::hashing::{KEY_SIZE_MAX, branch_bit, leaf_hash, node_hash};
 use super::page::{HEADER_SIZE, shape_at, u16_at};
@@ -143,16 +145,16 @@ fn a_page_that_was_cut_or_changed_in_its_shape_is_none() {
     assert!(tree.store.len() > 10);
     let pages = tree.store.values().filter(|bytes| **bytes != [1]);
     for bytes in pages {
-        assert!(Page::parse(bytes.clone()).is_some());
+        assert!(Page::parse(bytes).is_some());
         for size in 0..bytes.len() {
-            assert!(Page::parse(bytes[..size].to_vec()).is_none());
+            assert!(Page::parse(&bytes[..size]).is_none());
         }
         let count = u16_at(bytes, 0) as usize;
         for at in (0..HEADER_SIZE).chain(shape_at(count, 0)..bytes.len()) {
             let mut changed = bytes.clone();
             changed[at] ^= 0x10;
             // Where keys still part at the same bits, another key is as good a page.
-            if let Some(page) = Page::parse(changed.clone()) {
+            if let Some(page) = Page::parse(&changed) {
                 assert_eq!(page.bytes(), changed);
             }
         }
@@ -187,4 +189,22 @@ fn a_delta_that_is_cut_or_is_not_before_its_base_is_refused_and_any_other_change
             Err(fault) => assert!(at < 9 || at == 8 + 39, "byte {at}: {fault:?}"),
         }
     }
+}
+
+#[test]
+fn a_block_is_handed_out_again_to_its_size_alone_and_never_while_somebody_holds_it() {
+    let mut spare = Spare::default();
+    let block = spare.take(100);
+    assert!(block.len() >= 100 && block.len() < 116);
+    let (at, held) = (block.as_ptr(), Rc::clone(&block));
+    spare.give(block);
+    assert_ne!(spare.take(100).as_ptr(), at, "it is held");
+    spare.give(held);
+    assert_ne!(spare.take(200).as_ptr(), at, "it is of another size");
+    assert_eq!(spare.take(100).as_ptr(), at);
+    let most = SPARE_SIZE_MAX / 1024;
+    let blocks: Vec<Rc<[u8]>> = (0..=most).map(|_| spare.take(1024)).collect();
+    let places: Vec<_> = blocks.iter().map(|block| block.as_ptr()).collect();
+    blocks.into_iter().for_each(|block| spare.give(block));
+    assert_eq!(spare.take(1024).as_ptr(), places[most - 1], "the last one was too many");
 }

@@ -1,7 +1,5 @@
 //! From one version's pages and a sorted list of changes to the next version's, by copying: `chain/state/update.ts`.
 
-use std::rc::Rc;
-
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
 use super::delta::Delta;
 use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hash, node_hash, stem_of};
@@ -65,7 +63,7 @@ struct Descent {
 }
 
 struct Frame {
-    page: Rc<Page>,
+    page: Page,
     location: Option<Location>,
     edits: Vec<Edit>,
     descents: Vec<Descent>,
@@ -84,7 +82,7 @@ struct Walk<'a, 'p, 'r, E> {
     pages: &'p mut Pages,
     read: ReadPage<'r, E>,
     writer: ChunkWriter<'a>,
-    fresh: Vec<(Location, Rc<Page>)>,
+    fresh: Vec<(Location, Page)>,
     stale: Vec<Location>,
     replaced: Vec<Location>,
 }
@@ -113,7 +111,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
     /// Sorts the updates from `low` to `high` to the items of a page; rows on the page itself are changed at once.
     fn visit(&mut self, location: Option<Location>, low: usize, high: usize) -> Result<Frame, Fault<E>> {
         let page = match location {
-            None => Rc::new(Page::empty()),
+            None => Page::empty(),
             Some(location) => self.pages.get(location, &mut *self.read)?,
         };
         let mut edits: Vec<Edit> = Vec::new();
@@ -126,7 +124,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             match page.find(update.key, first) {
                 Found::Before(index) => {
                     first = index;
-                    while next < high && (index == page.count || page.compare(index, self.updates[next].key).is_lt()) {
+                    while next < high && (index == page.count() || page.compare(index, self.updates[next].key).is_lt()) {
                         next += 1;
                     }
                     let items = self.new_entries(start, next);
@@ -183,7 +181,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             Finished::Rebuilt(items, _, true) => Outcome::Items(items),
             Finished::Rebuilt(items, _, false) if items.len() < PAGE_ITEMS_MIN => Outcome::Items(items),
             Finished::Rebuilt(items, bits, false) => {
-                let page = Page::of(&items, &bits);
+                let page = Page::of(&items, &bits, &mut self.pages.spare);
                 let hash = page.root_hash();
                 let link = self.close(page, &items, &bits, hash);
                 if link.shape as usize == bit { Outcome::Replaced(link.hash, link.location) } else { Outcome::Items(vec![link]) }
@@ -199,7 +197,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
                 [] => Root { hash: empty_root(), location: None },
                 [only] if only.shape != SHAPE_ENTRY => Root { hash: only.hash, location: Some(only.location) },
                 _ => {
-                    let page = Page::of(&items, &bits);
+                    let page = Page::of(&items, &bits, &mut self.pages.spare);
                     let hash = page.root_hash();
                     Root { hash, location: Some(self.write(page)) }
                 }
@@ -224,7 +222,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             frame.location.filter(|_| is_replaced).and_then(|location| Delta::after(&frame.page, location, &replacements));
         self.leave(frame.location, &frame.page, delta);
         if is_replaced {
-            let (page, hash) = frame.page.replace(&replacements, delta);
+            let (page, hash) = frame.page.replace(&replacements, delta, &mut self.pages.spare);
             return Finished::Replaced(hash, self.write(page));
         }
         let (items, bits) = splice(&frame.page, edits);
@@ -282,7 +280,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         if group.items.len() < PAGE_ITEMS_MIN {
             return group;
         }
-        let page = Page::of(&group.items, &group.bits);
+        let page = Page::of(&group.items, &group.bits, &mut self.pages.spare);
         let link = self.close(page, &group.items, &group.bits, group.hash);
         Group { items: vec![link], bits: Vec::new(), hash: group.hash }
     }
@@ -295,11 +293,10 @@ impl<'a, E> Walk<'a, '_, '_, E> {
     fn write(&mut self, page: Page) -> Location {
         let kind = match page.delta() {
             Some(_) => ChunkKind::Delta,
-            None if page.is_lowest => ChunkKind::Lowest,
+            None if page.is_lowest() => ChunkKind::Lowest,
             None => ChunkKind::Higher,
         };
-        let page = Rc::new(page);
-        let location = self.writer.add(kind, Slot::Page(Rc::clone(&page)));
+        let location = self.writer.add(kind, Slot::Page(page.clone()));
         self.fresh.push((location, page));
         location
     }
@@ -323,7 +320,7 @@ fn splice(page: &Page, edits: Vec<Edit>) -> (Vec<Item>, Vec<usize>) {
             at = index + 1;
         }
     }
-    while at < page.count {
+    while at < page.count() {
         spliced.push(page.item(at), Some(at));
         at += 1;
     }
