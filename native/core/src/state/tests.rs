@@ -3,12 +3,19 @@ use std::rc::Rc;
 
 use super::block::{SPARE_SIZE_MAX, Spare};
 use super::chunk::SLOTS_MAX;
-use super::hashing::{KEY_SIZE_MAX, branch_bit, leaf_hash, node_hash};
+use super::hashing::{KEY_SIZE_MAX, branch_bit, node_hash};
 use super::page::{HEADER_SIZE, shape_at, u16_at};
 use super::{Change, Fault, Location, Page, Pages, Root, Update, empty_root};
 use crate::Hash;
+use crate::hash::hash_tagged;
 
 type Rows = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A leaf by its definition.
+fn leaf_hash(key: &[u8], value: &[u8]) -> Hash {
+    let value_hash = hash_tagged(0x12, value);
+    hash_tagged(0x10, &[&(key.len() as u16).to_be_bytes(), key, &value_hash].concat())
+}
 
 /// The root by its definition: the node above some keys is at the first bit in which any of them part.
 fn naive_root(rows: &[(&Vec<u8>, &Vec<u8>)]) -> Hash {

@@ -2,7 +2,7 @@
 
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
 use super::delta::Delta;
-use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hash, node_hash, stem_of};
+use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hashes, node_hash, stem_of};
 use super::memory::Pages;
 use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, Replacement, SHAPE_ENTRY};
 use super::{Change, Fault, Location, ReadPage, Root, Update};
@@ -23,7 +23,9 @@ impl Pages {
             return Err(Fault::Input);
         }
         let writer = ChunkWriter::new(next_chunk);
-        let mut walk = Walk { updates, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new(), replaced: Vec::new() };
+        let leaves = leaf_hashes(updates);
+        let mut walk =
+            Walk { updates, leaves, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new(), replaced: Vec::new() };
         let root = walk.run(base)?;
         let Walk { writer, fresh, stale, replaced, .. } = walk;
         let Chunks { next, bytes, numbers, ends } = writer.finish().ok_or(Fault::Input)?;
@@ -79,6 +81,7 @@ struct Group {
 
 struct Walk<'a, 'p, 'r, E> {
     updates: &'a [Update<'a>],
+    leaves: Vec<Hash>,
     pages: &'p mut Pages,
     read: ReadPage<'r, E>,
     writer: ChunkWriter<'a>,
@@ -134,7 +137,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
                 }
                 Found::At(index) => {
                     first = index + 1;
-                    let outcome = if page.is_entry(index) { self.change_entry(&page, index, update) } else { Outcome::Unchanged };
+                    let outcome = if page.is_entry(index) { self.change_entry(&page, index, start) } else { Outcome::Unchanged };
                     edits.push(Edit { index, is_new: false, outcome });
                     if !page.is_entry(index) {
                         while next < high && page.compare(index, self.updates[next].key).is_eq() {
@@ -150,22 +153,22 @@ impl<'a, E> Walk<'a, '_, '_, E> {
 
     fn new_entries(&mut self, low: usize, high: usize) -> Vec<Item> {
         let mut items = Vec::new();
-        for update in &self.updates[low..high] {
+        for (update, &hash) in self.updates[low..high].iter().zip(&self.leaves[low..high]) {
             if let Some(value) = update.value {
                 let location = self.writer.add(ChunkKind::Value, Slot::Value(value));
-                let hash = leaf_hash(update.key, value);
                 items.push(Item { key: update.key.to_vec(), shape: SHAPE_ENTRY, hash, location });
             }
         }
         items
     }
 
-    fn change_entry(&mut self, page: &Page, index: usize, update: Update<'a>) -> Outcome {
+    fn change_entry(&mut self, page: &Page, index: usize, at: usize) -> Outcome {
+        let update = self.updates[at];
         let Some(value) = update.value else {
             self.stale.push(page.location(index));
             return Outcome::Items(Vec::new());
         };
-        let hash = leaf_hash(update.key, value);
+        let hash = self.leaves[at];
         if hash == page.hash(index) {
             return Outcome::Unchanged;
         }
