@@ -61,21 +61,20 @@ export function storedBytes(page: Page): Uint8Array {
 /** Reads a page from a disk, strictly. Throws `state_corrupt`, and what `readSlot` throws. */
 export function readStored(location: Location, readSlot: (location: Location) => Uint8Array, arena: Arena): Page {
   const bytes = readSlot(location);
-  const page = isDelta(bytes) ? readOver(location, bytes, readSlot, arena) : Page.parse(bytes, arena);
-  if (page?.ok !== true) throw new CodedError("state_corrupt", { message: `page at ${location}` });
-  return page.value;
+  if (!isDelta(bytes)) return pageOf(location, Page.parse(bytes, arena));
+  const over = parseDelta(bytes);
+  // What a version is made from was there before it.
+  if (over === undefined || chunkOf(over.base) >= chunkOf(location)) throw corrupt(location);
+  return pageOf(location, Page.parse(readSlot(over.base), arena, over));
 }
 
-function readOver(
-  location: Location,
-  bytes: Uint8Array,
-  readSlot: (location: Location) => Uint8Array,
-  arena: Arena,
-): ReturnType<typeof Page.parse> | undefined {
-  const parsed = parseDelta(bytes);
-  // What a version is made from was there before it.
-  if (parsed === undefined || chunkOf(parsed.base) >= chunkOf(location)) return undefined;
-  return Page.parse(readSlot(parsed.base), arena, parsed);
+function pageOf(location: Location, parsed: ReturnType<typeof Page.parse>): Page {
+  if (!parsed.ok) throw corrupt(location);
+  return parsed.value;
+}
+
+function corrupt(location: Location): CodedError {
+  return new CodedError("state_corrupt", { message: `page at ${location}` });
 }
 
 function isDelta(bytes: Uint8Array): boolean {

@@ -15,6 +15,8 @@
  *   ‖ (count - 1) × u16 branch bit ‖ prefix ‖ suffixes
  * ```
  *
+ * In a store a page may be the items that differ from an earlier one (delta.ts); in memory it is always whole.
+ *
  * `shape` is 0xffff for an entry, or the branch bit of a link. An item's key (a link's stem) is the page's prefix and
  * its own suffix. The prefix is the stem of the page's least branch bit without a part byte; empty below two items.
  */

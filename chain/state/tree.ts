@@ -9,7 +9,7 @@
  * ```
  *
  * Which tree a set of rows has is consensus (bits.ts, hashing.ts) and depends on nothing but the rows. How it is
- * stored (page.ts, chunk.ts, layout.ts) is a matter of this node. Versions are heights; history is a line: each
+ * stored (page.ts, delta.ts, chunk.ts, layout.ts) is a matter of this node. Versions are heights; history is a line: each
  * version is staged on the latest one.
  *
  * Reads are synchronous. The tree assumes that nobody else writes its keys.
