@@ -28,6 +28,7 @@ import {
   type EntryPlace,
   PAGE_ENTRIES,
   PAGES_MAX,
+  PAGES_SIZE_BYTES_MAX,
 } from "./format.ts";
 
 /** Records read from the store at once. */
@@ -65,7 +66,9 @@ export function snapshotIndex(
     const bytes = encodePage(entries.slice(from, from + PAGE_ENTRIES));
     pages.push({ hash: addressOf(bytes), bytes });
   }
-  if (pages.length > PAGES_MAX) throw new CodedError("snapshot_size", { message: SNAPSHOT_CODES.snapshot_size, height });
+  const pagesSizeBytes = pages.reduce((sum, { bytes }) => sum + bytes.length, 0);
+  if (pages.length > PAGES_MAX || pagesSizeBytes > PAGES_SIZE_BYTES_MAX)
+    throw new CodedError("snapshot_size", { message: SNAPSHOT_CODES.snapshot_size, height });
   const index = encodeIndex({
     chainId: ledger.network.chainId,
     networkHash: ledger.networkHash,

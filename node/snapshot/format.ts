@@ -59,6 +59,11 @@ export const PAGE_ENTRIES = 512;
 export const PAGE_SIZE_BYTES_MAX: number = 3 * 1024 * 1024;
 /** Pages of one snapshot: 524,288 chunks, so about 128 GB. What is beyond is not made, and refused. */
 export const PAGES_MAX = 1024;
+/**
+ * All pages of one snapshot together, each counted as often as the index names it: 256 bytes for each of the most chunks that
+ * there may be. Whoever joins or restores has all entries in memory before the first of them is proven.
+ */
+export const PAGES_SIZE_BYTES_MAX: number = 128 * 1024 * 1024;
 /** No index is larger. */
 export const INDEX_SIZE_BYTES_MAX: number = 64 * 1024;
 

@@ -37,7 +37,7 @@ import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { SYSTEM_DISK } from "../ports/disk.ts";
 import { DevNet } from "../rpc/testing/devnet.ts";
 import { snapshotIndex, snapshotParts } from "./create.ts";
-import { addressOf, encodeIndex, encodePage, type Entry, parseIndex, parsePage } from "./format.ts";
+import { addressOf, encodeIndex, encodePage, type Entry, PAGE_ENTRIES, PAGES_MAX, parseIndex, parsePage } from "./format.ts";
 import { sourceOf } from "./install.ts";
 import { Joiner, type JoinProgress } from "./joiner.ts";
 import { makeSnapshot } from "./make.ts";
@@ -341,7 +341,24 @@ const LIARS: readonly { readonly name: string; readonly isBanned: boolean; reado
       },
   },
   { name: "an old snapshot", isBanned: false, serve: serving(await oldSnapshot()) },
+  { name: "an index that names one page as often as it can", isBanned: true, serve: serving(repeatedPage()) },
 ];
+
+function repeatedPage(): ChunkShelf {
+  const entry = { kind: "state", hash: hashAt(1), sizeBytes: 1, from: new Uint8Array(1_025) } as const;
+  const page = encodePage(Array.from({ length: PAGE_ENTRIES }, () => entry));
+  const pages = Array.from({ length: PAGES_MAX }, () => addressOf(page));
+  const chunks = PAGES_MAX * PAGE_ENTRIES;
+  const index = encodeIndex({ ...honest.index, chunks, sizeBytes: BigInt(chunks), pages });
+  const root = addressOf(index);
+  return shelfOf(
+    [{ height: HEIGHT, root }],
+    new Map([
+      [toHex(root), index],
+      [toHex(addressOf(page)), page],
+    ]),
+  );
+}
 
 async function oldSnapshot(): Promise<ChunkShelf> {
   const { shelf } = await newShelf(t);

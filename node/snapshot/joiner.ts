@@ -34,6 +34,7 @@ import {
   type Index,
   INDEX_SIZE_BYTES_MAX,
   PAGE_SIZE_BYTES_MAX,
+  PAGES_SIZE_BYTES_MAX,
   parseIndex,
   parsePage,
 } from "./format.ts";
@@ -352,6 +353,7 @@ export class Joiner {
   ): Promise<Result<readonly Step[], Refusal | { readonly code: "snapshot_gone" }>> {
     const { shelf } = this.#parts;
     const wants: Want[] = [];
+    let sizeBytes = 0;
     for (const hash of index.pages) {
       if ((await shelf.read(hash)) !== undefined) continue;
       wants.push({
@@ -360,6 +362,8 @@ export class Joiner {
         take: async (bytes) => {
           const page = parsePage(bytes);
           if (!page.ok) return fail({ code: page.error.code, message: page.error.field ?? "page" });
+          sizeBytes += bytes.length;
+          if (sizeBytes > PAGES_SIZE_BYTES_MAX) return fail({ code: "snapshot_malformed", message: "pages beyond all bounds" });
           await shelf.put(hash, bytes);
           return ok(undefined);
         },

@@ -26,6 +26,7 @@ import {
   type Index,
   INDEX_SIZE_BYTES_MAX,
   PAGE_SIZE_BYTES_MAX,
+  PAGES_SIZE_BYTES_MAX,
   parseIndex,
   parsePage,
 } from "./format.ts";
@@ -116,12 +117,14 @@ export class Shelf {
     return undefined;
   }
 
-  /** The entries of a snapshot, from its pages; `undefined` when one is missing or is no page. */
+  /** The entries of a snapshot, from its pages; `undefined` when one is missing or is no page, or they are more than may be. */
   async entries(index: Index): Promise<readonly Entry[] | undefined> {
     const entries: Entry[] = [];
+    let sizeBytes = 0;
     for (const hash of index.pages) {
       const bytes = await this.read(hash, PAGE_SIZE_BYTES_MAX);
-      const page = bytes === undefined ? undefined : parsePage(bytes);
+      sizeBytes += bytes?.length ?? 0;
+      const page = bytes === undefined || sizeBytes > PAGES_SIZE_BYTES_MAX ? undefined : parsePage(bytes);
       if (page?.ok !== true) return undefined;
       entries.push(...page.value);
     }

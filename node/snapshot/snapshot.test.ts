@@ -45,6 +45,9 @@ import {
   type Entry,
   type EntryPlace,
   type Index,
+  PAGE_ENTRIES,
+  PAGES_MAX,
+  PAGES_SIZE_BYTES_MAX,
   parseChunk,
   parseIndex,
   parsePage,
@@ -574,6 +577,26 @@ t.test("a snapshot that comes due while the shelf is swept after a crash keeps i
   t.equal(index.height, 4n);
   const entries = present(await shelf.entries(index), "entries of its pages");
   for (const entry of entries) t.ok(await shelf.get(entry), entry.kind);
+});
+
+t.test("entries are read as far as a bound in bytes, however often an index names the same page", async (t) => {
+  const shelf = await Shelf.open(await directoryFor(t), SYSTEM_DISK);
+  const entry = { kind: "state", hash: hashAt(1), sizeBytes: 1, from: new Uint8Array(1_025).fill(1) } as const;
+  const page = encodePage(Array.from({ length: PAGE_ENTRIES }, () => entry));
+  const hash = addressOf(page);
+  await shelf.put(hash, page);
+  const indexOf = (count: number): Index => ({
+    chainId: "chain",
+    networkHash: hashAt(2),
+    height: heightOf(2n),
+    chunks: count * PAGE_ENTRIES,
+    sizeBytes: BigInt(count * PAGE_ENTRIES),
+    pages: Array.from({ length: count }, () => hash),
+  });
+  const most = Math.floor(PAGES_SIZE_BYTES_MAX / page.length);
+  t.ok(most < PAGES_MAX, `${most} pages of ${page.length} bytes`);
+  t.equal((await shelf.entries(indexOf(most)))?.length, most * PAGE_ENTRIES);
+  t.equal(await shelf.entries(indexOf(most + 1)), undefined);
 });
 
 t.test("a restoration that is broken off after any batch goes on where it was", async (t) => {
