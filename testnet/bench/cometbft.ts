@@ -18,7 +18,7 @@ import { type Cluster, fetchJson, type Peer, PeerProcesses, type PeerStart, runP
 
 const MEMBERS = 4;
 /** As `blockIntervalMsMin` of our network, but CometBFT counts from the end of a block, and we from its beginning. */
-const TIMEOUT_COMMIT = "200ms";
+const TIMEOUT_COMMIT = "150ms";
 /** As many as our load has in one request. */
 const BATCH_MAX = 50;
 
