@@ -31,6 +31,7 @@ import { counterKey, partitionOfKey } from "./routing.ts";
 import { RpcServer } from "./server.ts";
 import { AccountSession } from "./session.ts";
 import { DevNet } from "./testing/devnet.ts";
+import { HttpTransport } from "./transport.ts";
 
 const ALICE = keyPairAt(100);
 const alice = addressOfKey(ALICE.publicKey);
@@ -772,6 +773,31 @@ t.test("time, size and form of an answer are bounded, and a caller can give up",
     { code: "rpc_error" },
   );
   await t.rejects(new PyralogClient({ url: "http://127.0.0.1:1/", network }).head(), { code: "rpc_unreachable" });
+});
+
+t.test("a call on a connection that the node had just closed is made again, once", async (t) => {
+  const closed = new Set<number>();
+  let asked = 0;
+  const server = createServer((request, response) => {
+    asked += 1;
+    if (closed.has(asked)) return void request.socket.destroy();
+    let text = "";
+    request.on("data", (chunk: Buffer) => (text += chunk.toString()));
+    request.on("end", () => {
+      const { id } = JSON.parse(text) as { readonly id: number };
+      response.end(JSON.stringify({ jsonrpc: "2.0", id, result: asked }));
+    });
+  });
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening));
+  t.teardown(() => server.close());
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const transport = new HttpTransport({ url, timeoutMs: 5_000, answerSizeBytesMax: 1_000 });
+  t.equal(await transport.call("test", {}), 1);
+  closed.add(2);
+  t.equal(await transport.call("test", {}), 3, "the second was lost with its connection");
+  for (const again of [4, 5, 6]) closed.add(again);
+  await t.rejects(transport.call("test", {}), { code: "rpc_unreachable" });
+  t.equal(asked, 5, "not a third time");
 });
 
 /** Reads a feed until it has `count` events. */

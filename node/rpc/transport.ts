@@ -17,6 +17,9 @@ export type TransportOptions = {
 /** What a caller may say of one call. */
 export type CallOptions = { readonly signal?: AbortSignal | undefined; readonly timeoutMs?: number | undefined };
 
+/** What Node's `fetch` calls an end of the connection. */
+const CLOSED: ReadonlySet<string> = new Set(["UND_ERR_SOCKET", "ECONNRESET", "EPIPE"]);
+
 /** The error of an answer. `data.code` is the node's coded reason. */
 export const errorSchema = z.object({
   code: z.int(),
@@ -62,9 +65,13 @@ export class HttpTransport {
     const id = this.#count;
     const timeout = AbortSignal.timeout(timeoutMs);
     const combined = signal === undefined ? timeout : AbortSignal.any([signal, timeout]);
+    const body = JSON.stringify({ jsonrpc: "2.0", id, method, params });
     let bytes: Uint8Array;
     try {
-      bytes = await this.#post(JSON.stringify({ jsonrpc: "2.0", id, method, params }), combined);
+      bytes = await this.#post(body, combined).catch(async (error: unknown) => {
+        if (!isClosed(error)) throw error;
+        return await this.#post(body, combined);
+      });
     } catch (cause) {
       signal?.throwIfAborted();
       if (cause instanceof CodedError) throw cause;
@@ -110,6 +117,16 @@ export class HttpTransport {
     }
     return joined(chunks, size);
   }
+}
+
+/**
+ * Whether a connection ended before its answer. A node closes one that has been idle for seconds, maybe as we write on it, and a
+ * platform's `fetch` does not ask again when the method is POST. Our methods may be repeated: what is handed in twice is known
+ * by its id, and numbers that went with a lost answer are a gap.
+ */
+function isClosed(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) if (CLOSED.has(codeOf(cause))) return true;
+  return false;
 }
 
 function parseAnswer(bytes: Uint8Array): z.output<typeof answerSchema> | undefined {
