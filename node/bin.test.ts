@@ -1,7 +1,7 @@
 /** The program as npm installs it, started as a process: on this Node, and on an older one where there is one. */
 
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -89,13 +89,14 @@ t.test(
   "a node that is to stay begins again with the memory settings of one, in the same process; other verbs do not",
   async (t) => {
     const SHOW =
-      'console.log(JSON.stringify({ pid: process.pid, parent: process.ppid, flags: process.execArgv.join(" "), arenas: process.env.MALLOC_ARENA_MAX, argv: process.argv.slice(2) }));\n';
+      'console.log(JSON.stringify({ pid: process.pid, parent: process.ppid, flags: process.execArgv.join(" "), arenas: process.env.MALLOC_ARENA_MAX, environment: Object.fromEntries(Object.entries(process.env).filter(([name]) => /^(MALLOC|GLIBC)_/.test(name))), argv: process.argv.slice(2) }));\n';
     const program = programOf("memory", SHOW, { withNode: true });
     type Shown = {
       readonly pid: number;
       readonly parent: number;
       readonly flags: string;
       readonly arenas?: string;
+      readonly environment: Readonly<Record<string, string>>;
       readonly argv: readonly string[];
     };
     const show = async (node: string, ...args: readonly string[]): Promise<Shown> => {
@@ -109,6 +110,11 @@ t.test(
       t.equal(shown.parent, process.pid, "no process of ours stands between");
     }
     t.match(await show(olderNode() ?? process.execPath, "start"), { flags: /--max-semi-space-size=\d+/, arenas: "2" });
+    const { environment } = await show(process.execPath, "start");
+    const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { readonly scripts: { bench: string } };
+    t.ok(Object.keys(environment).length >= 3);
+    for (const [name, value] of Object.entries(environment))
+      t.match(scripts.bench, `${name}=${value} `, "what is measured has the same");
     const chosen = await show(process.execPath, "--max-semi-space-size=4", "start");
     t.equal(chosen.flags, "--max-semi-space-size=4", "what the operator decided stands");
     const status = await show(process.execPath, "status");

@@ -4,6 +4,7 @@
  * Method: load random rows in batches of 50,000, then rewrite random rows in batches of 1,000, each staged, written with
  * fsync and adopted before the next: what a node does for a block. Then single questions, each proved from the newest
  * version and verified, with rows drawn at random. At last all history is pruned. Keys and values come from a seed.
+ * The process has the memory settings of a node (`node/bin.mjs`).
  */
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
