@@ -51,7 +51,7 @@ export class HttpTransport {
   }
 
   /**
-   * Calls a method and gives the result as JSON.
+   * Calls a method and gives the result as JSON. Once more, when the connection ended before its answer.
    *
    * @throws CodedError of `CLIENT_CODES`, or the node's refusal; the reason of `signal` when that aborts
    */

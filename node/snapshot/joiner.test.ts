@@ -8,9 +8,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { bytesEqual, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
-import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Hash, hashOf } from "../../crypto/hash/hash.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import { feeOf } from "../../chain/block/genesis.ts";
 import { type Height, heightOf } from "../../chain/block/height.ts";
@@ -18,6 +18,7 @@ import { hashAt, keyPairAt, networkOf } from "../../chain/block/testing/fixtures
 import type { Call } from "../../chain/block/call.ts";
 import { signTransaction } from "../../chain/block/transaction.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
+import { SPAN_LENGTH_MAX } from "../../chain/merkle/span.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { openMetrics } from "../metrics/metrics.ts";
@@ -37,7 +38,17 @@ import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import { SYSTEM_DISK } from "../ports/disk.ts";
 import { DevNet } from "../rpc/testing/devnet.ts";
 import { snapshotIndex, snapshotParts } from "./create.ts";
-import { addressOf, encodeIndex, encodePage, type Entry, PAGE_ENTRIES, PAGES_MAX, parseIndex, parsePage } from "./format.ts";
+import {
+  addressOf,
+  encodeIndex,
+  encodePage,
+  type Entry,
+  PAGE_ENTRIES,
+  PAGES_MAX,
+  PAGES_SIZE_BYTES_MAX,
+  parseIndex,
+  parsePage,
+} from "./format.ts";
 import { sourceOf } from "./install.ts";
 import { Joiner, type JoinProgress } from "./joiner.ts";
 import { makeSnapshot } from "./make.ts";
@@ -382,6 +393,34 @@ for (const { name, isBanned, serve } of LIARS) {
     t.notOk(found.network.isBanned(present(found.peers[2], "honest").peerId));
   });
 }
+
+t.test("of an index that names more than may be, pages are fetched and kept as far as the bound", async (t) => {
+  const span = Array.from({ length: SPAN_LENGTH_MAX }, () => hashAt(1));
+  const entry = { kind: "headers", hash: hashAt(1), sizeBytes: 1, count: 1, span } as const;
+  const page = encodePage(Array.from({ length: PAGE_ENTRIES }, () => entry));
+  // Each with another hash at the end of its last span.
+  const numbered = (number: number): Uint8Array => {
+    const bytes = page.slice();
+    bytes[bytes.length - 1] = number;
+    return bytes;
+  };
+  const most = Math.floor(PAGES_SIZE_BYTES_MAX / page.length);
+  const numbers = new Map(Array.from({ length: most + 60 }, (_, number) => [toHex(addressOf(numbered(number))), number]));
+  const chunks = numbers.size * PAGE_ENTRIES;
+  const pages = [...numbers.keys()].map((name) => hashOf(fromHex(name)));
+  const index = encodeIndex({ ...honest.index, chunks, sizeBytes: BigInt(chunks), pages });
+  const root = addressOf(index);
+  const serve = async (_: Height, hash: Hash): Promise<Uint8Array | undefined> => {
+    const number = numbers.get(toHex(hash));
+    return Promise.resolve(number === undefined ? (bytesEqual(hash, root) ? index : undefined) : numbered(number));
+  };
+  const { shelf, path } = await newShelf(t);
+  const found = await scene(t, [serving({ offers: () => [{ height: HEIGHT, root }], serve })], { shelf });
+  t.equal(await found.joined, undefined);
+  const kept = (await readdir(join(path, "chunks"))).filter((name) => numbers.has(name));
+  t.equal(kept.length, most, `of ${numbers.size} pages of ${page.length} bytes`);
+  t.ok(found.network.isBanned(present(found.peers[0], "liar").peerId));
+});
 
 t.test("whatever part is forged, nothing false is taken when there is nothing else", async (t) => {
   const middle = entries.filter(({ kind }) => kind === "state")[2];

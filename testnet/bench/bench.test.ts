@@ -8,7 +8,8 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import t from "tap";
 import { fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
-import { COMETBFT, withSetting } from "./cometbft.ts";
+import { readManifest } from "../../node/home/manifest.ts";
+import { BLOCK_INTERVAL_MS, COMETBFT, withSetting } from "./cometbft.ts";
 import { benchCompare } from "./compare.ts";
 import { putFrame } from "./etcd.ts";
 import { findProgram } from "./peer.ts";
@@ -43,6 +44,11 @@ t.test("a comparison names whom it did not find, and measures nothing alone", as
     /^etcd: not found on PATH \(looked for etcd\)/,
     /nothing was measured/,
   ]);
+});
+
+t.test("blocks are as far apart in our network as the comparison says", async (t) => {
+  const { parameters } = await readManifest(fileURLToPath(new URL("../launcher/networks/bench.json", import.meta.url)));
+  t.equal(parameters?.blockIntervalMsMin, BLOCK_INTERVAL_MS);
 });
 
 t.test("a setting takes another value where the file has it once", (t) => {

@@ -17,8 +17,9 @@ import type { LoadTarget, Taken } from "./load.ts";
 import { type Cluster, fetchJson, type Peer, PeerProcesses, type PeerStart, runProgram } from "./peer.ts";
 
 const MEMBERS = 4;
-/** As `blockIntervalMsMin` of our network, but CometBFT counts from the end of a block, and we from its beginning. */
-const TIMEOUT_COMMIT = "150ms";
+/** `blockIntervalMsMin` of our network, and CometBFT's `timeout_commit`, which counts from the end of a block, and we from its beginning. */
+export const BLOCK_INTERVAL_MS = 150;
+const TIMEOUT_COMMIT = `${BLOCK_INTERVAL_MS}ms`;
 /** As many as our load has in one request. */
 const BATCH_MAX = 50;
 

@@ -13,7 +13,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { freeBasePort } from "../launcher/network.ts";
-import { COMETBFT } from "./cometbft.ts";
+import { BLOCK_INTERVAL_MS, COMETBFT } from "./cometbft.ts";
 import { ETCD } from "./etcd.ts";
 import { type LoadItem, type LoadReport, type LoadTarget, percentile, runLoad } from "./load.ts";
 import { IN_FLIGHT_MAX, openBenchNetwork, SENDERS_COUNT, VALUE_SIZE_BYTES } from "./network.ts";
@@ -61,7 +61,7 @@ export async function benchCompare(options: CompareBenchOptions = {}): Promise<F
     return { figures: {}, spread: {}, notes: [...notes, "nothing to compare with: nothing was measured"] };
   notes.push(
     `all: ${SENDERS_COUNT} clients, ${VALUE_SIZE_BYTES}-byte values, at most ${IN_FLIGHT_MAX} in flight, loopback, fsync on; ${rounds} rounds of ${transactions} puts, the first ${Math.min(FIRST, transactions)} of them also by themselves, then ${LIGHT_PER_SECOND} a second`,
-    "pyralog: 4 validators with hybrid keys, an Ed25519 signature a put, checked by each, blockIntervalMsMin 150 (from the beginning of a block; timeout_commit is from its end)",
+    `pyralog: 4 validators with hybrid keys, an Ed25519 signature a put, checked by each, blockIntervalMsMin ${BLOCK_INTERVAL_MS} (from the beginning of a block; timeout_commit is from its end)`,
   );
   const samples = new Map<string, number[]>();
   const note = (name: string, value: number): void => void samples.set(name, [...(samples.get(name) ?? []), value]);
