@@ -10,6 +10,8 @@ use crate::lanes::{CHUNK_SIZE_BYTES, LANES, blocks_of, hash_lanes};
 
 /// From here on, one message is hashed by all cores. Below, waking them costs more than they save.
 const PARALLEL_SIZE_BYTES: usize = 1 << 18;
+/// Up to here, with its tag, a message is put together first.
+const SHORT_SIZE_BYTES: usize = 256;
 /// Messages that one core takes at a time.
 const BATCH_COUNT: usize = 1024;
 /// Fewer messages of one size than this are hashed one by one: eight lanes cost as much as that many.
@@ -25,6 +27,13 @@ pub fn hash(bytes: &[u8]) -> Hash {
 
 /// The digest of `tag ‖ body`: the rule of every hash of the project (`crypto/hash/domain.ts`).
 pub fn hash_tagged(tag: u8, body: &[u8]) -> Hash {
+    // A hasher that is fed twice costs as much as a block or two.
+    let mut short = [0; SHORT_SIZE_BYTES];
+    if let Some(rest) = short.get_mut(1..=body.len()) {
+        rest.copy_from_slice(body);
+        short[0] = tag;
+        return blake3::hash(&short[..=body.len()]).into();
+    }
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[tag]);
     if body.len() < PARALLEL_SIZE_BYTES {
@@ -75,13 +84,22 @@ fn hash_batch(tag: u8, bodies: &[&[u8]], into: &mut [Hash]) {
     }
 }
 
-/// Hashes the bodies at up to eight places; idle lanes repeat the first.
+/// Hashes the bodies at up to eight places, which all take so many blocks.
 fn hash_group(tag: u8, bodies: &[&[u8]], places: &[usize], blocks: usize, into: &mut [Hash]) {
-    let group = std::array::from_fn(|lane| bodies[*places.get(lane).unwrap_or(&places[0])]);
-    let in_lanes = if places.len() < LANES_MIN { None } else { hash_lanes(tag, &group, blocks) };
-    for (lane, &at) in places.iter().enumerate() {
-        into[at] = in_lanes.map_or_else(|| hash_tagged(tag, bodies[at]), |digests| digests[lane]);
+    let mut group: [&[u8]; LANES] = [&[]; LANES];
+    for (body, &at) in group.iter_mut().zip(places) {
+        *body = bodies[at];
     }
+    for (digest, &at) in hash_few(tag, &group[..places.len()], blocks).into_iter().zip(places) {
+        into[at] = digest;
+    }
+}
+
+/// The digests of `tag ‖ body` for one to eight bodies, which all take so many blocks. Idle lanes repeat the first.
+pub(crate) fn hash_few(tag: u8, bodies: &[&[u8]], blocks: usize) -> [Hash; LANES] {
+    let group = std::array::from_fn(|lane| *bodies.get(lane).unwrap_or(&bodies[0]));
+    let in_lanes = if bodies.len() < LANES_MIN { None } else { hash_lanes(tag, &group, blocks) };
+    in_lanes.unwrap_or_else(|| std::array::from_fn(|lane| bodies.get(lane).map_or([0; 32], |body| hash_tagged(tag, body))))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod block;
 mod chunk;
 mod delta;
+mod fold;
 mod hashing;
 mod memory;
 mod page;

@@ -1,12 +1,13 @@
 //! Chunks: what one version writes, cut into what the store holds. `chain/state/chunk.ts` says why.
 
 use super::Location;
-use super::delta::Delta;
 use super::page::Page;
 
 /// As in `chunk.ts` and `layout.ts`.
 const CHUNK_SIZE: usize = 4096;
 pub(super) const SLOTS_MAX: u64 = 256;
+/// A full chunk of deltas has about as many.
+const SLOTS_USUAL: usize = 48;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChunkKind {
@@ -16,26 +17,25 @@ pub(super) enum ChunkKind {
     Delta,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Slot<'a> {
     Value(&'a [u8]),
-    Page(Page),
+    /// So many bytes of a page that the version makes, by its place among those.
+    Page(usize, usize),
 }
 
 impl Slot<'_> {
-    fn size(&self) -> usize {
+    fn size(self) -> usize {
         match self {
             Self::Value(bytes) => bytes.len(),
-            Self::Page(page) => page.delta().map_or(page.bytes().len(), Delta::size),
+            Self::Page(_, size) => size,
         }
     }
 
-    fn write(&self, into: &mut Vec<u8>) {
+    fn write(self, pages: &[(Location, Page)], into: &mut Vec<u8>) {
         match self {
             Self::Value(bytes) => into.extend_from_slice(bytes),
-            Self::Page(page) => match page.delta() {
-                None => into.extend_from_slice(page.bytes()),
-                Some(delta) => delta.write(page, into),
-            },
+            Self::Page(at, _) => pages[at].1.write(into),
         }
     }
 }
@@ -80,7 +80,7 @@ impl<'a> ChunkWriter<'a> {
             Some(at) => at,
             None => {
                 let number = self.take();
-                self.open.push(OpenChunk { kind, number, slots: Vec::new(), size: 0 });
+                self.open.push(OpenChunk { kind, number, slots: Vec::with_capacity(SLOTS_USUAL), size: 0 });
                 self.open.len() - 1
             }
         };
@@ -100,8 +100,8 @@ impl<'a> ChunkWriter<'a> {
         self.next - 1
     }
 
-    /// Closes all chunks; `None` when they are more bytes than a version may have.
-    pub(super) fn finish(mut self) -> Option<Chunks> {
+    /// Closes all chunks, whose pages are these and have their hashes; `None` when they are more bytes than a version may have.
+    pub(super) fn finish(mut self, pages: &[(Location, Page)]) -> Option<Chunks> {
         self.closed.append(&mut self.open);
         let size: usize = self.closed.iter().map(|chunk| 2 + chunk.slots.len() * 4 + chunk.size).sum();
         u32::try_from(size).ok()?;
@@ -115,7 +115,7 @@ impl<'a> ChunkWriter<'a> {
                 bytes.extend_from_slice(&(end as u32).to_be_bytes());
             }
             for slot in &chunk.slots {
-                slot.write(&mut bytes);
+                slot.write(pages, &mut bytes);
             }
             ends.push(bytes.len() as u32);
         }

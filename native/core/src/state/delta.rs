@@ -42,11 +42,11 @@ impl Delta {
         self.0.get() as u16
     }
 
-    /// How a page is to be stored once some of its items are replaced; `None`: whole. `location` is where it is now.
-    pub(super) fn after(page: &Page, location: Location, replacements: &[Replacement]) -> Option<Self> {
+    /// How a page is to be stored once some of its items are `replaced`, a bit each; `None`: whole. `location` is where it is
+    /// now.
+    pub(super) fn after(page: &Page, location: Location, replaced: u16) -> Option<Self> {
         let (base, changed) = page.delta().map_or((location, 0), |before| (before.base(), before.changed()));
-        let changed = replacements.iter().fold(changed, |changed, &(index, ..)| changed | 1 << index);
-        Self::new(base, changed).filter(|delta| delta.size() * PAGE_SHARE <= page.bytes().len() * DELTA_SHARE)
+        Self::new(base, changed | replaced).filter(|delta| delta.size() * PAGE_SHARE <= page.bytes().len() * DELTA_SHARE)
     }
 
     /// Bytes that it takes in a chunk.

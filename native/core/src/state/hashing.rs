@@ -2,7 +2,8 @@
 
 use super::{HASH_SIZE, Update};
 use crate::Hash;
-use crate::hash::hash_many;
+use crate::hash::{hash_few, hash_many, hash_tagged};
+use crate::lanes::{LANES, blocks_of};
 
 /// The domain tags of `crypto/hash/domain.ts`.
 const TAG_LEAF: u8 = 0x10;
@@ -10,17 +11,35 @@ const TAG_NODE: u8 = 0x11;
 const TAG_VALUE: u8 = 0x12;
 const TAG_EMPTY: u8 = 0x13;
 
+/// A branch bit, and the hashes on both sides of it.
+const NODE_SIZE: usize = 2 + 2 * HASH_SIZE;
+
 /// As in `bits.ts`.
 pub(super) const KEY_SIZE_MAX: usize = 1024;
 pub(super) const BRANCH_BIT_MAX: usize = 9 * KEY_SIZE_MAX - 1;
 
-pub(super) fn node_hash(bit: usize, left: &[u8], right: &[u8]) -> Hash {
-    let mut bytes = [0; 3 + 2 * HASH_SIZE];
-    bytes[0] = TAG_NODE;
-    bytes[1..3].copy_from_slice(&(bit as u16).to_be_bytes());
-    bytes[3..3 + HASH_SIZE].copy_from_slice(left);
-    bytes[3 + HASH_SIZE..].copy_from_slice(right);
-    blake3::hash(&bytes).into()
+/// What the hash of an inner node is of, behind its tag.
+#[derive(Clone, Copy)]
+pub(super) struct Node([u8; NODE_SIZE]);
+
+impl Node {
+    pub(super) fn new(bit: usize, left: &Hash, right: &Hash) -> Self {
+        let mut bytes = [0; NODE_SIZE];
+        bytes[..2].copy_from_slice(&(bit as u16).to_be_bytes());
+        bytes[2..2 + HASH_SIZE].copy_from_slice(left);
+        bytes[2 + HASH_SIZE..].copy_from_slice(right);
+        Self(bytes)
+    }
+}
+
+pub(super) fn node_hash(bit: usize, left: &Hash, right: &Hash) -> Hash {
+    hash_tagged(TAG_NODE, &Node::new(bit, left, right).0)
+}
+
+/// The hashes of one to eight nodes.
+pub(super) fn node_hashes(nodes: &[Node]) -> [Hash; LANES] {
+    let bodies: [&[u8]; LANES] = std::array::from_fn(|lane| nodes.get(lane).unwrap_or(&nodes[0]).0.as_slice());
+    hash_few(TAG_NODE, &bodies[..nodes.len()], blocks_of(NODE_SIZE))
 }
 
 /// The leaf hash of each update, all of a version at once so that eight go through the lanes together. Of an update that

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::block::Spare;
 use super::delta::Delta;
-use super::hashing::{BRANCH_BIT_MAX, KEY_SIZE_MAX, branch_bit, node_hash, stem_mask, stem_size};
+use super::hashing::{BRANCH_BIT_MAX, KEY_SIZE_MAX, branch_bit, stem_mask, stem_size};
 use super::{HASH_SIZE, LOCATION_SIZE, Location};
 use crate::Hash;
 
@@ -137,6 +137,19 @@ impl Page {
     /// As a page that is stored whole.
     pub fn bytes(&self) -> &[u8] {
         &self.places()[..self.bytes_size()]
+    }
+
+    /// Bytes that it takes in a chunk.
+    pub(super) fn stored_size(&self) -> usize {
+        self.delta().map_or(self.bytes_size(), Delta::size)
+    }
+
+    /// Appends it as it is stored.
+    pub(super) fn write(&self, into: &mut Vec<u8>) {
+        match self.delta() {
+            None => into.extend_from_slice(self.bytes()),
+            Some(delta) => delta.write(self, into),
+        }
     }
 
     fn bytes_size(&self) -> usize {
@@ -280,78 +293,58 @@ impl Page {
         Found::Before(low)
     }
 
-    /// The hash of the page's subtree; it has one item or more.
-    pub(super) fn root_hash(&self) -> Hash {
-        let mut hashes: [Hash; PAGE_ITEMS_MAX] = [[0; HASH_SIZE]; PAGE_ITEMS_MAX];
-        let mut bits = [0; PAGE_ITEMS_MAX];
-        let mut top = 0;
-        hashes[0] = to_hash(self.hash(0));
-        for index in 1..self.count() {
-            let bit = self.bit(index - 1);
-            while top > 0 && bits[top - 1] > bit {
-                hashes[top - 1] = node_hash(bits[top - 1], &hashes[top - 1], &hashes[top]);
-                top -= 1;
-            }
-            bits[top] = bit;
-            top += 1;
-            hashes[top] = to_hash(self.hash(index));
-        }
-        while top > 0 {
-            hashes[top - 1] = node_hash(bits[top - 1], &hashes[top - 1], &hashes[top]);
-            top -= 1;
-        }
-        hashes[0]
-    }
-
-    /// A copy with the hashes and locations of some items replaced, and its root hash. `delta`: how it is to be stored.
-    pub(super) fn replace(&self, changes: &[Replacement], delta: Option<Delta>, spare: &mut Spare) -> (Self, Hash) {
+    /// A copy in memory of its own. `delta`: how it is to be stored.
+    pub(super) fn copy(&self, delta: Option<Delta>, spare: &mut Spare) -> Self {
         let mut page = Self(spare.take(self.0.len()));
         page.block_mut().copy_from_slice(&self.0);
         page.set_delta(delta);
-        let changed = u32::from(page.patch(changes));
-        if page.is_lowest() {
-            let hash = page.root_hash();
-            return (page, hash);
-        }
-        let has_nodes = page.0[HAS_NODES_AT] == 1;
-        let hash = page.rehash(0, page.count(), if has_nodes { changed } else { u32::MAX });
-        page.block_mut()[HAS_NODES_AT] = 1;
-        (page, hash)
+        page
     }
 
     /// Replaces hashes and locations, and says of which items: a bit each.
     fn patch(&mut self, changes: &[Replacement]) -> u16 {
-        let count = self.count();
-        let bytes = &mut self.block_mut()[KNOWN_SIZE..];
         let mut changed = 0;
         for &(index, hash, location) in changes {
-            bytes[hash_at(index)..hash_at(index) + HASH_SIZE].copy_from_slice(&hash);
-            put_location(bytes, location_at(count, index), location);
+            self.put_hash(index, &hash);
+            self.put_location(index, location);
             changed |= 1 << index;
         }
         changed
     }
 
-    /// The hash of items `low` to `high - 1`; nodes above none of `changed` (a bit an item) are known already.
-    fn rehash(&mut self, low: usize, high: usize, changed: u32) -> Hash {
-        if high - low == 1 {
-            return to_hash(self.hash(low));
+    pub(super) fn put_hash(&mut self, index: usize, hash: &Hash) {
+        let at = KNOWN_SIZE + hash_at(index);
+        self.block_mut()[at..at + HASH_SIZE].copy_from_slice(hash);
+    }
+
+    pub(super) fn put_location(&mut self, index: usize, location: Location) {
+        let at = KNOWN_SIZE + location_at(self.count(), index);
+        put_location(self.block_mut(), at, location);
+    }
+
+    /// Whether it has the hashes of its nodes; a lowest page never does.
+    pub(super) fn has_nodes(&self) -> bool {
+        self.0[HAS_NODES_AT] == 1
+    }
+
+    /// Says that it has the hashes of all its nodes, if it has room for them.
+    pub(super) fn set_has_nodes(&mut self) {
+        let has_nodes = u8::from(!self.is_lowest());
+        self.block_mut()[HAS_NODES_AT] = has_nodes;
+    }
+
+    /// The hash of the node at a branch bit, by the index of that; the page has nodes.
+    pub(super) fn node(&self, index: usize) -> &[u8] {
+        let at = self.node_at(index);
+        &self.0[at..at + HASH_SIZE]
+    }
+
+    /// Notes the hash of a node, if there is room for it.
+    pub(super) fn put_node(&mut self, index: usize, hash: &Hash) {
+        if !self.is_lowest() {
+            let at = self.node_at(index);
+            self.block_mut()[at..at + HASH_SIZE].copy_from_slice(hash);
         }
-        let mut least = low;
-        for index in low + 1..high - 1 {
-            if self.bit(index) < self.bit(least) {
-                least = index;
-            }
-        }
-        if (changed >> low) & ((1 << (high - low)) - 1) == 0 {
-            let at = self.node_at(least);
-            return to_hash(&self.0[at..at + HASH_SIZE]);
-        }
-        let (left, right) = (self.rehash(low, least + 1, changed), self.rehash(least + 1, high, changed));
-        let hash = node_hash(self.bit(least), &left, &right);
-        let at = self.node_at(least);
-        self.block_mut()[at..at + HASH_SIZE].copy_from_slice(&hash);
-        hash
     }
 
     /// Where in the block the hash of a node is.

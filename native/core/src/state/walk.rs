@@ -2,9 +2,10 @@
 
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
 use super::delta::Delta;
+use super::fold::{Digest, Made};
 use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hashes, node_hash, stem_of};
 use super::memory::Pages;
-use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, Replacement, SHAPE_ENTRY};
+use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, SHAPE_ENTRY};
 use super::{Change, Fault, Location, ReadPage, Root, Update};
 use crate::Hash;
 
@@ -24,11 +25,22 @@ impl Pages {
         }
         let writer = ChunkWriter::new(next_chunk);
         let leaves = leaf_hashes(updates);
-        let mut walk =
-            Walk { updates, leaves, pages: self, read, writer, fresh: Vec::new(), stale: Vec::new(), replaced: Vec::new() };
+        let mut walk = Walk {
+            updates,
+            leaves,
+            pages: self,
+            read,
+            writer,
+            made: Made::default(),
+            stale: Vec::new(),
+            replaced: Vec::new(),
+            used: Vec::new(),
+        };
         let root = walk.run(base)?;
-        let Walk { writer, fresh, stale, replaced, .. } = walk;
-        let Chunks { next, bytes, numbers, ends } = writer.finish().ok_or(Fault::Input)?;
+        let Walk { writer, mut made, stale, replaced, .. } = walk;
+        made.settle();
+        let Chunks { next, bytes, numbers, ends } = writer.finish(made.pages()).ok_or(Fault::Input)?;
+        let fresh = made.into_pages();
         Ok(Change { root, next_chunk: next, chunks: bytes, chunk_numbers: numbers, chunk_ends: ends, stale, replaced, fresh })
     }
 }
@@ -37,7 +49,7 @@ impl Pages {
 enum Outcome {
     Unchanged,
     /// Same key or stem, new content.
-    Replaced(Hash, Location),
+    Replaced(Digest, Location),
     /// These items stand in its place; none if it is gone.
     Items(Vec<Item>),
 }
@@ -45,7 +57,7 @@ enum Outcome {
 /// What became of a page: as it was, copied with other hashes, or taken apart.
 enum Finished {
     Unchanged,
-    Replaced(Hash, Location),
+    Replaced(Digest, Location),
     /// Whether there were too many items, and these are what is left after a cut.
     Rebuilt(Vec<Item>, Vec<usize>, bool),
 }
@@ -67,9 +79,15 @@ struct Descent {
 struct Frame {
     page: Page,
     location: Option<Location>,
+    changes: Changes,
+    descended: usize,
+}
+
+/// Of a page, in the order of its items.
+#[derive(Default)]
+struct Changes {
     edits: Vec<Edit>,
     descents: Vec<Descent>,
-    descended: usize,
 }
 
 /// A subtree whose topmost page is still open.
@@ -85,9 +103,11 @@ struct Walk<'a, 'p, 'r, E> {
     pages: &'p mut Pages,
     read: ReadPage<'r, E>,
     writer: ChunkWriter<'a>,
-    fresh: Vec<(Location, Page)>,
+    made: Made,
     stale: Vec<Location>,
     replaced: Vec<Location>,
+    /// The memory of lists that are done with, for those to come.
+    used: Vec<Changes>,
 }
 
 impl<'a, E> Walk<'a, '_, '_, E> {
@@ -95,17 +115,17 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         // Keys of 1,024 bytes make paths of thousands of pages possible: the stack is ours.
         let mut frames = vec![self.visit(base.location, 0, self.updates.len())?];
         while let Some(frame) = frames.last() {
-            if let Some(descent) = frame.descents.get(frame.descended) {
-                let location = frame.page.location(frame.edits[descent.edit].index);
+            if let Some(descent) = frame.changes.descents.get(frame.descended) {
+                let location = frame.page.location(frame.changes.edits[descent.edit].index);
                 let (low, high) = (descent.low, descent.high);
                 frames.push(self.visit(Some(location), low, high)?);
                 continue;
             }
             let Some(done) = frames.pop() else { break };
             let Some(above) = frames.last_mut() else { return Ok(self.finish_top(done, base)) };
-            let edit = above.descents[above.descended].edit;
-            let bit = above.page.shape(above.edits[edit].index) as usize;
-            above.edits[edit].outcome = self.finish(done, bit);
+            let edit = &mut above.changes.edits[above.changes.descents[above.descended].edit];
+            let bit = above.page.shape(edit.index) as usize;
+            edit.outcome = self.finish(done, bit);
             above.descended += 1;
         }
         Ok(base)
@@ -117,8 +137,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             None => Page::empty(),
             Some(location) => self.pages.get(location, &mut *self.read)?,
         };
-        let mut edits: Vec<Edit> = Vec::new();
-        let mut descents: Vec<Descent> = Vec::new();
+        let Changes { mut edits, mut descents } = self.used.pop().unwrap_or_default();
         let (mut first, mut next) = (0, low);
         while next < high {
             let start = next;
@@ -148,7 +167,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
                 }
             }
         }
-        Ok(Frame { page, location, edits, descents, descended: 0 })
+        Ok(Frame { page, location, changes: Changes { edits, descents }, descended: 0 })
     }
 
     fn new_entries(&mut self, low: usize, high: usize) -> Vec<Item> {
@@ -173,62 +192,84 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             return Outcome::Unchanged;
         }
         self.stale.push(page.location(index));
-        Outcome::Replaced(hash, self.writer.add(ChunkKind::Value, Slot::Value(value)))
+        Outcome::Replaced(Digest::Known(hash), self.writer.add(ChunkKind::Value, Slot::Value(value)))
     }
 
     /// What becomes of a page below the top. `bit` is the branch bit that the page above knows it by.
     fn finish(&mut self, frame: Frame, bit: usize) -> Outcome {
         match self.finish_page(frame) {
             Finished::Unchanged => Outcome::Unchanged,
-            Finished::Replaced(hash, location) => Outcome::Replaced(hash, location),
+            Finished::Replaced(digest, location) => Outcome::Replaced(digest, location),
             Finished::Rebuilt(items, _, true) => Outcome::Items(items),
             Finished::Rebuilt(items, _, false) if items.len() < PAGE_ITEMS_MIN => Outcome::Items(items),
             Finished::Rebuilt(items, bits, false) => {
-                let page = Page::of(&items, &bits, &mut self.pages.spare);
-                let hash = page.root_hash();
-                let link = self.close(page, &items, &bits, hash);
-                if link.shape as usize == bit { Outcome::Replaced(link.hash, link.location) } else { Outcome::Items(vec![link]) }
+                let (digest, location) = self.make(&items, &bits);
+                let own = least_of(&bits);
+                if own == bit {
+                    return Outcome::Replaced(digest, location);
+                }
+                let hash = self.made.hash(digest);
+                Outcome::Items(vec![Item { key: stem_of(&items[0].key, own), shape: own as u16, hash, location }])
             }
         }
     }
 
     fn finish_top(&mut self, frame: Frame, base: Root) -> Root {
-        match self.finish_page(frame) {
-            Finished::Unchanged => base,
-            Finished::Replaced(hash, location) => Root { hash, location: Some(location) },
+        let (digest, location) = match self.finish_page(frame) {
+            Finished::Unchanged => return base,
+            Finished::Replaced(digest, location) => (digest, location),
             Finished::Rebuilt(items, bits, _) => match items.as_slice() {
-                [] => Root { hash: empty_root(), location: None },
-                [only] if only.shape != SHAPE_ENTRY => Root { hash: only.hash, location: Some(only.location) },
-                _ => {
-                    let page = Page::of(&items, &bits, &mut self.pages.spare);
-                    let hash = page.root_hash();
-                    Root { hash, location: Some(self.write(page)) }
-                }
+                [] => return Root { hash: empty_root(), location: None },
+                [only] if only.shape != SHAPE_ENTRY => (Digest::Known(only.hash), only.location),
+                _ => self.make(&items, &bits),
             },
-        }
+        };
+        Root { hash: self.made.hash(digest), location: Some(location) }
     }
 
-    fn finish_page(&mut self, frame: Frame) -> Finished {
-        let edits: Vec<Edit> = frame.edits.into_iter().filter(|edit| !matches!(edit.outcome, Outcome::Unchanged)).collect();
-        if edits.is_empty() {
-            return Finished::Unchanged;
+    fn finish_page(&mut self, Frame { page, location, changes, .. }: Frame) -> Finished {
+        let Changes { mut edits, mut descents } = changes;
+        edits.retain(|edit| !matches!(edit.outcome, Outcome::Unchanged));
+        let finished = if edits.is_empty() {
+            Finished::Unchanged
+        } else if edits.iter().all(|edit| matches!(edit.outcome, Outcome::Replaced(..))) {
+            self.replace(&page, location, &edits)
+        } else {
+            self.rebuild(&page, location, &mut edits)
+        };
+        edits.clear();
+        descents.clear();
+        self.used.push(Changes { edits, descents });
+        finished
+    }
+
+    /// A copy of a page, with the hashes and locations of some items replaced.
+    fn replace(&mut self, page: &Page, location: Option<Location>, edits: &[Edit]) -> Finished {
+        let changed = edits.iter().fold(0, |changed, edit| changed | 1 << edit.index);
+        let delta = location.and_then(|location| Delta::after(page, location, changed));
+        self.leave(location, page, delta);
+        let mut copy = page.copy(delta, &mut self.pages.spare);
+        for edit in edits {
+            let Outcome::Replaced(digest, location) = edit.outcome else { continue };
+            copy.put_location(edit.index, location);
+            if let Digest::Known(hash) = digest {
+                copy.put_hash(edit.index, &hash);
+            }
         }
-        let replacements: Vec<Replacement> = edits
-            .iter()
-            .filter_map(|edit| match edit.outcome {
-                Outcome::Replaced(hash, location) => Some((edit.index, hash, location)),
-                _ => None,
-            })
-            .collect();
-        let is_replaced = replacements.len() == edits.len();
-        let delta =
-            frame.location.filter(|_| is_replaced).and_then(|location| Delta::after(&frame.page, location, &replacements));
-        self.leave(frame.location, &frame.page, delta);
-        if is_replaced {
-            let (page, hash) = frame.page.replace(&replacements, delta, &mut self.pages.spare);
-            return Finished::Replaced(hash, self.write(page));
-        }
-        let (items, bits) = splice(&frame.page, edits);
+        let links = edits.iter().filter_map(|edit| match edit.outcome {
+            Outcome::Replaced(Digest::Made(page), _) => Some((edit.index, page)),
+            _ => None,
+        });
+        // Where no hash of a node is known, all are to be found.
+        let changed = if page.has_nodes() { u32::from(changed) } else { u32::MAX };
+        let location = self.place(&copy);
+        Finished::Replaced(self.made.add(location, copy, changed, links), location)
+    }
+
+    /// The items of a page after its edits, cut into pages if they are too many for one.
+    fn rebuild(&mut self, page: &Page, location: Option<Location>, edits: &mut Vec<Edit>) -> Finished {
+        self.leave(location, page, None);
+        let (items, bits) = splice(page, edits.drain(..), &mut self.made);
         if items.len() <= PAGE_ITEMS_MAX {
             return Finished::Rebuilt(items, bits, false);
         }
@@ -279,34 +320,43 @@ impl<'a, E> Walk<'a, '_, '_, E> {
     }
 
     /// Few items stay open, so that every page but the topmost holds `PAGE_ITEMS_MIN`.
-    fn shrink(&mut self, group: Group) -> Group {
-        if group.items.len() < PAGE_ITEMS_MIN {
-            return group;
+    fn shrink(&mut self, Group { items, bits, hash }: Group) -> Group {
+        if items.len() < PAGE_ITEMS_MIN {
+            return Group { items, bits, hash };
         }
-        let page = Page::of(&group.items, &group.bits, &mut self.pages.spare);
-        let link = self.close(page, &group.items, &group.bits, group.hash);
-        Group { items: vec![link], bits: Vec::new(), hash: group.hash }
+        let page = Page::of(&items, &bits, &mut self.pages.spare);
+        let location = self.place(&page);
+        self.made.add_known(location, page, hash);
+        let bit = least_of(&bits);
+        let link = Item { key: stem_of(&items[0].key, bit), shape: bit as u16, hash, location };
+        Group { items: vec![link], bits: Vec::new(), hash }
     }
 
-    fn close(&mut self, page: Page, items: &[Item], bits: &[usize], hash: Hash) -> Item {
-        let bit = bits.iter().copied().min().unwrap_or(0);
-        Item { key: stem_of(&items[0].key, bit), shape: bit as u16, hash, location: self.write(page) }
+    /// A page of items: its hash and where it goes.
+    fn make(&mut self, items: &[Item], bits: &[usize]) -> (Digest, Location) {
+        let page = Page::of(items, bits, &mut self.pages.spare);
+        let location = self.place(&page);
+        (self.made.add(location, page, u32::MAX, std::iter::empty()), location)
     }
 
-    fn write(&mut self, page: Page) -> Location {
+    /// Where the next page that is made goes.
+    fn place(&mut self, page: &Page) -> Location {
         let kind = match page.delta() {
             Some(_) => ChunkKind::Delta,
             None if page.is_lowest() => ChunkKind::Lowest,
             None => ChunkKind::Higher,
         };
-        let location = self.writer.add(kind, Slot::Page(page.clone()));
-        self.fresh.push((location, page));
-        location
+        self.writer.add(kind, Slot::Page(self.made.pages().len(), page.stored_size()))
     }
 }
 
+/// The branch bit of a page.
+fn least_of(bits: &[usize]) -> usize {
+    bits.iter().copied().min().unwrap_or(0)
+}
+
 /// The items of a page after its edits, and their branch bits.
-fn splice(page: &Page, edits: Vec<Edit>) -> (Vec<Item>, Vec<usize>) {
+fn splice(page: &Page, edits: impl Iterator<Item = Edit>, made: &mut Made) -> (Vec<Item>, Vec<usize>) {
     let mut spliced = Spliced { page, items: Vec::new(), bits: Vec::new(), previous: None };
     let mut at = 0;
     for Edit { index, is_new, outcome } in edits {
@@ -316,7 +366,9 @@ fn splice(page: &Page, edits: Vec<Edit>) -> (Vec<Item>, Vec<usize>) {
         }
         match outcome {
             Outcome::Items(items) => items.into_iter().for_each(|item| spliced.push(item, None)),
-            Outcome::Replaced(hash, location) => spliced.push(Item { hash, location, ..page.item(index) }, Some(index)),
+            Outcome::Replaced(digest, location) => {
+                spliced.push(Item { hash: made.hash(digest), location, ..page.item(index) }, Some(index));
+            }
             Outcome::Unchanged => {}
         }
         if !is_new {
