@@ -25,7 +25,7 @@ export function accountAt(view: StateView, address: Address): Account {
 
 /** Takes the fee of a transaction and counts it. `account` is the sender's, as admission found it. */
 export function charge(state: Overlay, transaction: TransactionBody, account: Account): void {
-  assert(account.balance >= transaction.fee, `fee ${transaction.fee} of a balance of ${account.balance}`);
+  assert(account.balance >= transaction.fee, "fee {} of a balance of {}", transaction.fee, account.balance);
   putAccount(state, transaction.sender, { balance: account.balance - transaction.fee, nonce: account.nonce + 1n });
 }
 
@@ -33,7 +33,7 @@ export function charge(state: Overlay, transaction: TransactionBody, account: Ac
 export function credit(state: Overlay, address: Address, amount: bigint): void {
   const account = accountAt(state, address);
   const balance = account.balance + amount;
-  assert(balance <= AMOUNT_MAX, `balance ${balance}`);
+  assert(balance <= AMOUNT_MAX, "balance {}", balance);
   putAccount(state, address, { balance, nonce: account.nonce });
 }
 

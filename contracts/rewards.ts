@@ -23,7 +23,7 @@ export function rewardsAt(view: StateView, address: Address): bigint {
 export function reward(state: Overlay, address: Address, amount: bigint): void {
   if (amount === 0n) return;
   const earned = rewardsAt(state, address) + amount;
-  assert(amount > 0n && earned <= AMOUNT_MAX, `rewards ${earned} with ${amount}`);
+  assert(amount > 0n && earned <= AMOUNT_MAX, "rewards {} with {}", earned, amount);
   state.put(rewardsKey(address), encodeRewards(earned));
 }
 

@@ -14,7 +14,7 @@ export function supplyAt(view: StateView): Supply {
 
 /** Writes the supply that a network begins with. */
 export function putGenesisSupply(state: Overlay, total: bigint): void {
-  assert(total >= 0n && total <= AMOUNT_MAX, `genesis supply ${total}`);
+  assert(total >= 0n && total <= AMOUNT_MAX, "genesis supply {}", total);
   state.put(supplyKey(), encodeSupply({ total, minted: 0n, burned: 0n }));
 }
 
@@ -37,6 +37,6 @@ export function mint(state: Overlay, wanted: bigint): bigint {
 export function burn(state: Overlay, amount: bigint): void {
   if (amount === 0n) return;
   const { total, minted, burned } = supplyAt(state);
-  assert(amount > 0n && amount <= total, `burning ${amount} of ${total}`);
+  assert(amount > 0n && amount <= total, "burning {} of {}", amount, total);
   state.put(supplyKey(), encodeSupply({ total: total - amount, minted, burned: burned + amount }));
 }

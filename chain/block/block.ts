@@ -95,7 +95,7 @@ const RESULT_NUMBER = { applied: 1, failed: 2 } as const satisfies Record<Transa
 /** Makes a block, its commitments reckoned from its parts. */
 export function assembleBlock(parts: BlockParts): Block {
   const { transactions, results, previousCertificate, evidence } = parts;
-  assert(transactions.length === results.length, `${results.length} results of ${transactions.length} transactions`);
+  assert(transactions.length === results.length, "{} results of {} transactions", results.length, transactions.length);
   const header: Header = {
     chainId: parts.chainId,
     height: parts.height,

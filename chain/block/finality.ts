@@ -35,7 +35,7 @@ export function finalityOf(engine: Protocol, block: Sealed, head: Sealed): Final
   if (engine.name !== "pow") return FINAL;
   const [seal, newest] = [block.certificate, head.certificate];
   assert(seal.kind === "work" && newest.kind === "work", "seals of work");
-  assert(block.height <= head.height, `block ${block.height} above head ${head.height}`);
+  assert(block.height <= head.height, "block {} above head {}", block.height, head.height);
   const target = targetOf(seal.bits);
   assert(target.ok, "the target of a block of the chain");
   const depth = Number(head.height - block.height) + 1;

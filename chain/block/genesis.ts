@@ -131,7 +131,7 @@ export const PARAMETERS_DEFAULT: Parameters = {
 
 /** The least fee that a transaction of this size may offer. */
 export function feeOf(parameters: Parameters, sizeBytes: number): bigint {
-  assert(Number.isInteger(sizeBytes) && sizeBytes >= 0, `size of ${sizeBytes} bytes`);
+  assert(Number.isInteger(sizeBytes) && sizeBytes >= 0, "size of {} bytes", sizeBytes);
   return parameters.feeMin + parameters.feePerByte * BigInt(sizeBytes);
 }
 

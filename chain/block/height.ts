@@ -10,7 +10,7 @@ const HEIGHT_END = 1n << 63n;
 
 /** For numbers we made or have range-checked. */
 export function heightOf(value: bigint): Height {
-  assert(value >= 0n && value < HEIGHT_END, `not a height: ${value}`);
+  assert(value >= 0n && value < HEIGHT_END, "not a height: {}", value);
   return value as Height;
 }
 

@@ -74,7 +74,7 @@ export function expectedBits(rules: RetargetRules, parent: RetargetParent, timeO
 /** The easiest target of a network, and its first. A network file whose number is none is refused when it is read. */
 export function firstTarget(protocol: Pick<PowProtocol, "targetBitsMax">): bigint {
   const target = targetOf(protocol.targetBitsMax);
-  assert(target.ok, `targetBitsMax ${protocol.targetBitsMax} is no target`);
+  assert(target.ok, "targetBitsMax {} is no target", protocol.targetBitsMax);
   return target.value;
 }
 

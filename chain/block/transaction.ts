@@ -87,13 +87,13 @@ export function transactionId(bodyBytes: Uint8Array): Hash {
 /** Puts a body and the signatures over its id together. The authorisation must be that of the sender. */
 export function assembleTransaction(body: TransactionBody, authorisation: Authorisation): Transaction {
   const checked = checkTransactionBody(body);
-  assert(checked.ok, `transaction body: ${checked.ok ? "" : `${checked.error.code} at ${checked.error.field}`}`);
+  if (!checked.ok) assert(false, "transaction body: {} at {}", checked.error.code, checked.error.field);
   assert(bytesEqual(authoriserOf(authorisation), body.sender), "the authorisation is not the sender's");
   const bodyBytes = encodeTransactionBody(body);
   const writer = new Writer().array(2).bytes(bodyBytes);
   writeAuthorisation(writer, authorisation);
   const bytes = writer.finish();
-  assert(bytes.length <= TRANSACTION_SIZE_BYTES_MAX, `transaction is ${bytes.length} bytes`);
+  assert(bytes.length <= TRANSACTION_SIZE_BYTES_MAX, "transaction is {} bytes", bytes.length);
   return { id: transactionId(bodyBytes), body, authorisation, bodyBytes, bytes };
 }
 

@@ -100,7 +100,7 @@ const turnsOf = new WeakMap<ValidatorSet, Turns>();
  * Cost: one pass over the set for each round not asked for before, so that round after round is linear.
  */
 export function proposerAt(set: ValidatorSet, round: number): Validator {
-  assert(Number.isInteger(round) && round >= 0 && round <= ROUND_MAX, `not a round: ${round}`);
+  assert(Number.isInteger(round) && round >= 0 && round <= ROUND_MAX, "not a round: {}", round);
   let turns = turnsOf.get(set);
   if (turns === undefined) {
     turns = { proposers: [], priorities: normalised(set) };
@@ -297,9 +297,9 @@ function checkedSet(reader: Reader, validators: readonly Validator[], offset: nu
 function sortedSet(members: readonly Validator[]): ValidatorSet {
   const validators = [...members].sort((a, b) => compareBytes(a.address, b.address));
   const totalPower = sum(validators.map(({ power }) => power));
-  assert(validators.length <= VALIDATORS_MAX, `a set of ${validators.length} validators`);
+  assert(validators.length <= VALIDATORS_MAX, "a set of {} validators", validators.length);
   assert(isSorted(validators), "a validator stands twice in its set");
-  assert(validators.every(({ power }) => power >= 1n) && totalPower <= POWER_TOTAL_MAX, `total power ${totalPower}`);
+  assert(validators.every(({ power }) => power >= 1n) && totalPower <= POWER_TOTAL_MAX, "total power {}", totalPower);
   return { validators, totalPower };
 }
 

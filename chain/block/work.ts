@@ -27,7 +27,7 @@ const SIGN_BIT = 0x80_00_00;
 
 /** Reads a compact number. Several stand for one target: `bitsOf` gives the one that chains use. */
 export function targetOf(bits: number): Result<bigint, CompactError> {
-  assert(Number.isInteger(bits) && bits >= 0 && bits <= 0xff_ff_ff_ff, `compact form ${bits}`);
+  assert(Number.isInteger(bits) && bits >= 0 && bits <= 0xff_ff_ff_ff, "compact form {}", bits);
   const size = bits >>> 24;
   const whole = bits & MANTISSA_MASK;
   // A short number loses the mantissa's low bytes first; only what is left can be negative.

@@ -68,7 +68,10 @@ export class HistoryLog {
   prove(of: Height, at: Height): readonly Hash[] {
     assert(
       of >= 1n && of < at && at <= this.#frontier.size + 1n,
-      `history of ${of} at ${at} with ${this.#frontier.size} headers`,
+      "history of {} at {} with {} headers",
+      of,
+      at,
+      this.#frontier.size,
     );
     return inclusionProof(LOG_HASHER, { index: of - 1n, size: at - 1n }, (level, index) => this.#rows.historyNode(level, index));
   }

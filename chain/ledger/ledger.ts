@@ -509,9 +509,9 @@ export class Ledger implements AsyncDisposable {
    * it would survive a power cut.
    */
   async commit(block: Block, certificate: Certificate): Promise<Commit> {
-    assert(block.header.height === this.#head.height + 1n, `commit of ${block.header.height} on ${this.#head.height}`);
+    assert(block.header.height === this.#head.height + 1n, "commit of {} on {}", block.header.height, this.#head.height);
     assert(bytesEqual(certificate.blockHash, block.hash), "certificate of another block");
-    const outcome = present(this.#outcomes.get(toHex(block.hash)), `outcome of block ${toHex(block.hash)}`);
+    const outcome = present(this.#outcomes.get(toHex(block.hash)), "outcome of block {}", block.header.height);
     const dropped = this.#mayBeDue ? await dropOperations(this.#store, block.header.timeMs, DROPPED_PER_BLOCK_MAX) : [];
     await this.#store.write([...dropped, ...this.#operations(outcome, certificate)], { sync: true });
     this.#mayBeDue ||= outcome.execution.appends.some(({ keep }) => keep !== undefined);
@@ -579,7 +579,7 @@ export class Ledger implements AsyncDisposable {
    */
   async pruneBlocks(keepFrom: Height, signal?: AbortSignal): Promise<void> {
     assert(this.network.engine.name !== "pow", "blocks of a chain of work are kept");
-    assert(keepFrom <= this.#head.height, `blocks below ${keepFrom}, the head is ${this.#head.height}`);
+    assert(keepFrom <= this.#head.height, "blocks below {}, the head is {}", keepFrom, this.#head.height);
     const changes = new Set(this.#changes);
     while (this.#oldestBlock < keepFrom) {
       signal?.throwIfAborted();
@@ -587,7 +587,7 @@ export class Ledger implements AsyncDisposable {
       const to = keepFrom - from > PRUNE_BLOCKS_MAX ? heightOf(from + PRUNE_BLOCKS_MAX) : keepFrom;
       const operations: StoreOperation[] = [];
       for (let at = from; at < to; at = nextHeight(at)) {
-        operations.push(...this.#rows.pruneOperations(present(this.block(at), `block ${at}`)));
+        operations.push(...this.#rows.pruneOperations(present(this.block(at), "block {}", at)));
         // A block is put together with the certificate of the height before it, so that of the last one stays a while.
         const below = heightOf(at - 1n);
         if (below > GENESIS_HEIGHT && !changes.has(below)) operations.push(this.#rows.certificateDeletion(below));
@@ -658,8 +658,12 @@ export class Ledger implements AsyncDisposable {
       const checked = verifyEvidence(this.network.chainId, set, evidence);
       if (!checked.ok) return fail({ ...checked.error, field: `evidence[${index}]` });
     }
-    const unknown = [...block.transactions.entries()].filter(([, transaction]) => !isVerified(transaction));
-    return await inspectAll(unknown, async ([transactionIndex, transaction]): Promise<Result<void, BlockRefusal>> => {
+    const unknown: { readonly transactionIndex: number; readonly transaction: Transaction }[] = [];
+    for (let transactionIndex = 0; transactionIndex < block.transactions.length; transactionIndex += 1) {
+      const transaction = present(block.transactions[transactionIndex], "transaction");
+      if (!isVerified(transaction)) unknown.push({ transactionIndex, transaction });
+    }
+    return await inspectAll(unknown, async ({ transactionIndex, transaction }): Promise<Result<void, BlockRefusal>> => {
       const isSigned = await verifyAuthorisationAsync(transaction.authorisation, transaction.id, this.#verify);
       return isSigned ? ok(undefined) : fail({ code: "signature_invalid", field: "authorisation", transactionIndex });
     });

@@ -202,7 +202,9 @@ export class LedgerRows {
     const { height } = block.header;
     assert(
       results.length === block.transactions.length,
-      `${results.length} results of ${block.transactions.length} transactions`,
+      "{} results of {} transactions",
+      results.length,
+      block.transactions.length,
     );
     const resultsWriter = new Writer().array(results.length);
     for (const result of results) resultsWriter.raw(encodeResult(result));

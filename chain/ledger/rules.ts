@@ -59,9 +59,9 @@ export function checkSeal(certificate: Certificate, below: Below & { readonly ne
   const { engine, genesisTimeMs } = network;
   if (engine.name !== "pow" || certificate.kind !== "work") return fail({ code: "certificate_kind" });
   const timeAt = (height: Height): bigint =>
-    height === GENESIS_HEIGHT ? genesisTimeMs : present(below.header(height), `header ${height}`).timeMs;
+    height === GENESIS_HEIGHT ? genesisTimeMs : present(below.header(height), "header {}", height).timeMs;
   const height = heightOf(certificate.height - 1n);
-  const previous = height === GENESIS_HEIGHT ? undefined : present(below.certificate(height), `seal ${height}`);
+  const previous = height === GENESIS_HEIGHT ? undefined : present(below.certificate(height), "seal {}", height);
   if (previous?.kind === "quorum") return fail({ code: "certificate_kind" });
   const { bits, chainWork } = previous ?? { bits: bitsOf(firstTarget(engine)), chainWork: 0n };
   const expected = expectedBits({ protocol: engine, genesisTimeMs }, { height, timeMs: timeAt(height), bits }, timeAt);

@@ -120,7 +120,7 @@ export class Lane {
   insert(entry: Entry): void {
     const { nonce, fee } = entry.transaction.body;
     const index = this.#placeOf(nonce);
-    assert(this.#entries[index]?.transaction.body.nonce !== nonce, `nonce ${nonce} is taken`);
+    assert(this.#entries[index]?.transaction.body.nonce !== nonce, "nonce {} is taken", nonce);
     this.#entries.splice(index, 0, entry);
     this.#leasts.length = Math.min(this.#leasts.length, index);
     this.#feesTotal += fee;

@@ -65,13 +65,13 @@ export const EMPTY_FRONTIER: Frontier = { size: 0n, hashes: [] };
 
 /** The frontier after one more leaf. Cost: one hash for each trailing 1 of `size`, so one on average. */
 export function appendLeaf(hasher: TreeHasher, frontier: Frontier, leafHash: Hash, onNode: OnNode = ignoreNode): Frontier {
-  assert(frontier.size < LOG_SIZE_END - 1n, `log is full at ${frontier.size}`);
+  assert(frontier.size < LOG_SIZE_END - 1n, "log is full at {}", frontier.size);
   const hashes = [...frontier.hashes];
   let node = leafHash;
   let index = frontier.size;
   onNode(0, index, node);
   for (let level = 1; (index & 1n) === 1n; level += 1) {
-    node = hasher.node(present(hashes.pop(), `frontier hash below level ${level}`), node);
+    node = hasher.node(present(hashes.pop(), "frontier hash below level {}", level), node);
     index >>= 1n;
     onNode(level, index, node);
   }
@@ -83,7 +83,9 @@ export function appendLeaf(hasher: TreeHasher, frontier: Frontier, leafHash: Has
 export function frontierRoot(hasher: TreeHasher, frontier: Frontier): Hash {
   assert(
     frontier.hashes.length === countOnes(frontier.size),
-    `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`,
+    "frontier of {} has {} hashes",
+    frontier.size,
+    frontier.hashes.length,
   );
   if (frontier.hashes.length === 0) return hasher.emptyRoot();
   return frontier.hashes.reduceRight((right, left) => hasher.node(left, right));
@@ -109,7 +111,7 @@ export function logRoot(entries: readonly Uint8Array[]): Hash {
 /** The frontier after these entries, under `LOG_HASHER`: as `appendLeaf` of one after the other, `onNode` included. */
 export function appendEntries(frontier: Frontier, entries: readonly Uint8Array[], onNode: OnNode = ignoreNode): Frontier {
   const count = BigInt(entries.length);
-  assert(frontier.size + count < LOG_SIZE_END, `log is full at ${frontier.size}`);
+  assert(frontier.size + count < LOG_SIZE_END, "log is full at {}", frontier.size);
   if (merkleBackend === undefined || entries.length < MERKLE_BATCH_COUNT_MIN) return appendOneByOne(frontier, entries, onNode);
   const appended = merkleBackend.append(frontier.size, frontier.hashes, entries);
   if (onNode !== ignoreNode) {
@@ -136,7 +138,9 @@ function appendOneByOne(frontier: Frontier, entries: readonly Uint8Array[], onNo
 export function writeFrontier(writer: Writer, frontier: Frontier): void {
   assert(
     frontier.hashes.length === countOnes(frontier.size),
-    `frontier of ${frontier.size} has ${frontier.hashes.length} hashes`,
+    "frontier of {} has {} hashes",
+    frontier.size,
+    frontier.hashes.length,
   );
   writer.array(2).uint(frontier.size);
   writeHashes(writer, frontier.hashes);
@@ -154,7 +158,7 @@ export function readFrontier(reader: Reader): Frontier {
 
 /** Writes the hashes of a proof, or of a frontier. */
 export function writeHashes(writer: Writer, hashes: readonly Hash[]): void {
-  assert(hashes.length <= PROOF_LENGTH_MAX, `${hashes.length} hashes`);
+  assert(hashes.length <= PROOF_LENGTH_MAX, "{} hashes", hashes.length);
   writer.array(hashes.length);
   for (const one of hashes) writer.bytes(one);
 }
@@ -179,7 +183,7 @@ export function inclusionProof(
   readNode: ReadNode,
 ): Hash[] {
   assertSize(of.size);
-  assert(of.index >= 0n && of.index < of.size, `leaf ${of.index} of ${of.size}`);
+  assert(of.index >= 0n && of.index < of.size, "leaf {} of {}", of.index, of.size);
   const siblings: Hash[] = [];
   let [from, size] = [0n, of.size];
   while (size > 1n) {
@@ -208,7 +212,7 @@ export function consistencyProof(
   readNode: ReadNode,
 ): Hash[] {
   assertSize(of.second);
-  assert(of.first >= 0n && of.first <= of.second, `log of ${of.first} in log of ${of.second}`);
+  assert(of.first >= 0n && of.first <= of.second, "log of {} in log of {}", of.first, of.second);
   if (of.first === 0n || of.first === of.second) return [];
   const hashes: Hash[] = [];
   let [from, size] = [0n, of.second];
@@ -271,7 +275,7 @@ export function verifyInclusion(hasher: TreeHasher, claim: InclusionClaim): Resu
  * @param of - `0 <= index < size`
  */
 export function pathTurns({ index, size }: { readonly index: bigint; readonly size: bigint }): boolean[] {
-  assert(index >= 0n && index < size && size < LOG_SIZE_END, `leaf ${index} of ${size}`);
+  assert(index >= 0n && index < size && size < LOG_SIZE_END, "leaf {} of {}", index, size);
   const { inner, border } = pathLengths(index, size);
   const turns = Array.from({ length: inner }, (_, level) => ((index >> BigInt(level)) & 1n) === 1n);
   return [...turns, ...Array.from({ length: border }, () => true)];
@@ -279,7 +283,7 @@ export function pathTurns({ index, size }: { readonly index: bigint; readonly si
 
 /** The root that a leaf leads to by these turns; as many siblings as turns. */
 export function climbTurns(hasher: TreeHasher, leafHash: Hash, turns: readonly boolean[], siblings: readonly Hash[]): Hash {
-  assert(siblings.length === turns.length, `${siblings.length} siblings for ${turns.length} turns`);
+  assert(siblings.length === turns.length, "{} siblings for {} turns", siblings.length, turns.length);
   return siblings.reduce(
     (below, sibling, level) => (turns[level] === true ? hasher.node(sibling, below) : hasher.node(below, sibling)),
     leafHash,
@@ -329,7 +333,7 @@ export function verifyConsistency(hasher: TreeHasher, claim: ConsistencyClaim): 
 function ignoreNode(): void {}
 
 function assertSize(size: bigint): void {
-  assert(size >= 0n && size < LOG_SIZE_END, `log size ${size}`);
+  assert(size >= 0n && size < LOG_SIZE_END, "log size {}", size);
 }
 
 function checkRoot(which: "first" | "second", computed: Hash, root: Hash): Result<void, ProofError> {

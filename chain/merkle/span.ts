@@ -39,11 +39,11 @@ export function spanOf(hasher: TreeHasher, from: bigint, leafHashes: readonly Ha
 
 /** One span after the other, which begins where it ends. Cost: fewer than two hashes a level. */
 export function joinSpans(hasher: TreeHasher, left: Span, right: Span): Span {
-  assert(left.to === right.from, `span to ${left.to} joined with one from ${right.from}`);
+  assert(left.to === right.from, "span to {} joined with one from {}", left.to, right.from);
   const builder = new Builder(hasher);
   for (const span of [left, right]) {
     const places = subtrees(span.from, span.to);
-    assert(places.length === span.hashes.length, `${span.hashes.length} hashes of leaves ${span.from} to ${span.to}`);
+    assert(places.length === span.hashes.length, "{} hashes of leaves {} to {}", span.hashes.length, span.from, span.to);
     for (const [at, { level, index }] of places.entries()) builder.push(level, index, span.hashes[at] as Hash);
   }
   return { from: left.from, to: right.to, hashes: builder.hashes() };
@@ -51,7 +51,7 @@ export function joinSpans(hasher: TreeHasher, left: Span, right: Span): Span {
 
 /** The frontier of the log that consists of a span from leaf 0 on. */
 export function frontierOf(span: Span): Frontier {
-  assert(span.from === 0n, `frontier of a span from ${span.from}`);
+  assert(span.from === 0n, "frontier of a span from {}", span.from);
   return { size: span.to, hashes: span.hashes };
 }
 
@@ -83,7 +83,7 @@ class Builder {
 
 /** The largest perfect subtrees of a stretch: growing from its left end, then shrinking to its right one. */
 function subtrees(from: bigint, to: bigint): { readonly level: number; readonly index: bigint }[] {
-  assert(from >= 0n && from <= to && to < LOG_SIZE_END, `leaves ${from} to ${to}`);
+  assert(from >= 0n && from <= to && to < LOG_SIZE_END, "leaves {} to {}", from, to);
   const found: { level: number; index: bigint }[] = [];
   for (let at = from; at < to;) {
     let level = 0;

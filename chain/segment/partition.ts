@@ -63,7 +63,9 @@ export type StoredRecord = { readonly index: bigint; readonly bytes: Uint8Array 
 export function appendOperations(reader: StoreReader, append: RecordAppend): StoreOperation[] {
   assert(
     reader.get(recordKey(append, append.firstIndex)) === undefined,
-    `record ${append.firstIndex} of ${append.stream} is there already`,
+    "record {} of {} is there already",
+    append.firstIndex,
+    append.stream,
   );
   // What each record completes above its own leaf; its leaf comes first.
   const nodes: Hash[][] = [];
@@ -243,7 +245,7 @@ function undoKept(
 
 /** Records from index `from` on, without gaps: at most `count`, at most `RECORDS_READ_MAX`, and no more than there are. */
 export function readRecords(reader: StoreReader, id: PartitionId, from: bigint, count: number): StoredRecord[] {
-  assert(from >= 0n && Number.isSafeInteger(count) && count >= 0, `records ${from} and ${count} more`);
+  assert(from >= 0n && Number.isSafeInteger(count) && count >= 0, "records {} and {} more", from, count);
   const left = LOG_SIZE_END - from;
   const wanted = Math.min(count, RECORDS_READ_MAX, left < 0n ? 0 : Number(left));
   const records: StoredRecord[] = [];

@@ -89,7 +89,7 @@ export function encodeChunk(slots: readonly Uint8Array[]): Uint8Array {
 }
 
 function encodedSizeBytes(slots: readonly Uint8Array[]): number {
-  assert(slots.length > 0 && slots.length <= SLOTS_MAX, `${slots.length} slots`);
+  assert(slots.length > 0 && slots.length <= SLOTS_MAX, "{} slots", slots.length);
   let size = HEADER_SIZE_BYTES + slots.length * END_SIZE_BYTES;
   for (const slot of slots) size += slot.length;
   return size;

@@ -37,7 +37,7 @@ export const EMPTY_ROOT: Hash = hashOf(blake3(Uint8Array.of(DOMAIN.stateEmpty)))
 
 /** The hash of an inner node. */
 export function nodeHash(bit: number, left: Uint8Array, right: Uint8Array): Hash {
-  assert(bit >= 0 && bit <= BRANCH_BIT_MAX, `branch bit ${bit}`);
+  assert(bit >= 0 && bit <= BRANCH_BIT_MAX, "branch bit {}", bit);
   assert(left.length === HASH_SIZE_BYTES && right.length === HASH_SIZE_BYTES, "two hashes");
   return nodeHashAt(bit, left, 0, right, 0);
 }
@@ -56,7 +56,7 @@ export function nodeHashAt(bit: number, left: Uint8Array, leftAt: number, right:
 
 /** The hash of a row, from the hash of its value. */
 export function leafHash(key: Uint8Array, value: Hash): Hash {
-  assert(key.length > 0 && key.length <= KEY_SIZE_BYTES_MAX, `key of ${key.length} bytes`);
+  assert(key.length > 0 && key.length <= KEY_SIZE_BYTES_MAX, "key of {} bytes", key.length);
   leafBytes[1] = key.length >> 8;
   leafBytes[2] = key.length & 0xff;
   leafBytes.set(key, 3);

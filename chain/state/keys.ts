@@ -190,7 +190,7 @@ export function rowRange(namespace: string, table: string, from?: Uint8Array, to
 
 /** The key of a partition's head. */
 export function partitionKey(stream: string, partition: number): Uint8Array {
-  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  assert(partition >= 0 && partition <= PARTITION_MAX, "partition {}", partition);
   return concatBytes(named(PREFIX.partition, stream, 0), u32(partition));
 }
 
@@ -201,13 +201,13 @@ export function streamKey(stream: string): Uint8Array {
 
 /** The key of the entry of a sealed segment. */
 export function segmentKey(stream: string, partition: number, number: bigint): Uint8Array {
-  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  assert(partition >= 0 && partition <= PARTITION_MAX, "partition {}", partition);
   return concatBytes(named(PREFIX.segment, stream, 0), u32(partition), u64(number));
 }
 
 /** The key of the row that says that a record was erased. */
 export function erasedKey(stream: string, partition: number, index: bigint): Uint8Array {
-  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  assert(partition >= 0 && partition <= PARTITION_MAX, "partition {}", partition);
   return concatBytes(named(PREFIX.erased, stream, 0), u32(partition), u64(index));
 }
 
@@ -351,13 +351,13 @@ export function numberOfKey(owner: Address): Uint8Array {
 
 /** Which sessions are open on a partition. */
 export function sessionsKey(stream: string, partition: number): Uint8Array {
-  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  assert(partition >= 0 && partition <= PARTITION_MAX, "partition {}", partition);
   return concatBytes(named(PREFIX.sessions, stream, 0), u32(partition));
 }
 
 /** What a session has appended of late. */
 export function sessionKey(stream: string, partition: number, session: bigint): Uint8Array {
-  assert(partition >= 0 && partition <= PARTITION_MAX, `partition ${partition}`);
+  assert(partition >= 0 && partition <= PARTITION_MAX, "partition {}", partition);
   return concatBytes(named(PREFIX.session, stream, 0), u32(partition), u64(session));
 }
 
@@ -512,7 +512,7 @@ function prefixed(prefix: number, rest: Uint8Array): Uint8Array {
 
 /** A prefix, one name, and the byte that ends it. */
 function named(prefix: number, name: string, end: number): Uint8Array {
-  assert(isName(name), `not a name: ${name.slice(0, NAME_SIZE_BYTES_MAX)}`);
+  assert(isName(name), "not a name: {}", name);
   const key = new Uint8Array(name.length + 2);
   key[0] = prefix;
   writeAscii(key, 1, name);
@@ -524,7 +524,9 @@ function named(prefix: number, name: string, end: number): Uint8Array {
 function names(prefix: number, first: string, second: string, zerosAfter: number): Uint8Array {
   assert(
     isName(first) && isName(second),
-    `not names: ${first.slice(0, NAME_SIZE_BYTES_MAX)}, ${second.slice(0, NAME_SIZE_BYTES_MAX)}`,
+    "not names: {}, {}",
+    first.slice(0, NAME_SIZE_BYTES_MAX),
+    second.slice(0, NAME_SIZE_BYTES_MAX),
   );
   const key = new Uint8Array(2 + first.length + second.length + zerosAfter);
   key[0] = prefix;

@@ -40,8 +40,8 @@ const LOCATION_END = CHUNK_END * SLOTS_MAX;
 
 /** The location of a slot. */
 export function locationOf(chunk: number, slot: number): Location {
-  assert(chunk >= 0 && chunk < CHUNK_END, `chunk ${chunk}`);
-  assert(slot >= 0 && slot < SLOTS_MAX, `slot ${slot}`);
+  assert(chunk >= 0 && chunk < CHUNK_END, "chunk {}", chunk);
+  assert(slot >= 0 && slot < SLOTS_MAX, "slot {}", slot);
   return (chunk * SLOTS_MAX + slot) as Location;
 }
 
@@ -57,7 +57,7 @@ export function slotOf(location: Location): number {
 
 /** Writes a location at `offset`. */
 export function writeLocation(bytes: Uint8Array, offset: number, location: Location): void {
-  assert(location >= 0 && location < LOCATION_END, `location ${location}`);
+  assert(location >= 0 && location < LOCATION_END, "location {}", location);
   const high = Math.floor(location / 0x1_0000_0000);
   bytes[offset] = high >> 8;
   bytes[offset + 1] = high;
@@ -101,7 +101,7 @@ export function wornKey(chunk: number): Uint8Array {
 
 /** The version of a root or stale key. */
 export function versionOfKey(key: Uint8Array): Height {
-  assert(key.length === 9, `key of ${key.length} bytes`);
+  assert(key.length === 9, "key of {} bytes", key.length);
   return heightOf(readU64(key, 1));
 }
 

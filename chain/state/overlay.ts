@@ -9,7 +9,14 @@ import type { StateView } from "./executor.ts";
 import type { StateUpdate } from "./update.ts";
 
 /** A key of which something is known. Until it is read or written, what the base has is not: most writes ask for no value. */
-type Entry = { readonly key: Uint8Array; value: Uint8Array | undefined; isKnown: boolean; isWritten: boolean };
+type Entry = {
+  readonly key: Uint8Array;
+  /** One character a byte, so that their order is that of the bytes. */
+  readonly name: string;
+  value: Uint8Array | undefined;
+  isKnown: boolean;
+  isWritten: boolean;
+};
 type Undo = {
   readonly entry: Entry;
   readonly value: Uint8Array | undefined;
@@ -55,7 +62,7 @@ export class Overlay implements StateView {
 
   /** Undoes every write since the checkpoint. Later checkpoints are void. */
   revert(checkpoint: Checkpoint): void {
-    assert(checkpoint.length <= this.#journal.length, `checkpoint ${checkpoint.length} of ${this.#journal.length}`);
+    assert(checkpoint.length <= this.#journal.length, "checkpoint {} of {}", checkpoint.length, this.#journal.length);
     while (this.#journal.length > checkpoint.length) {
       const undo = this.#journal.pop() as Undo;
       undo.entry.value = undo.value;
@@ -66,12 +73,13 @@ export class Overlay implements StateView {
 
   /** What was written, sorted by key; a delete of what the base never had is left out. */
   changes(): StateUpdate[] {
-    const written = [...this.#entries].filter(([, entry]) => entry.isWritten);
-    // Names have one character a byte, so their order is that of the bytes.
-    written.sort(([a], [b]) => (a < b ? -1 : 1));
-    return written
-      .map(([, { key, value }]) => ({ key, value }))
-      .filter(({ key, value }) => value !== undefined || this.#base.get(key) !== undefined);
+    const written: Entry[] = [];
+    for (const entry of this.#entries.values()) if (entry.isWritten) written.push(entry);
+    written.sort((a, b) => (a.name < b.name ? -1 : 1));
+    const updates: StateUpdate[] = [];
+    for (const { key, value } of written)
+      if (value !== undefined || this.#base.get(key) !== undefined) updates.push({ key, value });
+    return updates;
   }
 
   #set(key: Uint8Array, value: Uint8Array | undefined): void {
@@ -87,7 +95,7 @@ export class Overlay implements StateView {
     const name = bytesName(key);
     let entry = this.#entries.get(name);
     if (entry === undefined) {
-      entry = { key, value: undefined, isKnown: false, isWritten: false };
+      entry = { key, name, value: undefined, isKnown: false, isWritten: false };
       this.#entries.set(name, entry);
     }
     return entry;

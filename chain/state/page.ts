@@ -101,7 +101,7 @@ export class Page {
 
   /** Encodes a page. `items` in key order, `bits` their branch bits. */
   static of(items: readonly Item[], bits: readonly number[], arena: Arena): Page {
-    assert(bits.length === Math.max(items.length - 1, 0), `${bits.length} bits between ${items.length} items`);
+    assert(bits.length === Math.max(items.length - 1, 0), "{} bits between {} items", bits.length, items.length);
     const prefixSize = prefixSizeOf(bits);
     let suffixesSize = 0;
     for (const item of items) suffixesSize += item.key.length - prefixSize;
@@ -181,7 +181,7 @@ export class Page {
   /** The branch bit of a link's topmost node. */
   linkBit(index: number): number {
     const shape = u16(this.bytes, shapeAt(this.count, index));
-    assert(shape !== SHAPE_ENTRY, `item ${index} is an entry`);
+    assert(shape !== SHAPE_ENTRY, "item {} is an entry", index);
     return shape;
   }
 
@@ -239,7 +239,7 @@ export class Page {
 
   /** The index of the least branch bit between items `low` and `high - 1`: items up to and with it are the left half. */
   split(low: number, high: number): number {
-    assert(high - low > 1, `no branch between ${low} and ${high}`);
+    assert(high - low > 1, "no branch between {} and {}", low, high);
     let least = low;
     for (let index = low + 1; index < high - 1; index += 1) if (this.bit(index) < this.bit(least)) least = index;
     return least;
@@ -479,7 +479,7 @@ function u16(bytes: Uint8Array, offset: number): number {
 }
 
 function putU16(bytes: Uint8Array, offset: number, value: number): void {
-  assert(value >= 0 && value <= 0xffff, `not a u16: ${value}`);
+  assert(value >= 0 && value <= 0xffff, "not a u16: {}", value);
   bytes[offset] = value >> 8;
   bytes[offset + 1] = value;
 }

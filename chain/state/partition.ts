@@ -99,7 +99,7 @@ export function appendRecords(
   } & SegmentRules,
 ): { readonly head: PartitionHead; readonly sealed: readonly Uint8Array[] } {
   const { timeMs } = append;
-  assert(timeMs >= head.open.lastTimeMs && timeMs <= TIME_MS_MAX, `append at ${timeMs} after ${head.open.lastTimeMs}`);
+  assert(timeMs >= head.open.lastTimeMs && timeMs <= TIME_MS_MAX, "append at {} after {}", timeMs, head.open.lastTimeMs);
   let { frontier, open, sealed } = head;
   const entries: Uint8Array[] = [];
   for (const record of append.records) {

@@ -65,7 +65,7 @@ function wholePage(page: Page): Task {
 
 /** The hash of items `low` to `high - 1` of a page. Recursion is bounded by the items of a page. */
 function subtreeHash(page: Page, low: number, high: number): Hash {
-  assert(high > low, `no items between ${low} and ${high}`);
+  assert(high > low, "no items between {} and {}", low, high);
   if (high - low === 1) return page.hash(low).slice() as Hash;
   const middle = page.split(low, high) + 1;
   return nodeHash(page.bit(middle - 1), subtreeHash(page, low, middle), subtreeHash(page, middle, high));

@@ -81,7 +81,7 @@ function isLeast(key: Uint8Array, bit: number, bound: Uint8Array): boolean {
   const index = Math.floor(bit / 9);
   const within = bit - 9 * index;
   const own = bitAt(key, bit);
-  assert(own !== undefined, `key of ${key.length} bytes has no bit ${bit}`);
+  assert(own !== undefined, "key of {} bytes has no bit {}", key.length, bit);
   if (within === 0 && own === 1) return bound.length === index;
   return bound.length === index + 1 && ((bound[index] as number) & (0xff >> within)) === 0;
 }

@@ -158,8 +158,8 @@ export class StateTree {
    *   `VALUE_SIZE_BYTES_MAX`. Deleting what is not there and writing what is there already change nothing.
    */
   stage(base: Height | undefined, version: Height, updates: readonly StateUpdate[]): Staged {
-    assert(base === this.#latest, `staged on ${base}, latest is ${this.#latest}`);
-    assert(base === undefined || version > base, `version ${version} after ${base}`);
+    assert(base === this.#latest, "staged on {}, latest is {}", base, this.#latest);
+    assert(base === undefined || version > base, "version {} after {}", version, base);
     const sorted = sortedUpdates(updates);
     const { root, operations, nextChunk, stale, adopt } = this.#pages.stage(this.#latestRecord, sorted);
     const record: RootRecord = { ...root, nextChunk };
@@ -170,7 +170,7 @@ export class StateTree {
 
   /** Makes a staged version the latest one. Its operations must be durable, and its base still the latest. */
   adopt(staged: Staged): void {
-    assert(staged.base === this.#latest, `adopted on ${staged.base}, latest is ${this.#latest}`);
+    assert(staged.base === this.#latest, "adopted on {}, latest is {}", staged.base, this.#latest);
     staged.adopt();
     this.#latest = staged.version;
     this.#oldest ??= staged.version;
@@ -208,7 +208,7 @@ export class StateTree {
   }
 
   async #prune(keepFrom: Height, signal: AbortSignal | undefined): Promise<void> {
-    assert(this.#latest !== undefined && keepFrom <= this.#latest, `prune from ${keepFrom}, latest is ${this.#latest}`);
+    assert(this.#latest !== undefined && keepFrom <= this.#latest, "prune from {}, latest is {}", keepFrom, this.#latest);
     const versions: Height[] = [];
     for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) }))
       versions.push(versionOfKey(key));
@@ -355,7 +355,7 @@ export class StateTree {
   /** Where the answer to a limited query must stop, or `undefined` when it need not. */
   #end(version: Height, { from, to, limit, sizeBytesMax }: ProofQuery): Uint8Array | undefined {
     if (limit === undefined && sizeBytesMax === undefined) return undefined;
-    assert(limit === undefined || limit > 0, `limit ${limit}`);
+    assert(limit === undefined || limit > 0, "limit {}", limit);
     let count = 0;
     let sizeBytes = 0;
     let last: Uint8Array | undefined;
@@ -480,9 +480,9 @@ function sortedUpdates(updates: readonly StateUpdate[]): readonly StateUpdate[] 
   let isSorted = true;
   for (let index = 0; index < updates.length; index += 1) {
     const { key, value } = updates[index] as StateUpdate;
-    assert(key.length > 0 && key.length <= KEY_SIZE_BYTES_MAX, `key of ${key.length} bytes`);
-    assert(value === undefined || value.length <= VALUE_SIZE_BYTES_MAX, `value of ${value?.length} bytes`);
-    if (index > 0 && compareBytes((updates[index - 1] as StateUpdate).key, key) >= 0) isSorted = false;
+    assert(key.length > 0 && key.length <= KEY_SIZE_BYTES_MAX, "key of {} bytes", key.length);
+    assert(value === undefined || value.length <= VALUE_SIZE_BYTES_MAX, "value of {} bytes", value?.length);
+    if (index > 0 && isSorted) isSorted = compareBytes((updates[index - 1] as StateUpdate).key, key) < 0;
   }
   if (isSorted) return updates;
   const sorted = updates.toSorted((a, b) => compareBytes(a.key, b.key));

@@ -79,13 +79,16 @@ export function heightKey(kind: "header" | "block" | "certificate" | "results" |
 
 /** The height in a key that `heightKey` made. */
 export function heightOfKey(key: Uint8Array): bigint {
-  assert(key.length === 9, `height key of ${key.length} bytes`);
+  assert(key.length === 9, "height key of {} bytes", key.length);
   return readU64(key, 1);
 }
 
 /** The key of where a transaction is. */
 export function transactionKey(id: Hash): Uint8Array {
-  return concatBytes(Uint8Array.of(KEYSPACE.transaction), id);
+  const key = new Uint8Array(1 + id.length);
+  key[0] = KEYSPACE.transaction;
+  key.set(id, 1);
+  return key;
 }
 
 /** The key of a validator set. */
@@ -121,7 +124,7 @@ export function recordDueRange(timeMs: bigint): Required<Pick<StoreRange, "from"
 /** What a key that `recordDueKey` made names. */
 export function parseRecordDueKey(key: Uint8Array): PartitionId & { readonly index: bigint; readonly why: number } {
   const nameSize = key[9] ?? 0;
-  assert(key.length === 10 + nameSize + 13, `due key of ${key.length} bytes`);
+  assert(key.length === 10 + nameSize + 13, "due key of {} bytes", key.length);
   const at = 10 + nameSize;
   const stream = new TextDecoder().decode(key.subarray(10, at));
   return { stream, partition: readU32(key, at), index: readU64(key, at + 4), why: key[at + 12] ?? 0 };
@@ -151,6 +154,6 @@ function partitionPrefix(kind: "record" | "recordNode" | "recordLatest" | "recor
 
 function partitionName({ stream, partition }: PartitionId): Uint8Array {
   const name = utf8(stream);
-  assert(name.length <= 255, `stream name of ${name.length} bytes`);
+  assert(name.length <= 255, "stream name of {} bytes", name.length);
   return concatBytes(Uint8Array.of(name.length), name, u32(partition));
 }

@@ -145,7 +145,7 @@ function firstChunk(chunks: Chunk[], own: Set<Chunk>): Chunk {
 
 /** The chunk at `at`, replaced by a copy unless this write made it. */
 function ownedChunk(chunks: Chunk[], at: number, own: Set<Chunk>): Chunk {
-  const chunk = present(chunks[at], `chunk ${at}`);
+  const chunk = present(chunks[at], "chunk {}", at);
   if (own.has(chunk)) return chunk;
   const copy = [...chunk];
   own.add(copy);
@@ -180,7 +180,7 @@ async function* iterate(chunks: Chunks, range: StoreRange, check: () => void): A
 function* ascending(chunks: Chunks, { from, to }: StoreRange): Generator<StoreEntry> {
   const first = from === undefined ? 0 : chunkIndexOf(chunks, from);
   for (let index = Math.max(first, 0); index < chunks.length; index += 1) {
-    for (const entry of present(chunks[index], `chunk ${index}`)) {
+    for (const entry of present(chunks[index], "chunk {}", index)) {
       if (from !== undefined && compareBytes(entry.key, from) < 0) continue;
       if (to !== undefined && compareBytes(entry.key, to) >= 0) return;
       yield entry;
@@ -191,7 +191,7 @@ function* ascending(chunks: Chunks, { from, to }: StoreRange): Generator<StoreEn
 function* descending(chunks: Chunks, { from, to }: StoreRange): Generator<StoreEntry> {
   const last = to === undefined ? chunks.length - 1 : chunkIndexOf(chunks, to);
   for (let index = last; index >= 0; index -= 1) {
-    for (const entry of present(chunks[index], `chunk ${index}`).toReversed()) {
+    for (const entry of present(chunks[index], "chunk {}", index).toReversed()) {
       if (to !== undefined && compareBytes(entry.key, to) >= 0) continue;
       if (from !== undefined && compareBytes(entry.key, from) < 0) return;
       yield entry;

@@ -165,8 +165,8 @@ export class PbftEngine implements Engine<PbftMessage> {
 
   constructor({ chainId, self, protocol }: PbftOptions) {
     const { viewTimeoutMs, viewTimeoutMsMax } = protocol;
-    assert(Number.isSafeInteger(viewTimeoutMs) && viewTimeoutMs > 0, `view timeout is ${viewTimeoutMs} ms`);
-    assert(Number.isSafeInteger(viewTimeoutMsMax) && viewTimeoutMsMax >= viewTimeoutMs, `at most ${viewTimeoutMsMax} ms`);
+    assert(Number.isSafeInteger(viewTimeoutMs) && viewTimeoutMs > 0, "view timeout is {} ms", viewTimeoutMs);
+    assert(Number.isSafeInteger(viewTimeoutMsMax) && viewTimeoutMsMax >= viewTimeoutMs, "at most {} ms", viewTimeoutMsMax);
     this.#chainId = chainId;
     this.#self = self;
     this.#protocol = protocol;
@@ -224,7 +224,7 @@ export class PbftEngine implements Engine<PbftMessage> {
 
   #onStart({ height, validators, parent }: Input<PbftMessage> & { readonly kind: "start" }): void {
     const before = this.#instance;
-    assert(before === undefined || height > before.height, `height ${height} after ${before?.height}`);
+    assert(before === undefined || height > before.height, "height {} after {}", height, before?.height);
     const isVoter = this.#self !== undefined && findValidator(validators, this.#self) !== undefined;
     const instance: Instance = {
       height,
@@ -327,7 +327,9 @@ export class PbftEngine implements Engine<PbftMessage> {
     if (!isOurTurn || this.#hasLed(instance, round) || (instance.support?.prepares.length ?? 0) > 0) return;
     assert(
       block.header.height === height && block.header.chainId === this.#chainId,
-      `built a block of ${block.header.chainId} ${block.header.height}`,
+      "built a block of {} {}",
+      block.header.chainId,
+      block.header.height,
     );
     instance.candidates.hold(block);
     this.#lead(instance, view, valueOf(block.hash));
@@ -784,7 +786,7 @@ export class PbftEngine implements Engine<PbftMessage> {
   #candidateOf(instance: Instance, proposal: Proposal, block: Block): Candidate {
     if (proposal.round === 0) return { kind: "prePrepare", proposal, block };
     const { view, viewChanges, prepares } = present(instance.support, "support of a new-view");
-    assert(view === proposal.round, `support of view ${view} for view ${proposal.round}`);
+    assert(view === proposal.round, "support of view {} for view {}", view, proposal.round);
     return { kind: "newView", proposal, viewChanges, prepares, block };
   }
 

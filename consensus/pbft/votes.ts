@@ -43,7 +43,7 @@ export class VoteKeeper {
 
   /** Makes `view` the current one. */
   moveTo(view: number): void {
-    assert(view >= this.#view, `view went from ${this.#view} to ${view}`);
+    assert(view >= this.#view, "view went from {} to {}", this.#view, view);
     this.#view = view;
     for (const known of this.#views.keys()) if (known < view - PAST_VIEWS_MAX) this.#views.delete(known);
   }

@@ -123,7 +123,7 @@ export class HeaderTree {
   bitsAfter(parent: TreeNode): number {
     return expectedBits(this.#rules, parent, (height) => {
       let node = parent;
-      while (node.height > height) node = present(node.parent, `header ${height} below ${node.height}`);
+      while (node.height > height) node = present(node.parent, "header {} below {}", height, node.height);
       return node.timeMs;
     });
   }
@@ -185,7 +185,7 @@ export class HeaderTree {
   setHead(node: TreeNode): readonly TreeNode[] {
     const base = node.isMain ? node : present(node.parent, "parent of a new head");
     assert(base.isMain, "a head stands on the main chain");
-    assert(base.height >= this.#settled.height, `settled at ${this.#settled.height}, back to ${base.height}`);
+    assert(base.height >= this.#settled.height, "settled at {}, back to {}", this.#settled.height, base.height);
     for (let undone = this.#head; undone !== base; undone = present(undone.parent, "parent of an undone block")) {
       undone.isMain = false;
       this.#sides += 1;
@@ -428,5 +428,5 @@ function remember(sources: string[], from: string): void {
 
 /** The seal of a block that is not genesis, as its child carries it. */
 export function sealOf(node: TreeNode): WorkCertificate {
-  return present(node.sealed, `seal of block ${node.height}`).seal;
+  return present(node.sealed, "seal of block {}", node.height).seal;
 }

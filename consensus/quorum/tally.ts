@@ -38,22 +38,22 @@ export class Tally<Ballot> {
 
   /** @param totalPower - of all signers that may take part, present or not; positive */
   constructor(totalPower: bigint) {
-    assert(totalPower > 0n, `total power is ${totalPower}`);
+    assert(totalPower > 0n, "total power is {}", totalPower);
     this.#totalPower = totalPower;
   }
 
   /** Counts a ballot whose signature has been checked. A signer's power must be the same at each call. */
   add(signer: string, power: bigint, value: string, ballot: Ballot): Added<Ballot> {
-    assert(power > 0n, `power of ${signer} is ${power}`);
+    assert(power > 0n, "power of {} is {}", signer, power);
     const known = this.#signers.get(signer);
     if (known === undefined) {
       this.#signers.set(signer, { power, first: ballot, values: new Set([value]) });
       this.#power += power;
-      assert(this.#power <= this.#totalPower, `counted ${this.#power} of ${this.#totalPower}`);
+      assert(this.#power <= this.#totalPower, "counted {} of {}", this.#power, this.#totalPower);
       this.#count(signer, power, value, ballot);
       return { kind: "counted", conflict: undefined };
     }
-    assert(known.power === power, `power of ${signer} was ${known.power} and is ${power}`);
+    assert(known.power === power, "power of {} was {} and is {}", signer, known.power, power);
     if (known.values.has(value)) return { kind: "known" };
     if (!this.wants(signer, value)) return { kind: "refused", conflict: known.first };
     known.values.add(value);
@@ -76,7 +76,7 @@ export class Tally<Ballot> {
     this.#power -= known.power;
     for (const value of known.values) {
       const count = this.#values.get(value);
-      assert(count !== undefined && count.ballots.delete(signer), `no ballot of ${signer} for ${value}`);
+      assert(count !== undefined && count.ballots.delete(signer), "no ballot of {} for {}", signer, value);
       count.power -= known.power;
       if (count.ballots.size === 0) this.#values.delete(value);
     }

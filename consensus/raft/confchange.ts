@@ -166,7 +166,7 @@ function draftOf(configuration: Configuration, progress: ReadonlyMap<bigint, Pro
 function finish({ progress, ...configuration }: Draft): Result<Membership, ChangeError> {
   const fault = findFault(configuration);
   if (fault !== undefined) return refuse(fault);
-  assert(membersOf(configuration).length === progress.size, `${progress.size} members are fed`);
+  assert(membersOf(configuration).length === progress.size, "{} members are fed", progress.size);
   return ok({ configuration, progress });
 }
 

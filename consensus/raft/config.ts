@@ -45,13 +45,15 @@ export type RaftConfig = {
 
 /** A configuration that cannot work is our caller's bug. */
 export function assertConfig(config: RaftConfig): void {
-  assert(config.id > NOBODY && config.id <= U64_MAX, `id ${config.id}`);
-  assert(config.heartbeatTicks > 0, `heartbeat every ${config.heartbeatTicks} ticks`);
+  assert(config.id > NOBODY && config.id <= U64_MAX, "id {}", config.id);
+  assert(config.heartbeatTicks > 0, "heartbeat every {} ticks", config.heartbeatTicks);
   assert(
     config.electionTicks > config.heartbeatTicks,
-    `election after ${config.electionTicks} ticks, heartbeat every ${config.heartbeatTicks}`,
+    "election after {} ticks, heartbeat every {}",
+    config.electionTicks,
+    config.heartbeatTicks,
   );
-  assert(config.uncommittedSizeBytesMax > 0, `${config.uncommittedSizeBytesMax} uncommitted bytes`);
-  assert(config.committedSizeBytesMax > 0, `${config.committedSizeBytesMax} committed bytes`);
+  assert(config.uncommittedSizeBytesMax > 0, "{} uncommitted bytes", config.uncommittedSizeBytesMax);
+  assert(config.committedSizeBytesMax > 0, "{} committed bytes", config.committedSizeBytesMax);
   assert(config.readMode === "safe" || config.checkQuorum, "lease reads ask for check-quorum");
 }

@@ -165,8 +165,8 @@ export class RaftCore {
 
   /** Asks for a change of the configuration; `LEAVE_JOINT` leaves a joint one. One that may not be made now becomes an empty entry. */
   proposeConfChange(change: ConfChange): Outcome {
-    assert(change.steps.length <= CHANGE_STEPS_MAX, `${change.steps.length} steps`);
-    assert(change.context.length <= CHANGE_CONTEXT_SIZE_BYTES_MAX, `context of ${change.context.length} bytes`);
+    assert(change.steps.length <= CHANGE_STEPS_MAX, "{} steps", change.steps.length);
+    assert(change.context.length <= CHANGE_CONTEXT_SIZE_BYTES_MAX, "context of {} bytes", change.context.length);
     return this.#propose({ kind: "change", data: encodeChange(change) });
   }
 
@@ -378,7 +378,13 @@ export class RaftCore {
         entriesApplied(raft, response.entries, sizeBytesOf(response.entries));
         break;
       default: {
-        assert(response.from === raft.id && response.to === raft.id, `${response.kind} from ${response.from} to ${response.to}`);
+        assert(
+          response.from === raft.id && response.to === raft.id,
+          "{} from {} to {}",
+          response.kind,
+          response.from,
+          response.to,
+        );
         const handled = handle(raft, response);
         assert(handled.ok, handled.ok ? "" : handled.error.detail);
       }

@@ -12,7 +12,7 @@ export class Inflights {
   #sizeBytes = 0;
 
   constructor(limits: { readonly countMax: number; readonly sizeBytesMax: number }) {
-    assert(limits.countMax > 0 && limits.sizeBytesMax > 0, `window of ${limits.countMax}, ${limits.sizeBytesMax} bytes`);
+    assert(limits.countMax > 0 && limits.sizeBytesMax > 0, "window of {}, {} bytes", limits.countMax, limits.sizeBytesMax);
     this.#countMax = limits.countMax;
     this.#sizeBytesMax = limits.sizeBytesMax;
   }
@@ -29,7 +29,7 @@ export class Inflights {
 
   /** One more is under way, up to `index`. */
   add(index: bigint, sizeBytes: number): void {
-    assert(!this.isFull(), `append up to ${index} sent through a full window`);
+    assert(!this.isFull(), "append up to {} sent through a full window", index);
     this.#queue.push({ index, sizeBytes });
     this.#sizeBytes += sizeBytes;
   }

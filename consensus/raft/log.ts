@@ -38,7 +38,7 @@ export class RaftLog {
   constructor(storage: RaftStorage, applyingSizeBytesMax: number, emit: (event: EventBody) => void) {
     const firstIndex = storage.firstIndex();
     const lastIndex = storage.lastIndex();
-    assert(firstIndex >= 1n && lastIndex + 1n >= firstIndex, `storage holds ${firstIndex} to ${lastIndex}`);
+    assert(firstIndex >= 1n && lastIndex + 1n >= firstIndex, "storage holds {} to {}", firstIndex, lastIndex);
     this.#storage = storage;
     this.#applyingSizeBytesMax = applyingSizeBytesMax;
     this.#emit = emit;
@@ -62,7 +62,7 @@ export class RaftLog {
   last(): EntryId {
     const index = this.lastIndex();
     const term = this.term(index);
-    assert(term !== undefined, `no term of the last entry ${index}`);
+    assert(term !== undefined, "no term of the last entry {}", index);
     return { term, index };
   }
 
@@ -92,7 +92,7 @@ export class RaftLog {
 
   /** Entries `low <= index < high`, as many as fit and at least one; `undefined` when `low` is compacted. */
   slice(low: bigint, high: bigint, sizeBytesMax: number): readonly Entry[] | undefined {
-    assert(low <= high && high <= this.lastIndex() + 1n, `slice ${low} to ${high} of ${this.lastIndex()}`);
+    assert(low <= high && high <= this.lastIndex() + 1n, "slice {} to {} of {}", low, high, this.lastIndex());
     if (low < this.firstIndex()) return undefined;
     if (low === high) return [];
     const { offset } = this.unstable;
@@ -107,7 +107,7 @@ export class RaftLog {
   append(entries: readonly Entry[]): void {
     const first = entries[0];
     if (first === undefined) return;
-    assert(first.index > this.committed, `append at ${first.index}, committed is ${this.committed}`);
+    assert(first.index > this.committed, "append at {}, committed is {}", first.index, this.committed);
     this.unstable.replaceFrom(entries);
   }
 
@@ -119,7 +119,7 @@ export class RaftLog {
    * @returns the last index that is equal now; `undefined` when our log has not the entry before them
    */
   appendFromLeader(previous: EntryId, entries: readonly Entry[], commit: bigint): bigint | undefined {
-    assert(previous.index >= this.committed, `append after ${previous.index}, committed is ${this.committed}`);
+    assert(previous.index >= this.committed, "append after {}, committed is {}", previous.index, this.committed);
     if (!this.holds(previous)) return undefined;
     const last = previous.index + BigInt(entries.length);
     const newFrom = entries.findIndex((entry) => !this.holds(entry));
@@ -157,7 +157,7 @@ export class RaftLog {
   /** Commits, never backwards. */
   commitTo(index: bigint): void {
     if (index <= this.committed) return;
-    assert(index <= this.lastIndex(), `commit ${index}, last is ${this.lastIndex()}`);
+    assert(index <= this.lastIndex(), "commit {}, last is {}", index, this.lastIndex());
     this.committed = index;
   }
 
@@ -165,7 +165,10 @@ export class RaftLog {
   appliedTo(index: bigint, sizeBytes: number): void {
     assert(
       this.applied <= index && index <= this.committed,
-      `applied ${index}, was ${this.applied}, committed ${this.committed}`,
+      "applied {}, was {}, committed {}",
+      index,
+      this.applied,
+      this.committed,
     );
     this.applied = index;
     if (this.applying < index) this.applying = index;
@@ -180,7 +183,7 @@ export class RaftLog {
     const high = this.#appliableTo(allowUnstable) + 1n;
     if (low >= high) return [];
     const entries = this.slice(low, high, this.#applyingSizeBytesMax - this.#applyingSizeBytes);
-    assert(entries !== undefined, `entries from ${low} are compacted and not applied`);
+    assert(entries !== undefined, "entries from {} are compacted and not applied", low);
     return entries;
   }
 

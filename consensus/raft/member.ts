@@ -195,13 +195,13 @@ export class Member {
 
   /** Record `sequence` and all before it are durable. */
   persisted(sequence: number): void {
-    assert(sequence <= this.#sequence, `record ${sequence} of ${this.#sequence} is durable`);
+    assert(sequence <= this.#sequence, "record {} of {} is durable", sequence, this.#sequence);
     this.#durable = Math.max(this.#durable, sequence);
   }
 
   /** The ledger has all blocks below `height`. */
   ledgerAt(height: Height): void {
-    assert(height >= this.#height, `height ${height} after ${this.#height}`);
+    assert(height >= this.#height, "height {} after {}", height, this.#height);
     this.#height = height;
     this.#settle();
     const held = this.#held;
@@ -333,7 +333,7 @@ export class Member {
     let { configuration } = this.#applied;
     if (entry.kind === "change") {
       const change = decodeChange(entry.data);
-      assert(change.ok, `entry ${entry.index} changes the configuration and does not decode`);
+      assert(change.ok, "entry {} changes the configuration and does not decode", entry.index);
       configuration = this.#core.applyConfChange(change.value);
     }
     const height = (this.#height - 1n) as Height;

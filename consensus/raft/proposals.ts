@@ -59,7 +59,7 @@ export function dropProposal(raft: RaftState, reason: Dropped): Outcome {
  * @returns false when too much is uncommitted already
  */
 export function appendOwn(raft: RaftState, proposals: readonly Proposal[]): boolean {
-  assert(raft.role === "leader", `a ${raft.role} appends`);
+  assert(raft.role === "leader", "a {} appends", raft.role);
   const sizeBytes = payloadSizeBytes(proposals);
   const total = raft.uncommittedSizeBytes + sizeBytes;
   if (raft.uncommittedSizeBytes > 0 && sizeBytes > 0 && total > raft.config.uncommittedSizeBytesMax) return false;

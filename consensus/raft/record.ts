@@ -186,7 +186,12 @@ export class Journal {
     this.#hardState = hardState;
     const first = entries[0];
     if (first === undefined) return;
-    assert(first.index > this.#mark.index && first.index <= this.lastIndex + 1n, `append at ${first.index} of ${this.lastIndex}`);
+    assert(
+      first.index > this.#mark.index && first.index <= this.lastIndex + 1n,
+      "append at {} of {}",
+      first.index,
+      this.lastIndex,
+    );
     this.#entries = [...this.#entries.slice(0, this.#position(first.index)), ...entries];
   }
 
@@ -200,8 +205,8 @@ export class Journal {
   /** Drops the entries up to and with a mark: they are applied. */
   compact(mark: Mark): void {
     const position = this.#position(mark.index);
-    const entry = present(this.#entries[position], `entry ${mark.index}`);
-    assert(entry.term === mark.term, `entry ${mark.index} is of term ${entry.term}, not ${mark.term}`);
+    const entry = present(this.#entries[position], "entry {}", mark.index);
+    assert(entry.term === mark.term, "entry {} is of term {}, not {}", mark.index, entry.term, mark.term);
     this.#entries = this.#entries.slice(position + 1);
     this.#mark = mark;
   }

@@ -23,7 +23,7 @@ export function sendAppends(raft: RaftState, to: bigint): void {
  * @returns whether anything was sent
  */
 export function trySendAppend(raft: RaftState, to: bigint, evenIfEmpty: boolean): boolean {
-  const progress = present(raft.tracker.progressOf(to), `progress of ${to}`);
+  const progress = present(raft.tracker.progressOf(to), "progress of {}", to);
   if (progress.isPaused()) return false;
   const previous = { term: raft.log.term(progress.next - 1n), index: progress.next - 1n };
   if (previous.term === undefined) return trySendSnapshot(raft, to, progress);

@@ -85,7 +85,7 @@ export class RaftState {
         this.messagesAfterAppend.push(message);
         break;
       default:
-        assert(message.to !== this.id, `${message.kind} to itself`);
+        assert(message.to !== this.id, "{} to itself", message.kind);
         this.messages.push(message);
     }
   }
@@ -134,7 +134,7 @@ export class RaftState {
 
   /** Ready to lead its term; `leader.ts` does the rest. */
   ascend(): void {
-    assert(this.role === "candidate", `a ${this.role} cannot lead`);
+    assert(this.role === "candidate", "a {} cannot lead", this.role);
     this.reset(this.term);
     this.leader = this.id;
     this.role = "leader";
@@ -142,7 +142,7 @@ export class RaftState {
 
   /** One vote a term: it is forgotten when the term changes, and only then. */
   reset(term: bigint): void {
-    assert(term >= this.term, `term ${term} after ${this.term}`);
+    assert(term >= this.term, "term {} after {}", term, this.term);
     if (term !== this.term) {
       this.term = term;
       this.vote = NOBODY;

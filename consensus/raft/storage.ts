@@ -75,7 +75,7 @@ export class MemoryRaftStorage implements RaftStorage {
 
   entries(low: bigint, high: bigint, sizeBytesMax: number): readonly Entry[] | undefined {
     if (low <= this.#compacted.index) return undefined;
-    assert(high <= this.lastIndex() + 1n, `entries up to ${high} of ${this.lastIndex()}`);
+    assert(high <= this.lastIndex() + 1n, "entries up to {} of {}", high, this.lastIndex());
     return limitSize(this.#entries.slice(this.#slot(low), this.#slot(high)), sizeBytesMax);
   }
 
@@ -95,7 +95,7 @@ export class MemoryRaftStorage implements RaftStorage {
 
   /** Replaces everything by a snapshot from a leader, or from the disk. */
   applySnapshot(snapshot: Snapshot): void {
-    assert(snapshot.index > this.#compacted.index, `snapshot ${snapshot.index} is not after ${this.#compacted.index}`);
+    assert(snapshot.index > this.#compacted.index, "snapshot {} is not after {}", snapshot.index, this.#compacted.index);
     this.#snapshot = snapshot;
     this.#configuration = snapshot.configuration;
     this.#compacted = { term: snapshot.term, index: snapshot.index };
@@ -106,23 +106,23 @@ export class MemoryRaftStorage implements RaftStorage {
   append(entries: readonly Entry[]): void {
     const first = entries[0];
     if (first === undefined) return;
-    assert(first.index > this.#compacted.index, `append at ${first.index}, compacted to ${this.#compacted.index}`);
-    assert(first.index <= this.lastIndex() + 1n, `append at ${first.index} leaves a gap after ${this.lastIndex()}`);
+    assert(first.index > this.#compacted.index, "append at {}, compacted to {}", first.index, this.#compacted.index);
+    assert(first.index <= this.lastIndex() + 1n, "append at {} leaves a gap after {}", first.index, this.lastIndex());
     this.#entries.length = this.#slot(first.index);
     for (const entry of entries) this.#entries.push(entry);
   }
 
   /** Keeps a snapshot of our own state machine; its entries stay until `compact`. */
   setSnapshot(snapshot: Snapshot): void {
-    assert(snapshot.index >= this.#snapshot.index, `snapshot ${snapshot.index} is older than ${this.#snapshot.index}`);
-    assert(this.term(snapshot.index) === snapshot.term, `snapshot ${snapshot.index} has another term than its entry`);
+    assert(snapshot.index >= this.#snapshot.index, "snapshot {} is older than {}", snapshot.index, this.#snapshot.index);
+    assert(this.term(snapshot.index) === snapshot.term, "snapshot {} has another term than its entry", snapshot.index);
     this.#snapshot = snapshot;
   }
 
   /** Forgets the entries up to and with `index`. The caller has a snapshot that covers them. */
   compact(index: bigint): void {
-    assert(index > this.#compacted.index, `compact to ${index}, is at ${this.#compacted.index}`);
-    assert(index <= this.lastIndex(), `compact to ${index}, last is ${this.lastIndex()}`);
+    assert(index > this.#compacted.index, "compact to {}, is at {}", index, this.#compacted.index);
+    assert(index <= this.lastIndex(), "compact to {}, last is {}", index, this.lastIndex());
     const term = this.#at(index).term;
     this.#entries.splice(0, this.#slot(index) + 1);
     this.#compacted = { term, index };
@@ -133,6 +133,6 @@ export class MemoryRaftStorage implements RaftStorage {
   }
 
   #at(index: bigint): Entry {
-    return present(this.#entries[this.#slot(index)], `entry ${index}`);
+    return present(this.#entries[this.#slot(index)], "entry {}", index);
   }
 }

@@ -49,7 +49,7 @@ export class Tracker {
 
   /** All members, ascending. */
   members(): readonly (readonly [bigint, Progress])[] {
-    return this.#ids.map((id) => [id, present(this.#progress.get(id), `progress of ${id}`)]);
+    return this.#ids.map((id) => [id, present(this.#progress.get(id), "progress of {}", id)]);
   }
 
   /** Forgets what was known of the members: another term begins. */

@@ -88,7 +88,7 @@ export class Unstable {
     const first = entries[0];
     assert(first !== undefined, "nothing to append");
     const end = this.offset + BigInt(this.entries.length);
-    assert(first.index <= end, `append at ${first.index} leaves a gap after ${end}`);
+    assert(first.index <= end, "append at {} leaves a gap after {}", first.index, end);
     if (first.index === end) {
       this.entries = [...this.entries, ...entries];
     } else if (first.index <= this.offset) {

@@ -136,11 +136,12 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   constructor(options: TendermintOptions) {
     const { parameters } = options;
     for (const ms of [parameters.timeoutProposeMs, parameters.timeoutPrevoteMs, parameters.timeoutPrecommitMs]) {
-      assert(Number.isSafeInteger(ms) && ms > 0, `timeout is ${ms} ms`);
+      assert(Number.isSafeInteger(ms) && ms > 0, "timeout is {} ms", ms);
     }
     assert(
       Number.isSafeInteger(parameters.timeoutGrowthMs) && parameters.timeoutGrowthMs >= 0,
-      `growth is ${parameters.timeoutGrowthMs} ms`,
+      "growth is {} ms",
+      parameters.timeoutGrowthMs,
     );
     this.#chainId = options.chainId;
     this.#self = options.self;
@@ -198,7 +199,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
 
   #onStart(height: Height, validators: ValidatorSet): void {
     const before = this.#instance;
-    assert(before === undefined || height > before.height, `height ${height} after ${before?.height}`);
+    assert(before === undefined || height > before.height, "height {} after {}", height, before?.height);
     const isVoter = this.#self !== undefined && findValidator(validators, this.#self) !== undefined;
     const instance: Instance = {
       height,
@@ -295,7 +296,9 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
     if (!this.#isProposer(instance, round) || rounds.valid !== undefined || this.#hasProposed(instance, round)) return;
     assert(
       block.header.height === height && block.header.chainId === this.#chainId,
-      `built a block of ${block.header.chainId} ${block.header.height}`,
+      "built a block of {} {}",
+      block.header.chainId,
+      block.header.height,
     );
     instance.candidates.hold(block);
     this.#run(instance, { kind: "built", value: valueOf(block.hash) });
@@ -550,7 +553,7 @@ export class TendermintEngine implements Engine<ConsensusMessage> {
   }
 
   #enterRound(instance: Instance, round: number, options: { readonly isRestoring: boolean }): void {
-    assert(round <= ROUND_MAX, `round ${round}`);
+    assert(round <= ROUND_MAX, "round {}", round);
     if (round > 0 && !options.isRestoring && instance.voter !== undefined)
       this.#persist(instance, { kind: "round", height: instance.height, round });
     instance.deadlines.clear();

@@ -72,7 +72,7 @@ export class VoteKeeper {
 
   /** Makes `round` the current one, and forgets earlier rounds outside the window that are not in `pinned`. */
   moveTo(round: number, pinned: ReadonlySet<number>): void {
-    assert(round >= this.#round, `round went from ${this.#round} to ${round}`);
+    assert(round >= this.#round, "round went from {} to {}", this.#round, round);
     this.#round = round;
     this.#pinned = pinned;
     for (const known of this.#rounds.keys()) if (!this.#isKept(known)) this.#rounds.delete(known);
@@ -186,7 +186,7 @@ export class VoteKeeper {
 
   #forget(signer: string, round: number): void {
     const votes = this.#rounds.get(round);
-    assert(votes !== undefined, `no votes in round ${round}`);
+    assert(votes !== undefined, "no votes in round {}", round);
     votes.prevote.remove(signer);
     votes.precommit.remove(signer);
     votes.power -= this.#powers.get(signer) as bigint;

@@ -34,7 +34,7 @@ export function elect(state: Overlay, engine: PosProtocol, touched: Touched): vo
   const changes = changesTo(state, set, elected);
   if (changes.length === 0) return;
   const updated = updateValidators(set, changes);
-  assert(updated.ok, updated.ok ? "" : `an election: ${updated.error.code}`);
+  assert(updated.ok, "an election: {}", updated.ok ? "" : updated.error.code);
   putValidators(state, "next", updated.value);
 }
 

@@ -23,7 +23,7 @@ export function partUpOf(amount: bigint, bps: number): bigint {
 
 /** What part of the whole a part is, in basis points, rounded up and at most all of it. */
 export function bpsOf(part: bigint, whole: bigint): number {
-  assert(whole > 0n, `part of ${whole}`);
+  assert(whole > 0n, "part of {}", whole);
   const bps = divideUp(part * WHOLE, whole);
   return Number(bps < WHOLE ? bps : WHOLE);
 }
@@ -48,7 +48,7 @@ export function worthOf(pool: Pool, shares: bigint): bigint {
 /** The shares that a holder of `held` gives for tokens, at most what those are worth: rounded up, and all for all. */
 export function sharesSold(pool: Pool, held: bigint, amount: bigint): bigint {
   const worth = worthOf(pool, held);
-  assert(amount >= 1n && amount <= worth, `${amount} of ${worth}`);
+  assert(amount >= 1n && amount <= worth, "{} of {}", amount, worth);
   return amount === worth ? held : divideUp(amount * pool.shares, pool.tokens);
 }
 

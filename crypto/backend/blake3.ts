@@ -75,7 +75,7 @@ function byAddon(addon: NativeAddon): Blake3 {
 }
 
 function assertTag(tag: number): void {
-  assert(Number.isInteger(tag) && tag >= 0 && tag <= 0xff, `tag ${tag}`);
+  assert(Number.isInteger(tag) && tag >= 0 && tag <= 0xff, "tag {}", tag);
 }
 
 function fastest(short: Blake3): Blake3 {

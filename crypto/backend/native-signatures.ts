@@ -56,7 +56,7 @@ export function nativeSignatures(addon: NativeAddon, base: SignatureBackend): Si
     verifyAsync: async (algorithm, publicKey, message, signature) =>
       sizesFit(algorithm, publicKey, signature) && (await queues[algorithm].verify({ publicKey, message, signature })),
     verifyBatch: async (algorithm, claims) => {
-      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
+      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, "{} signatures", claims.length);
       const fit = claims.map(({ publicKey, signature }) => sizesFit(algorithm, publicKey, signature));
       const asked = fit.every(Boolean) ? claims : claims.filter((_, index) => fit[index]);
       if (asked.length === 0) return fit;

@@ -39,7 +39,7 @@ export function packFixed<T>(items: readonly T[], sizeBytesEach: number, bytesOf
 }
 
 function join<T>(items: readonly T[], sizeBytes: number, bytesOf: (item: T) => Uint8Array): Uint8Array {
-  assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, `a list of ${sizeBytes} bytes`);
+  assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, "a list of {} bytes", sizeBytes);
   const bytes = new Uint8Array(sizeBytes);
   let offset = 0;
   for (let index = 0; index < items.length; index += 1) {
@@ -52,7 +52,7 @@ function join<T>(items: readonly T[], sizeBytes: number, bytesOf: (item: T) => U
 
 /** The items of `sizeBytes` bytes each, copied, so that one of them does not keep all of them in memory. */
 export function unpackFixed(bytes: Uint8Array, sizeBytes: number): Uint8Array[] {
-  assert(bytes.length % sizeBytes === 0, `${bytes.length} bytes of items of ${sizeBytes}`);
+  assert(bytes.length % sizeBytes === 0, "{} bytes of items of {}", bytes.length, sizeBytes);
   return Array.from({ length: bytes.length / sizeBytes }, (_, index) => bytes.slice(index * sizeBytes, (index + 1) * sizeBytes));
 }
 

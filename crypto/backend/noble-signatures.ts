@@ -25,7 +25,7 @@ export const nobleSignatures: SignatureBackend = {
 const BREATH_COUNT = 8;
 
 async function verifyBatch(algorithm: SignatureAlgorithm, claims: readonly SignatureClaim[]): Promise<boolean[]> {
-  assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
+  assert(claims.length <= VERIFY_BATCH_COUNT_MAX, "{} signatures", claims.length);
   const verdicts: boolean[] = [];
   for (const { publicKey, message, signature } of claims) {
     if (verdicts.length % BREATH_COUNT === BREATH_COUNT - 1) await new Promise((resolve) => void setTimeout(resolve, 0));

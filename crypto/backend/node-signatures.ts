@@ -42,7 +42,7 @@ function nodeBackend(node: NodeCrypto): SignatureBackend {
       return verifyPortable(algorithm, publicKey, copies.message, copies.signature);
     },
     verifyBatch: async (algorithm, claims) => {
-      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, `${claims.length} signatures`);
+      assert(claims.length <= VERIFY_BATCH_COUNT_MAX, "{} signatures", claims.length);
       return await Promise.all(
         claims.map(({ publicKey, message, signature }) => backend.verifyAsync(algorithm, publicKey, message, signature)),
       );

@@ -10,7 +10,7 @@ export type RandomBytes = (sizeBytes: number) => Uint8Array;
 
 /** Fresh bytes from the platform, at most 65,536 at once. */
 export const randomBytes: RandomBytes = (sizeBytes) => {
-  assert(sizeBytes >= 0 && sizeBytes <= 0x1_0000, `random bytes asked for: ${sizeBytes}`);
+  assert(sizeBytes >= 0 && sizeBytes <= 0x1_0000, "random bytes asked for: {}", sizeBytes);
   return globalThis.crypto.getRandomValues(new Uint8Array(sizeBytes));
 };
 

@@ -33,8 +33,8 @@ export const scryptPortable: Scrypt = (input) => {
 };
 
 function checkInput({ logN, sizeBytes }: ScryptInput): void {
-  assert(Number.isInteger(logN) && logN >= 1 && logN <= SCRYPT_LOG_N_MAX, `scrypt logN ${logN}`);
-  assert(sizeBytes >= 1 && sizeBytes <= 1024, `scrypt output of ${sizeBytes} bytes`);
+  assert(Number.isInteger(logN) && logN >= 1 && logN <= SCRYPT_LOG_N_MAX, "scrypt logN {}", logN);
+  assert(sizeBytes >= 1 && sizeBytes <= 1024, "scrypt output of {} bytes", sizeBytes);
 }
 
 /** What both libraries count against their limit, and a little more. */

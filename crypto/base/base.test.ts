@@ -118,6 +118,11 @@ t.test("an assertion names what was wrong", async (t) => {
   });
   t.equal(present(0, "zero"), 0);
   t.throws(() => present(undefined, "the key"), { name: "AssertionError", message: "the key is missing" });
+  t.throws(() => present(undefined, "row {}", 7n), { name: "AssertionError", message: "row 7 is missing" });
+  t.throws(() => assert(false, "{} of {}", 1n, "{}"), { message: "1 of {}" });
+  t.throws(() => assert(false, "{} and no other value: {}", "a".repeat(1000)), {
+    message: `${"a".repeat(100)} and no other value: undefined`,
+  });
 });
 
 t.test("what is made of bytes lately is made again only when other bytes had its place", async (t) => {

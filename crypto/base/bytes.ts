@@ -121,7 +121,7 @@ export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_
 /** Hex that we wrote ourselves: a wrong digit is our bug. */
 export function fromHex(hex: string): Uint8Array {
   const parsed = parseHex(hex);
-  assert(parsed.ok, `not hex: ${hex.slice(0, 80)}`);
+  assert(parsed.ok, "not hex: {}", hex);
   return parsed.value;
 }
 
@@ -150,7 +150,7 @@ export function parseUtf8(bytes: Uint8Array): Result<string, { readonly code: "u
 
 /** Eight bytes, big-endian: sorts as the number does. `0 <= value < 2^64`. */
 export function u64(value: bigint): Uint8Array {
-  assert(value >= 0n && value < 1n << 64n, `not a u64: ${value}`);
+  assert(value >= 0n && value < 1n << 64n, "not a u64: {}", value);
   const bytes = new Uint8Array(8);
   writeU32(bytes, Number(value >> 32n), 0);
   writeU32(bytes, Number(value & 0xffff_ffffn), 4);
@@ -159,13 +159,13 @@ export function u64(value: bigint): Uint8Array {
 
 /** Reads eight big-endian bytes at `offset`, which the caller has checked to be there. */
 export function readU64(bytes: Uint8Array, offset = 0): bigint {
-  assert(bytes.length >= offset + 8, `u64 at ${offset} of ${bytes.length} bytes`);
+  assert(bytes.length >= offset + 8, "u64 at {} of {} bytes", offset, bytes.length);
   return (BigInt(readU32(bytes, offset)) << 32n) | BigInt(readU32(bytes, offset + 4));
 }
 
 /** Four bytes, big-endian. `0 <= value < 2^32`. */
 export function u32(value: number): Uint8Array {
-  assert(Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff, `not a u32: ${value}`);
+  assert(Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff, "not a u32: {}", value);
   const bytes = new Uint8Array(4);
   writeU32(bytes, value, 0);
   return bytes;
@@ -181,7 +181,7 @@ function writeU32(bytes: Uint8Array, value: number, offset: number): void {
 
 /** Reads four big-endian bytes at `offset`, which the caller has checked to be there. */
 export function readU32(bytes: Uint8Array, offset = 0): number {
-  assert(bytes.length >= offset + 4, `u32 at ${offset} of ${bytes.length} bytes`);
+  assert(bytes.length >= offset + 4, "u32 at {} of {} bytes", offset, bytes.length);
   const high = bytes[offset] as number;
   const rest = ((bytes[offset + 1] as number) << 16) | ((bytes[offset + 2] as number) << 8) | (bytes[offset + 3] as number);
   return high * 0x100_0000 + rest;
@@ -195,6 +195,6 @@ export function u256(value: bigint): Uint8Array {
 
 /** Reads what `u256` wrote. */
 export function readU256(bytes: Uint8Array): bigint {
-  assert(bytes.length === 32, `${bytes.length} bytes`);
+  assert(bytes.length === 32, "{} bytes", bytes.length);
   return BigInt(`0x${toHex(bytes)}`);
 }

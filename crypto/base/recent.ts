@@ -25,7 +25,7 @@ export class Recent<T> {
       readonly make: (bytes: Uint8Array, from: number, to: number) => T;
     },
   ) {
-    assert(placesCount > 0 && (placesCount & (placesCount - 1)) === 0, `${placesCount} places`);
+    assert(placesCount > 0 && (placesCount & (placesCount - 1)) === 0, "{} places", placesCount);
     this.#values = Array.from({ length: placesCount });
     this.#mask = placesCount - 1;
     this.#isOf = options.isOf;

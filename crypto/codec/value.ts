@@ -17,7 +17,7 @@ import { MAJOR, Writer } from "./writer.ts";
 export class Float {
   readonly value: number;
   constructor(value: number) {
-    assert(Number.isFinite(value), `not a finite float: ${value}`);
+    assert(Number.isFinite(value), "not a finite float: {}", value);
     this.value = value;
   }
 }
@@ -59,7 +59,7 @@ function writeValue(writer: Writer, value: Value, depthLeft: number): void {
   else if (value instanceof Float) writer.float(value.value);
   else if (value instanceof CID) writer.tag(42).bytes(concatBytes(new Uint8Array(1), value.bytes));
   else {
-    assert(depthLeft > 0, `nested deeper than ${DEPTH_MAX}`);
+    assert(depthLeft > 0, "nested deeper than {}", DEPTH_MAX);
     if (Array.isArray(value)) writeArray(writer, value as readonly Value[], depthLeft);
     else writeMap(writer, value as { readonly [key: string]: Value }, depthLeft);
   }
@@ -71,7 +71,7 @@ function writeArray(writer: Writer, items: readonly Value[], depthLeft: number):
 }
 
 function writeMap(writer: Writer, map: { readonly [key: string]: Value }, depthLeft: number): void {
-  assert(typeof map === "object", `not a dag-cbor value: ${typeof map}`);
+  assert(typeof map === "object", "not a dag-cbor value: {}", typeof map);
   const entries = Object.keys(map).map((key) => ({ key, bytes: utf8(key) }));
   entries.sort((a, b) => a.bytes.length - b.bytes.length || compareBytes(a.bytes, b.bytes));
   writer.map(entries.length);

@@ -104,7 +104,7 @@ export class Writer {
 
   /** An eight-byte float; NaN and the infinities have no place in dag-cbor. */
   float(value: number): this {
-    assert(Number.isFinite(value), `not a finite float: ${value}`);
+    assert(Number.isFinite(value), "not a finite float: {}", value);
     this.#byte(0xfb);
     this.#reserve(8).view.setFloat64(this.#size, value);
     this.#size += 8;
@@ -162,7 +162,7 @@ export class Writer {
       this.#size += 5;
     } else {
       const wide = BigInt(argument);
-      assert(wide < 1n << 64n, `integer needs more than 64 bits: ${wide}`);
+      assert(wide < 1n << 64n, "integer needs more than 64 bits: {}", wide);
       bytes[start] = type | 27;
       view.setBigUint64(start + 1, wide);
       this.#size += 9;

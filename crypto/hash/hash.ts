@@ -27,7 +27,7 @@ export function parseHash(bytes: Uint8Array): Result<Hash, { readonly code: "has
 
 /** For bytes we made: a wrong length is our bug. */
 export function hashOf(bytes: Uint8Array): Hash {
-  assert(bytes.length === HASH_SIZE_BYTES, `hash is ${bytes.length} bytes`);
+  assert(bytes.length === HASH_SIZE_BYTES, "hash is {} bytes", bytes.length);
   return bytes as Hash;
 }
 

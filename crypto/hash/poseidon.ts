@@ -52,14 +52,14 @@ export function poseidonHashPortable(inputs: readonly bigint[]): bigint {
 }
 
 function assertInputs(inputs: readonly bigint[]): void {
-  assert(inputs.length >= 1 && inputs.length <= POSEIDON_INPUTS_MAX, `${inputs.length} inputs`);
-  for (const input of inputs) assert(input >= 0n && input < POSEIDON_FIELD_ORDER, `not a field element: ${input}`);
+  assert(inputs.length >= 1 && inputs.length <= POSEIDON_INPUTS_MAX, "{} inputs", inputs.length);
+  for (const input of inputs) assert(input >= 0n && input < POSEIDON_FIELD_ORDER, "not a field element: {}", input);
 }
 
 function assertGroups(groups: readonly (readonly bigint[])[]): void {
   for (const group of groups) {
     assertInputs(group);
-    assert(group.length === groups[0]?.length, `a group of ${group.length} inputs among groups of ${groups[0]?.length}`);
+    assert(group.length === groups[0]?.length, "a group of {} inputs among groups of {}", group.length, groups[0]?.length);
   }
 }
 

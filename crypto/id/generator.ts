@@ -90,11 +90,11 @@ export class ScarabGenerator {
 
   constructor({ node, window, reservedMs, clock }: ScarabGeneratorOptions) {
     const { borrowMsMax, behindMsMax, reserveMs } = clock;
-    assert(isScarabTime(window.startMs), `window from ${window.startMs}`);
-    assert(window.endMs >= window.startMs && window.endMs <= SCARAB_TIME_MS_END, `window to ${window.endMs}`);
-    assert(Number.isInteger(borrowMsMax) && borrowMsMax >= 0 && borrowMsMax < behindMsMax, `borrowMsMax ${borrowMsMax}`);
-    assert(Number.isInteger(behindMsMax) && Number.isInteger(reserveMs) && reserveMs >= 1, `reserveMs ${reserveMs}`);
-    assert(reservedMs === undefined || Number.isInteger(reservedMs), `reserved to ${reservedMs}`);
+    assert(isScarabTime(window.startMs), "window from {}", window.startMs);
+    assert(window.endMs >= window.startMs && window.endMs <= SCARAB_TIME_MS_END, "window to {}", window.endMs);
+    assert(Number.isInteger(borrowMsMax) && borrowMsMax >= 0 && borrowMsMax < behindMsMax, "borrowMsMax {}", borrowMsMax);
+    assert(Number.isInteger(behindMsMax) && Number.isInteger(reserveMs) && reserveMs >= 1, "reserveMs {}", reserveMs);
+    assert(reservedMs === undefined || Number.isInteger(reservedMs), "reserved to {}", reservedMs);
     this.node = node;
     this.#clock = clock;
     this.#timeMs = Math.max(window.startMs, reservedMs ?? window.startMs);
@@ -115,7 +115,7 @@ export class ScarabGenerator {
    * @param countMax - how many are wanted, at least 1; a run has at least one and at most 8192
    */
   take(nowMs: number, countMax: number): Result<ScarabTaken, ScarabRefusal> {
-    assert(Number.isInteger(countMax) && countMax >= 1, `${countMax} ids`);
+    assert(Number.isInteger(countMax) && countMax >= 1, "{} ids", countMax);
     if (!isScarabTime(nowMs)) return fail({ code: "clock_range", nowMs });
     this.#nowMs = nowMs;
     const { borrowMsMax, behindMsMax } = this.#clock;
@@ -140,13 +140,13 @@ export class ScarabGenerator {
 
   /** Says that this mark is durable. */
   reserved(untilMs: number): void {
-    assert(Number.isInteger(untilMs) && untilMs <= SCARAB_TIME_MS_END, `reserved to ${untilMs}`);
+    assert(Number.isInteger(untilMs) && untilMs <= SCARAB_TIME_MS_END, "reserved to {}", untilMs);
     this.#reservedMs = Math.max(this.#reservedMs, untilMs);
   }
 
   /** Says that the lease of the number was renewed to this end, or given up at it. Ids at or after it are refused. */
   endAt(endMs: number): void {
-    assert(Number.isInteger(endMs) && endMs <= SCARAB_TIME_MS_END, `window to ${endMs}`);
+    assert(Number.isInteger(endMs) && endMs <= SCARAB_TIME_MS_END, "window to {}", endMs);
     this.#endMs = endMs;
   }
 

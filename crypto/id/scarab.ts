@@ -61,7 +61,7 @@ export function isNodeNumber(value: number): boolean {
 
 /** A node number of which the caller knows that it is one. */
 export function nodeNumberOf(value: number): NodeNumber {
-  assert(isNodeNumber(value), `node number ${value}`);
+  assert(isNodeNumber(value), "node number {}", value);
   return value as NodeNumber;
 }
 
@@ -72,9 +72,9 @@ export function isScarabTime(timeMs: number): boolean {
 
 /** The id of these fields, which must be in range. */
 export function scarabOf({ timeMs, node, sequence }: ScarabFields): ScarabId {
-  assert(isScarabTime(timeMs), `time ${timeMs}`);
-  assert(isNodeNumber(node), `node number ${node}`);
-  assert(Number.isInteger(sequence) && sequence >= 0 && sequence < SCARAB_SEQUENCE_COUNT, `sequence ${sequence}`);
+  assert(isScarabTime(timeMs), "time {}", timeMs);
+  assert(isNodeNumber(node), "node number {}", node);
+  assert(Number.isInteger(sequence) && sequence >= 0 && sequence < SCARAB_SEQUENCE_COUNT, "sequence {}", sequence);
   return ((BigInt(timeMs - SCARAB_EPOCH_MS) << 23n) | BigInt((node << 13) | sequence)) as ScarabId;
 }
 
@@ -86,7 +86,7 @@ export function scarabFields(id: ScarabId): ScarabFields {
 
 /** An id from a number, `0 <= value < 2^64`, of which the caller knows that it is one. */
 export function scarabIdOf(value: bigint): ScarabId {
-  assert(value >= 0n && value < 1n << 64n, `id ${value}`);
+  assert(value >= 0n && value < 1n << 64n, "id {}", value);
   return value as ScarabId;
 }
 
@@ -126,11 +126,11 @@ export function parseScarab(text: string): Result<ScarabId, { readonly code: "sc
  * between them is the low half, which carries over nowhere.
  */
 export function writeScarabRun({ first, count }: ScarabRun, bytes: Uint8Array, offset = 0): void {
-  assert(offset >= 0 && bytes.length - offset >= count * SCARAB_SIZE_BYTES, `${count} ids into ${bytes.length - offset} bytes`);
+  assert(offset >= 0 && bytes.length - offset >= count * SCARAB_SIZE_BYTES, "{} ids into {} bytes", count, bytes.length - offset);
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const high = Number(first >> 32n);
   const low = Number(first & 0xffff_ffffn);
-  assert((low & 0x1fff) + count <= SCARAB_SEQUENCE_COUNT, `${count} ids from sequence ${low & 0x1fff}`);
+  assert((low & 0x1fff) + count <= SCARAB_SEQUENCE_COUNT, "{} ids from sequence {}", count, low & 0x1fff);
   for (let index = 0, at = offset; index < count; index += 1, at += SCARAB_SIZE_BYTES) {
     view.setUint32(at, high);
     view.setUint32(at + 4, low + index);

@@ -67,7 +67,7 @@ export function addressOfPolicy(policy: MultisigPolicy): Address {
 
 /** For bytes we made: a wrong length is our bug. */
 export function addressOf(bytes: Uint8Array): Address {
-  assert(bytes.length === ADDRESS_SIZE_BYTES, `address is ${bytes.length} bytes`);
+  assert(bytes.length === ADDRESS_SIZE_BYTES, "address is {} bytes", bytes.length);
   return bytes as Address;
 }
 

@@ -83,8 +83,8 @@ export type SealOptions = {
 /** Seals a seed. Takes as long as opening it will. */
 export function sealSeed(options: SealOptions): Uint8Array {
   const { type, seed, passphrase, logN = KEY_FILE_LOG_N_DEFAULT, random = randomBytes } = options;
-  assert(seed.length === SEED_SIZE_BYTES, `seed is ${seed.length} bytes`);
-  assert(Number.isInteger(logN) && logN >= KEY_FILE_LOG_N_MIN && logN <= KEY_FILE_LOG_N_MAX, `key file logN ${logN}`);
+  assert(seed.length === SEED_SIZE_BYTES, "seed is {} bytes", seed.length);
+  assert(Number.isInteger(logN) && logN >= KEY_FILE_LOG_N_MIN && logN <= KEY_FILE_LOG_N_MAX, "key file logN {}", logN);
   const salt = random(SALT_SIZE_BYTES);
   const nonce = random(NONCE_SIZE_BYTES);
   const header = new Writer().array(6).text(MAGIC).uint(VERSION);

@@ -50,10 +50,12 @@ export function parsePolicy(bytes: Uint8Array): Result<MultisigPolicy, DecodeErr
 
 /** Writes a policy; an invalid one is our bug. */
 export function writePolicy(writer: Writer, policy: MultisigPolicy): void {
-  assert(policy.keys.length >= 1 && policy.keys.length <= POLICY_KEYS_MAX, `policy of ${policy.keys.length} keys`);
+  assert(policy.keys.length >= 1 && policy.keys.length <= POLICY_KEYS_MAX, "policy of {} keys", policy.keys.length);
   assert(
     policy.threshold >= 1 && policy.threshold <= policy.keys.length,
-    `threshold ${policy.threshold} of ${policy.keys.length}`,
+    "threshold {} of {}",
+    policy.threshold,
+    policy.keys.length,
   );
   assert(strictlyAscending(policy.keys), "policy keys are not sorted and distinct");
   writer.array(2).uint(policy.threshold).array(policy.keys.length);

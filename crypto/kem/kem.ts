@@ -40,7 +40,7 @@ export type KemKeyError = { readonly code: "kem_public_key"; readonly gotBytes: 
 
 /** The key pair of a 64-byte seed (`d ‖ z`): the same seed and type always give the same keys. */
 export function kemKeyPairFromSeed(type: KemType, seed: Uint8Array, backend: KemBackend = kems): KemKeyPair {
-  assert(seed.length === KEM_SEED_SIZE_BYTES, `kem seed is ${seed.length} bytes`);
+  assert(seed.length === KEM_SEED_SIZE_BYTES, "kem seed is {} bytes", seed.length);
   const decapsulator = backend.decapsulator(type, seed);
   return {
     publicKey: { type, bytes: decapsulator.publicKey },

@@ -48,7 +48,7 @@ export type KeyError =
 
 /** The one encoding of a key: its type byte, then its raw bytes. */
 export function encodePublicKey(key: PublicKey): Uint8Array {
-  assert(key.bytes.length === publicKeySizeBytes(key.type), `${key.type} key is ${key.bytes.length} bytes`);
+  assert(key.bytes.length === publicKeySizeBytes(key.type), "{} key is {} bytes", key.type, key.bytes.length);
   return concatBytes(Uint8Array.of(KEY_TYPE_BYTES[key.type]), key.bytes);
 }
 
@@ -101,7 +101,7 @@ export type KeyPairOptions = {
 
 /** The key pair of a 32-byte seed: the same seed and type always give the same public key. */
 export function keyPairFromSeed(type: KeyType, seed: Uint8Array, options: KeyPairOptions = {}): KeyPair {
-  assert(seed.length === SEED_SIZE_BYTES, `seed is ${seed.length} bytes`);
+  assert(seed.length === SEED_SIZE_BYTES, "seed is {} bytes", seed.length);
   const { deterministic = false, backend = signatures } = options;
   const signWith = (signer: Signer, message: Uint8Array): Uint8Array =>
     deterministic ? signer.signDeterministic(message) : signer.sign(message);
@@ -181,7 +181,7 @@ export async function verifySignatures(
   signed: readonly SignedMessage[],
   backend: SignatureBackend = signatures,
 ): Promise<boolean[]> {
-  assert(signed.length <= VERIFY_BATCH_COUNT_MAX, `${signed.length} signatures`);
+  assert(signed.length <= VERIFY_BATCH_COUNT_MAX, "{} signatures", signed.length);
   const verdicts = signed.map(({ key, signature }) => sizesFit(key, signature));
   // As in `verifySignature`: first ML-DSA, and then of what is left Ed25519.
   for (const algorithm of ["ml-dsa-65", "ed25519"] as const) {

@@ -25,7 +25,7 @@ export function hybridSeeds(seed: Uint8Array): { readonly ed25519: Uint8Array; r
  * - `ml-dsa-65`: has no such half; a separate Ed25519 key that only the network sees
  */
 export function ed25519SeedOf(type: KeyType, seed: Uint8Array): Uint8Array {
-  assert(seed.length === SEED_SIZE_BYTES, `seed is ${seed.length} bytes`);
+  assert(seed.length === SEED_SIZE_BYTES, "seed is {} bytes", seed.length);
   if (type === "ed25519") return seed.slice();
   return type === "hybrid" ? hybridSeeds(seed).ed25519 : derive(PURPOSE.networkOfMlDsa, seed);
 }
@@ -36,6 +36,6 @@ export function noteSeedOf(seed: Uint8Array): Uint8Array {
 }
 
 function derive(purpose: number, seed: Uint8Array): Uint8Array {
-  assert(seed.length === SEED_SIZE_BYTES, `seed is ${seed.length} bytes`);
+  assert(seed.length === SEED_SIZE_BYTES, "seed is {} bytes", seed.length);
   return hashParts("seed", Uint8Array.of(purpose), seed);
 }

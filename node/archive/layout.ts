@@ -38,7 +38,7 @@ export function logPath(log: LogName): string {
 
 /** `x001/x234/067`. */
 export function numberPath(number: bigint): string {
-  assert(number >= 0n, `number ${number}`);
+  assert(number >= 0n, "number {}", number);
   const digits = `${number}`;
   const padded = digits.padStart(Math.ceil(digits.length / 3) * 3, "0");
   const groups = padded.match(/.{3}/g) ?? [];
@@ -47,7 +47,7 @@ export function numberPath(number: bigint): string {
 
 /** A tile or a bundle of a log; `width` is how many of its items there are. */
 export function tilePath(log: LogName, level: number | "entries", index: bigint, width: number): string {
-  assert(width >= 1 && width <= TILE_WIDTH, `tile of ${width}`);
+  assert(width >= 1 && width <= TILE_WIDTH, "tile of {}", width);
   const path = `${logPath(log)}/tile/${level}/${numberPath(index)}`;
   return width === TILE_WIDTH ? path : `${path}.p/${width}`;
 }

@@ -150,7 +150,7 @@ export class ArchiveWriter {
       this.#remember(height, known);
       return known;
     }
-    const bytes = present(await this.#read(statePath(height)), `state/${height}`);
+    const bytes = present(await this.#read(statePath(height)), "state/{}", height);
     const root = this.#replica.header(height)?.stateRoot;
     const delta = parseDelta(bytes, height, root);
     if (delta === undefined) throw new CodedError("archive_damaged", { path: statePath(height) });

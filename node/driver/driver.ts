@@ -585,7 +585,7 @@ export class ConsensusDriver<M extends object> implements Driver {
   #build(engine: Engine<M>, height: Height, round: number): void {
     const { parameters } = this.#ledger;
     const head = this.#ledger.head();
-    assert(height === head.height + 1n, `build of ${height} on ${head.height}`);
+    assert(height === head.height + 1n, "build of {} on {}", height, head.height);
     const nowMs = BigInt(Math.floor(this.#clock.wallMs()));
     // The terms of a continuous engine are not rounds that this height has failed.
     const share = this.#pace.shareAt(this.#parts.isContinuous ? 0 : round);

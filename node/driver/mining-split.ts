@@ -180,7 +180,7 @@ export class SplitWatch {
     const at = { fork: tip, tip, windowTimeMs: undefined };
     if (tip.height === GENESIS_HEIGHT)
       return { ...at, timeMs: genesisTimeMs, bits: bitsOf(firstTarget(protocol)), chainWork: 0n };
-    const { header, seal } = present(source.sealedAt(tip.height), `block ${tip.height}`);
+    const { header, seal } = present(source.sealedAt(tip.height), "block {}", tip.height);
     return { ...at, timeMs: header.timeMs, bits: seal.bits, chainWork: seal.chainWork };
   }
 
@@ -213,13 +213,13 @@ export class SplitWatch {
   #bitsAfter({ fork, tip, timeMs, bits, windowTimeMs }: Trail): number {
     const { protocol, genesisTimeMs, source } = this.#parts;
     return expectedBits({ protocol, genesisTimeMs }, { height: tip.height, timeMs, bits }, (height) => {
-      if (height > fork.height) return present(windowTimeMs, `time of height ${height}`);
-      return height === GENESIS_HEIGHT ? genesisTimeMs : present(source.sealedAt(height), `block ${height}`).header.timeMs;
+      if (height > fork.height) return present(windowTimeMs, "time of height {}", height);
+      return height === GENESIS_HEIGHT ? genesisTimeMs : present(source.sealedAt(height), "block {}", height).header.timeMs;
     });
   }
 
   #workAt(height: Height): bigint {
-    return height === GENESIS_HEIGHT ? 0n : present(this.#parts.source.sealedAt(height), `block ${height}`).seal.chainWork;
+    return height === GENESIS_HEIGHT ? 0n : present(this.#parts.source.sealedAt(height), "block {}", height).seal.chainWork;
   }
 }
 

@@ -258,8 +258,8 @@ export class MiningDriver implements Driver {
     this.#step({ kind: "start", height: nextHeight(height), validators, parent: this.#ledger.header(height), atMs: this.#now() });
     const whole = this.#oldestRestored(height);
     for (let at = restoreFrom(this.#protocol, height); at <= height; at = nextHeight(at)) {
-      const { header, seal } = present(this.#source.sealedAt(at), `block ${at}`);
-      const content = at >= whole ? present(this.#source.blockAt(at), `block ${at}`) : header;
+      const { header, seal } = present(this.#source.sealedAt(at), "block {}", at);
+      const content = at >= whole ? present(this.#source.blockAt(at), "block {}", at) : header;
       this.#step({ kind: "restore", record: encodePowRecord(seal, content), atMs: this.#now() });
     }
   }

@@ -73,7 +73,7 @@ export class WorkerSearcher implements Searcher {
 
   constructor(options: { readonly workers: number; readonly clock: Clock }) {
     const { workers, clock } = options;
-    assert(Number.isInteger(workers) && workers >= 1 && workers <= WORKERS_MAX, `${workers} workers`);
+    assert(Number.isInteger(workers) && workers >= 1 && workers <= WORKERS_MAX, "{} workers", workers);
     this.#clock = clock;
     this.#failed.promise.catch(() => undefined); // Whoever searches awaits it; nobody else must.
     this.#workers = Array.from({ length: workers }, () => this.#start());

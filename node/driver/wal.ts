@@ -156,7 +156,7 @@ export class WriteAheadLog {
 
   /** A frame, behind a seal when more is durable than the last seal says. */
   #sealed(frame: Uint8Array): Uint8Array {
-    assert(this.#syncedBytes <= this.#sizeBytes, `${this.#syncedBytes} bytes of ${this.#sizeBytes} are durable`);
+    assert(this.#syncedBytes <= this.#sizeBytes, "{} bytes of {} are durable", this.#syncedBytes, this.#sizeBytes);
     if (this.#syncedBytes === this.#sealedBytes) return frame;
     this.#sealedBytes = this.#syncedBytes;
     return concatBytes(sealOf({ offset: this.#sizeBytes, synced: this.#syncedBytes }), frame);
@@ -168,7 +168,7 @@ export class WriteAheadLog {
 
   #fileOf(name: LogName): DiskFile {
     const file = this.#file;
-    assert(this.#name === name && file !== undefined, `log is at ${this.#name}, not ${name}`);
+    assert(this.#name === name && file !== undefined, "log is at {}, not {}", this.#name, name);
     return file;
   }
 
@@ -220,7 +220,7 @@ export class WriteAheadLog {
 }
 
 function frameOf(record: Uint8Array): Uint8Array {
-  assert(record.length > 0 && record.length <= RECORD_SIZE_BYTES_MAX, `record is ${record.length} bytes`);
+  assert(record.length > 0 && record.length <= RECORD_SIZE_BYTES_MAX, "record is {} bytes", record.length);
   const length = u32(record.length);
   return concatBytes(length, checksumOf(length, record), record);
 }

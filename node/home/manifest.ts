@@ -148,8 +148,8 @@ export type LocalHomes = {
 
 /** Where node `index` of a network listens: peers on `p2p`, JSON-RPC on `rpc`. */
 export function portsOf(basePort: number, index: number): { readonly p2p: number; readonly rpc: number } {
-  assert(index >= 0 && index < RPC_PORT_OFFSET, `node ${index} of a local network`);
-  assert(basePort >= 1 && basePort + PORTS_COUNT <= 65_536, `base port ${basePort}`);
+  assert(index >= 0 && index < RPC_PORT_OFFSET, "node {} of a local network", index);
+  assert(basePort >= 1 && basePort + PORTS_COUNT <= 65_536, "base port {}", basePort);
   return { p2p: basePort + index, rpc: basePort + RPC_PORT_OFFSET + index };
 }
 

@@ -30,7 +30,7 @@ export class Bisection<Trusted> {
 
   /** @param height - above that of `trusted` */
   constructor(trusted: Trusted, height: bigint, of: (trusted: Trusted) => bigint) {
-    assert(height > of(trusted), `from ${of(trusted)} to ${height}`);
+    assert(height > of(trusted), "from {} to {}", of(trusted), height);
     this.#heightOf = of;
     this.#height = height;
     this.#trusted = trusted;
@@ -63,7 +63,7 @@ export class Bisection<Trusted> {
   ): Result<boolean, E | { readonly code: "bisection_long"; readonly height: bigint }> {
     this.#asked += 1;
     if (verdict.ok) {
-      assert(this.#heightOf(verdict.value) === this.#wanted, `judged ${this.#heightOf(verdict.value)}, not ${this.#wanted}`);
+      assert(this.#heightOf(verdict.value) === this.#wanted, "judged {}, not {}", this.#heightOf(verdict.value), this.#wanted);
       this.#trusted = verdict.value;
       this.#steps += 1;
       if (this.#wanted === this.#height) return ok(true);

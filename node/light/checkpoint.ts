@@ -91,7 +91,7 @@ export function parseCheckpoint(text: string): Result<LogCheckpoint, NoteError> 
 export function encodeNote({ text, signatures }: Note): string {
   assert(text.endsWith("\n") && text.split("\n").every(isLine), "a text of whole lines");
   const lines = signatures.map(({ name, keyId, signature }) => {
-    assert(isName(name), `not a key name: ${name}`);
+    assert(isName(name), "not a key name: {}", name);
     return `${LINE_START}${name} ${base64.encode(concatBytes(keyId, signature))}\n`;
   });
   return `${text}\n${lines.join("")}`;
@@ -182,7 +182,7 @@ export function parseNoteKey(text: string): Result<NoteKey, NoteError> {
 
 /** The four bytes that find a key's line; not enough to tell keys apart for sure. */
 export function noteKeyId({ name, algorithm, key }: NoteKey): Uint8Array {
-  assert(key.type === "ed25519" && key.bytes.length === KEY_SIZE_BYTES, `a note is signed with Ed25519, not ${key.type}`);
+  assert(key.type === "ed25519" && key.bytes.length === KEY_SIZE_BYTES, "a note is signed with Ed25519, not {}", key.type);
   const named = concatBytes(utf8(name), Uint8Array.of(0x0a, ALGORITHM_BYTE[algorithm]), key.bytes);
   return sha256(named).subarray(0, KEY_ID_SIZE_BYTES);
 }

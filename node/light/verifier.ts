@@ -205,7 +205,7 @@ export class LightVerifier {
 
   /** The set that decides a height, as far as is known, `height >= 1`. */
   deciding(height: Height): ValidatorSet {
-    return present(this.#epochAt(height), `a set for height ${height}`).set;
+    return present(this.#epochAt(height), "a set for height {}", height).set;
   }
 
   /** Every set that is believed, oldest first. */

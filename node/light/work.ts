@@ -64,7 +64,7 @@ export class WorkChain {
 
   /** How sure the block of a height on that chain is. */
   finalityAt(height: Height): Finality {
-    const link = present(this.#links[Number(height) - 1], `header ${height}`);
+    const link = present(this.#links[Number(height) - 1], "header {}", height);
     const head = present(this.#links.at(-1), "head");
     return finalityOf(this.#protocol, { height, certificate: link.seal }, { height: this.height, certificate: head.seal });
   }
@@ -132,7 +132,7 @@ export class WorkChain {
   ): { readonly timeMs: bigint; readonly bits: number; readonly chainWork: bigint } {
     if (height === 0n) return { timeMs: this.#network.genesisTimeMs, bits: this.#protocol.targetBitsMax, chainWork: 0n };
     const link = height > base ? links[Number(height - base) - 1] : this.#links[Number(height) - 1];
-    const { timeMs, seal } = present(link, `header ${height}`);
+    const { timeMs, seal } = present(link, "header {}", height);
     return { timeMs, bits: seal.bits, chainWork: seal.chainWork };
   }
 

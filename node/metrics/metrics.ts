@@ -56,7 +56,7 @@ export function openMetrics(options: { readonly process?: boolean } = {}): Metri
   const made = new Map<string, Counter | Gauge | Histogram>();
 
   function once<T extends Counter | Gauge | Histogram>(kind: string, name: string, make: () => T): T {
-    assert(NAME.test(name), `not a metric name: ${name}`);
+    assert(NAME.test(name), "not a metric name: {}", name);
     const key = `${kind} ${name}`;
     const known = made.get(key);
     // The key names the kind, so what is stored under it was made by the same `make`.

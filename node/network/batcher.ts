@@ -83,7 +83,7 @@ export class Batcher implements AsyncDisposable {
 
   /** Takes a payload to be published soon; `false` when the queue is full (refuse it) or the batcher is closed. */
   add(item: Uint8Array): boolean {
-    assert(item.length > 0 && item.length <= this.#limits.gossipTransactionsBytesMax - 16, `a payload of ${item.length} bytes`);
+    assert(item.length > 0 && item.length <= this.#limits.gossipTransactionsBytesMax - 16, "a payload of {} bytes", item.length);
     if (this.#isClosed || this.#queuedBytes + item.length > this.#limits.batchQueueBytesMax) return false;
     this.#queue.push(item);
     this.#queuedBytes += item.length;

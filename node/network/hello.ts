@@ -33,7 +33,7 @@ const HEIGHT_END = 1n << 63n;
 
 /** The one encoding of a greeting. */
 export function encodeHello(hello: Hello): Uint8Array {
-  assert(hello.height >= 0n && hello.height < HEIGHT_END, `not a height: ${hello.height}`);
+  assert(hello.height >= 0n && hello.height < HEIGHT_END, "not a height: {}", hello.height);
   return new Writer()
     .array(4)
     .uint(hello.version)

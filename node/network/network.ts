@@ -120,7 +120,7 @@ export class Network implements AsyncDisposable {
    * @throws CodedError `network_address`, `network_listen`
    */
   static async open(options: NetworkOptions, dependencies: NetworkDependencies): Promise<Network> {
-    assert(options.seed.length === 32, `a seed of ${options.seed.length} bytes`);
+    assert(options.seed.length === 32, "a seed of {} bytes", options.seed.length);
     const { metrics, signal } = dependencies;
     consumeLinearly();
     const limits = limitsWith(options.limits);

@@ -38,7 +38,7 @@ export class Counters implements AsyncDisposable {
     this.#leaseCount = options.leaseCount ?? LEASE_COUNT_DEFAULT;
     this.#openMax = options.openMax ?? OPEN_MAX;
     this.#countersMax = options.countersMax ?? COUNTERS_MAX;
-    assert(this.#openMax >= 1 && this.#countersMax >= 1, `${this.#openMax} open of ${this.#countersMax}`);
+    assert(this.#openMax >= 1 && this.#countersMax >= 1, "{} open of {}", this.#openMax, this.#countersMax);
   }
 
   /** Opens the counters of a directory. */

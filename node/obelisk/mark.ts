@@ -92,7 +92,7 @@ export class MarkDirectory {
    * @throws CodedError `obelisk_disk`, `obelisk_full`, `obelisk_corrupt`
    */
   async mark(name: string): Promise<Mark> {
-    assert(isMarkName(name), `mark ${name}`);
+    assert(isMarkName(name), "mark {}", name);
     const generation = this.#generations.get(name);
     const file = generation === undefined ? await this.#begin(name, 0n) : await this.#open(name, generation);
     const lengthBytes = BigInt(file.sizeBytes());
@@ -132,7 +132,7 @@ export class MarkDirectory {
   /** The file of a later generation, with a durable name; the one before it is not needed any more. */
   async #rollOver(name: string, generation: bigint): Promise<DiskFile> {
     const before = present(this.#generations.get(name), "generation");
-    assert(generation > before, `from generation ${before} to ${generation}`);
+    assert(generation > before, "from generation {} to {}", before, generation);
     const file = await this.#begin(name, generation);
     await this.#disk.remove(this.#pathOf(name, before));
     return file;
@@ -186,8 +186,8 @@ export class Mark {
    */
   async raise(to: bigint, isSynced: boolean): Promise<void> {
     if (this.#failed !== undefined) throw this.#failed;
-    assert(!this.#isRaising, `two raises of ${this.name} at once`);
-    assert(to > this.value, `mark ${this.name} from ${this.value} to ${to}`);
+    assert(!this.#isRaising, "two raises of {} at once", this.name);
+    assert(to > this.value, "mark {} from {} to {}", this.name, this.value, to);
     if (to >= VALUE_END) throw obeliskError("obelisk_exhausted", { name: this.name });
     this.#isRaising = true;
     try {

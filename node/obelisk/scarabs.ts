@@ -184,7 +184,7 @@ export class Scarabs implements AsyncDisposable {
   }
 
   async #raiseMark(mark: Mark, untilMs: number): Promise<void> {
-    assert(untilMs > SCARAB_EPOCH_MS, `a mark at ${untilMs}`);
+    assert(untilMs > SCARAB_EPOCH_MS, "a mark at {}", untilMs);
     const value = BigInt(untilMs - SCARAB_EPOCH_MS);
     if (value > mark.value) await mark.raise(value, true);
   }

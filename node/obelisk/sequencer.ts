@@ -56,7 +56,7 @@ export class Sequencer {
   #extending: Promise<void> | undefined;
 
   constructor(mark: Mark, { durability, leaseCount }: SequencerOptions) {
-    assert(Number.isSafeInteger(leaseCount) && leaseCount >= 1, `a lease of ${leaseCount}`);
+    assert(Number.isSafeInteger(leaseCount) && leaseCount >= 1, "a lease of {}", leaseCount);
     this.#mark = mark;
     this.#isSynced = durability !== "none";
     this.#leaseCount = durability === "lease" ? BigInt(leaseCount) : 0n;
@@ -77,7 +77,7 @@ export class Sequencer {
 
   /** Values from memory, at once; `undefined` when the disk has to be asked first, by `next`. */
   tryNext(count: number): SequenceRange | undefined {
-    assert(isCount(count), `${count} values`);
+    assert(isCount(count), "{} values", count);
     if (this.#waiting.length > 0 || this.#mark.failed !== undefined) return undefined;
     if (this.#issued + BigInt(count) > this.#durable) return undefined;
     const range = this.#issue(count);
@@ -141,7 +141,7 @@ export class Sequencer {
     const first = this.#issued;
     this.#issued += BigInt(count);
     // Looked at on the way out as well: this is what the whole file is for.
-    assert(this.#issued <= this.#durable, `issued to ${this.#issued} beyond the mark ${this.#durable}`);
+    assert(this.#issued <= this.#durable, "issued to {} beyond the mark {}", this.#issued, this.#durable);
     return { first, count };
   }
 }

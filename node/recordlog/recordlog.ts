@@ -406,14 +406,14 @@ function nameOf({ stream, partition }: PartitionName): string {
 /** The length of the name comes first, so that no log's keys can begin with another's. */
 function logKey({ stream, partition }: PartitionName): Uint8Array {
   const name = utf8(stream);
-  assert(name.length <= 255, `stream name of ${name.length} bytes`);
+  assert(name.length <= 255, "stream name of {} bytes", name.length);
   return concatBytes(Uint8Array.of(name.length), name, u32(partition));
 }
 
 /** What a key of `STATE_KIND` names. */
 function parseName(key: Uint8Array): PartitionName {
   const end = 2 + (key[1] ?? 0);
-  assert(key.length === end + 4, `key of ${key.length} bytes`);
+  assert(key.length === end + 4, "key of {} bytes", key.length);
   const partition = new DataView(key.buffer, key.byteOffset + end).getUint32(0);
   return { stream: new TextDecoder().decode(key.subarray(2, end)), partition };
 }

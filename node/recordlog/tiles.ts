@@ -118,7 +118,7 @@ export class Tiles {
     if (tileIndex !== this.#tileCount(tileLevel))
       return present(this.#fullTile(tileLevel, tileIndex)[Number(inner)]?.[offset >> Number(inner)], "node of a full tile");
     const hashes = (this.#growing[tileLevel] ?? []).slice(offset, offset + (1 << Number(inner)));
-    assert(hashes.length === 1 << Number(inner), `node ${level}/${index} of a log of ${this.#size}`);
+    assert(hashes.length === 1 << Number(inner), "node {}/{} of a log of {}", level, index, this.#size);
     return present(levelsOf(this.#hasher, hashes).at(-1)?.[0], "root of a node");
   }
 
@@ -180,7 +180,7 @@ function tileKey(name: Uint8Array, level: number, index: bigint): Uint8Array {
 }
 
 function putTile(key: Uint8Array, tile: readonly Hash[]): StoreOperation {
-  assert(tile.length > 0 && tile.length <= TILE_WIDTH, `tile of ${tile.length} hashes`);
+  assert(tile.length > 0 && tile.length <= TILE_WIDTH, "tile of {} hashes", tile.length);
   return putRow(key, concatBytes(...tile));
 }
 

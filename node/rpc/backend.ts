@@ -237,6 +237,6 @@ export function includedStatus(
 function sealedAt(ledger: Pick<LedgerReads, "certificateBytes">, height: Height): Sealed {
   const bytes = ledger.certificateBytes(height);
   const certificate = bytes === undefined ? undefined : parseCertificate(bytes);
-  assert(certificate?.ok === true, `certificate of height ${height}`);
+  assert(certificate?.ok === true, "certificate of height {}", height);
   return { height, certificate: certificate.value };
 }

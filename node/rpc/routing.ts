@@ -27,13 +27,13 @@ export type Route =
 
 /** The partition that records of a key are in. */
 export function partitionOfKey(key: Uint8Array, partitions: number): number {
-  assert(Number.isInteger(partitions) && partitions >= 1, `${partitions} partitions`);
+  assert(Number.isInteger(partitions) && partitions >= 1, "{} partitions", partitions);
   return Number(readU64(hash("recordKey", key)) % BigInt(partitions));
 }
 
 /** The partition of a client's counter. */
 export function partitionOfCounter(counter: bigint, partitions: number): number {
-  assert(Number.isInteger(partitions) && partitions >= 1 && counter >= 0n, `counter ${counter} over ${partitions} partitions`);
+  assert(Number.isInteger(partitions) && partitions >= 1 && counter >= 0n, "counter {} over {} partitions", counter, partitions);
   return Number(counter % BigInt(partitions));
 }
 

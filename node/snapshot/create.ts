@@ -101,8 +101,8 @@ function* changes(ledger: Ledger, height: Height): Generator<Part> {
     .validatorChanges(heightOf(1n), Number.MAX_SAFE_INTEGER)
     .filter((change) => change.height <= height)
     .map(({ height: at }): SetChange => {
-      const header = present(ledger.headerBytes(at), `header ${at}`);
-      const certificate = present(ledger.certificateBytes(at), `certificate of ${at}`);
+      const header = present(ledger.headerBytes(at), "header {}", at);
+      const certificate = present(ledger.certificateBytes(at), "certificate of {}", at);
       return { anchor: { header, certificate }, validators: encodeMembers(present(ledger.validators(nextHeight(at)), "set")) };
     });
   const sizeOf = ({ anchor, validators }: SetChange): number =>
@@ -125,7 +125,7 @@ function* block(ledger: Ledger, height: Height): Generator<Part> {
 /** Those before the height: its own is in the block. */
 function* headers(ledger: Ledger, height: Height): Generator<Part> {
   const all = function* (): Generator<Uint8Array> {
-    for (let at = 1n; at < height; at += 1n) yield present(ledger.headerBytes(heightOf(at)), `header ${at}`);
+    for (let at = 1n; at < height; at += 1n) yield present(ledger.headerBytes(heightOf(at)), "header {}", at);
   };
   let from = 0n;
   for (const items of grouped(all(), (bytes) => bytes.length)) {

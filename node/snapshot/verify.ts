@@ -263,7 +263,7 @@ export class Trust {
         return checkRecords(step.span, bytes);
       case "changes":
       case "block":
-        return assert(false, `a chunk of ${step.kind} is taken, not checked`) as never;
+        return assert(false, "a chunk of {} is taken, not checked", step.kind) as never;
     }
   }
 

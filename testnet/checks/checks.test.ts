@@ -176,6 +176,8 @@ t.test("each house rule finds its fault, and leaves what is right alone", async 
   t.same(line("a.toSorted();"), ["banned crypto/a.ts:2"]);
   t.same(line("a.toSorted();", "crypto/a.test.ts"), []);
   t.same(line('return fail({ code: "NotSnake" });'), ["banned crypto/a.ts:2"]);
+  t.same(line("assert(a > 0, `${a} is negative`);"), ["banned crypto/a.ts:2"]);
+  t.same(line('assert(a > 0, "{} is negative", a);'), []);
   t.same(line('t.test("a", { skip: true }, () => {});', "crypto/a.test.ts"), ["banned crypto/a.test.ts:2"]);
   const thrown = { "crypto/a.ts": `${doc}throw new CodedError("disk_full", {});\n` };
   t.same(rulesOf(thrown), ["error-table crypto/a.ts:2"]);

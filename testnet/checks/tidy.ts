@@ -48,6 +48,14 @@ const BANNED_IN_CODE = [
 /** As `BANNED`, for code that is not a test. */
 const BANNED_IN_PRODUCT = [{ pattern: /\bcode: "(?![a-z][a-z0-9]*(_[a-z0-9]+)*")/, what: "a code is lower_snake" }] as const;
 
+/** As `BANNED`, in what a node runs all the time. */
+const BANNED_IN_NODE = [
+  {
+    pattern: /\b(assert|present)\(.*, `[^`]*\$\{[^`]*`\)/,
+    what: "a text that is made each time and hardly ever read: write {} and put the values behind it",
+  },
+] as const;
+
 /** As `BANNED`, where equal inputs must give equal bytes. */
 const BANNED_IN_PURE = [
   { pattern: /\.(sort|toSorted)\(\)/, what: "sorts by UTF-16 text: pass compareBytes, or a comparison that you mean" },
@@ -106,6 +114,7 @@ function bannedLines(file: SourceFile): Problem[] {
     ...(isCode(file) ? [...BANNED, ...BANNED_IN_CODE] : BANNED.slice(0, 2)),
     ...(isProduct(file) ? BANNED_IN_PRODUCT : []),
     ...(isProduct(file) && /^(chain|consensus|contracts|crypto)\//.test(file.path) ? BANNED_IN_PURE : []),
+    ...(isProduct(file) && /^(chain|consensus|contracts|crypto|node)\//.test(file.path) ? BANNED_IN_NODE : []),
   ];
   return file.text.split("\n").flatMap((text, index) => {
     const broken = rules.filter(({ pattern }) => pattern.test(text));
