@@ -15,6 +15,7 @@ import { CodedError } from "../../crypto/base/error.ts";
 import { portsOf } from "../../node/home/manifest.ts";
 import type { LoadTarget, Taken } from "./load.ts";
 import { type Cluster, fetchJson, type Peer, PeerProcesses, type PeerStart, runProgram } from "./peer.ts";
+import { postJson } from "./post.ts";
 
 const MEMBERS = 4;
 /** `blockIntervalMsMin` of our network, and CometBFT's `timeout_commit`, which counts from the end of a block, and we from its beginning. */
@@ -38,7 +39,8 @@ export const COMETBFT: Peer = {
     const value = randomBytes(Math.ceil((valueSizeBytes * 3) / 4))
       .toString("base64url")
       .slice(0, valueSizeBytes);
-    return { id, bytes: utf8(`${id}=${value}`) };
+    const bytes = utf8(`${id}=${value}`);
+    return { id, bytes, text: Buffer.from(bytes).toString("base64") };
   },
   start,
 };
@@ -94,15 +96,12 @@ async function openTarget(urls: readonly string[], signal: AbortSignal): Promise
   return {
     submit: async (lane, items, signal) => {
       const url = present(urls[lane % urls.length], "a node");
-      const calls = items.map(({ bytes }, id) => {
-        const params = { tx: Buffer.from(bytes).toString("base64") };
-        return { jsonrpc: "2.0", id, method: "broadcast_tx_sync", params };
-      });
-      const headers = { "content-type": "application/json" };
-      const response = await fetch(url, { method: "POST", headers, body: JSON.stringify(calls), signal });
-      const answered = (await response.json()) as Answer | readonly Answer[];
+      const calls = items.map(
+        ({ text }, id) => `{"jsonrpc":"2.0","id":${id},"method":"broadcast_tx_sync","params":{"tx":"${present(text, "text")}"}}`,
+      );
+      const answered = (await postJson(url, `[${calls.join(",")}]`, signal)) as Answer | readonly Answer[];
       const answers = new Map((Array.isArray(answered) ? answered : [answered]).map((answer: Answer) => [answer.id, answer]));
-      return calls.map(({ id }) => takenOf(answers.get(id)));
+      return items.map((_, id) => takenOf(answers.get(id)));
     },
     finalized: async (signal) => {
       const head = await headHeight(first, signal);

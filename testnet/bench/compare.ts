@@ -114,9 +114,9 @@ function perLane(transactions: number): number {
   return Math.ceil((transactions + LIGHT_PER_SECOND * LIGHT_SECONDS) / SENDERS_COUNT);
 }
 
-async function measure(
-  target: LoadTarget,
-  lanes: readonly (readonly LoadItem[])[],
+async function measure<Item extends LoadItem>(
+  target: LoadTarget<Item>,
+  lanes: readonly (readonly Item[])[],
   transactions: number,
   signal: AbortSignal,
 ): Promise<Round> {

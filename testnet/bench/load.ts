@@ -10,23 +10,28 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 
 /** One put as it is sent. */
-export type LoadItem = { readonly id: string; readonly bytes: Uint8Array };
+export type LoadItem = {
+  readonly id: string;
+  readonly bytes: Uint8Array;
+  /** The bytes as they go into a request that is text. */
+  readonly text?: string;
+};
 
 /** What became of an item that was handed in: it waits, is final already, or was refused with a code. */
 export type Taken = { readonly kind: "waiting" | "final" } | { readonly kind: "refused"; readonly code: string };
 
 /** What takes load. */
-export type LoadTarget = {
+export type LoadTarget<Item extends LoadItem = LoadItem> = {
   /** Hands in items of one sender, in order. One answer an item. */
-  readonly submit: (lane: number, items: readonly LoadItem[], signal: AbortSignal) => Promise<readonly Taken[]>;
+  readonly submit: (lane: number, items: readonly Item[], signal: AbortSignal) => Promise<readonly Taken[]>;
   /** What became final since the last call, and when that was seen; empty when nothing did. */
   readonly finalized: (signal: AbortSignal) => Promise<readonly { readonly ids: readonly string[]; readonly atMs: number }[]>;
 };
 
 /** What to send. */
-export type LoadOptions = {
+export type LoadOptions<Item extends LoadItem = LoadItem> = {
   /** Of each sender, in order. */
-  readonly lanes: readonly (readonly LoadItem[])[];
+  readonly lanes: readonly (readonly Item[])[];
   /** Items submitted and not yet final. */
   readonly inFlightMax: number;
   /** Offered rate; absent: as fast as `inFlightMax` allows. */
@@ -63,7 +68,7 @@ const LANE_IN_FLIGHT_MAX = 900;
 const TIMEOUT_MS = 120_000;
 
 /** Puts load on a network and waits until all of it is final. */
-export async function runLoad(target: LoadTarget, options: LoadOptions): Promise<LoadReport> {
+export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, options: LoadOptions<Item>): Promise<LoadReport> {
   const { lanes, signal, inFlightMax, seconds: limitSeconds = Number.POSITIVE_INFINITY } = options;
   const batchSize = options.batchSize ?? BATCH_SIZE;
   const sent = new Map<string, { readonly atMs: number; readonly lane: number }>();
@@ -84,7 +89,7 @@ export async function runLoad(target: LoadTarget, options: LoadOptions): Promise
     finalityMs.push(atMs - item.atMs);
     finalizedAtMs.push(atMs - startMs);
   };
-  const submitBatch = async (lane: number, items: readonly LoadItem[]): Promise<void> => {
+  const submitBatch = async (lane: number, items: readonly Item[]): Promise<void> => {
     const atMs = performance.now();
     for (const { id } of items) sent.set(id, { atMs, lane });
     leave(lane, -items.length);
@@ -96,7 +101,7 @@ export async function runLoad(target: LoadTarget, options: LoadOptions): Promise
       if (answer.kind === "final") final(present(items[index], "item").id, performance.now());
     }
   };
-  const submitLane = async (items: readonly LoadItem[], lane: number): Promise<void> => {
+  const submitLane = async (items: readonly Item[], lane: number): Promise<void> => {
     for (let index = 0; index < items.length && elapsed() < limitSeconds;) {
       signal.throwIfAborted();
       assert(!isLate(), "the load did not get through in time");
@@ -143,8 +148,8 @@ export function percentile(sorted: readonly number[], share: number): number {
 }
 
 /** What to offer. */
-export type OfferOptions = {
-  readonly lanes: readonly (readonly LoadItem[])[];
+export type OfferOptions<Item extends LoadItem = LoadItem> = {
+  readonly lanes: readonly (readonly Item[])[];
   /** Of each lane: offered a second. */
   readonly perSecond: readonly number[];
   readonly seconds: number;
@@ -181,7 +186,10 @@ const OFFERS_UNDER_WAY_MAX = 4;
  * again with the next. At last closes the gaps that refusals left before what was accepted, and waits until all of that is
  * final, for a bounded time.
  */
-export async function offerLoad(target: LoadTarget, options: OfferOptions): Promise<OfferReport> {
+export async function offerLoad<Item extends LoadItem>(
+  target: LoadTarget<Item>,
+  options: OfferOptions<Item>,
+): Promise<OfferReport> {
   const { lanes, perSecond, seconds, signal } = options;
   const offeredAtMs = new Map<string, { readonly atMs: number; readonly lane: number }>();
   const acceptedIds = new Set<string>();
@@ -192,7 +200,7 @@ export async function offerLoad(target: LoadTarget, options: OfferOptions): Prom
   let [offered, isOffering] = [0, true];
   const startMs = performance.now();
   const elapsed = (): number => (performance.now() - startMs) / 1000;
-  const offer = async (lane: number, items: readonly LoadItem[]): Promise<void> => {
+  const offer = async (lane: number, items: readonly Item[]): Promise<void> => {
     const atMs = performance.now();
     for (const { id } of items) {
       offeredAtMs.set(id, { atMs, lane });
@@ -212,13 +220,13 @@ export async function offerLoad(target: LoadTarget, options: OfferOptions): Prom
       refusalMs.push(answeredMs - atMs);
     }
   };
-  const offerLane = async (items: readonly LoadItem[], lane: number): Promise<void> => {
+  const offerLane = async (items: readonly Item[], lane: number): Promise<void> => {
     const rate = present(perSecond[lane], "rate");
     const underWay = new Set<Promise<void>>();
     let [first, made] = [0, 0];
-    const next = (count: number): LoadItem[] => {
+    const next = (count: number): Item[] => {
       while (acceptedIds.has(items[first]?.id ?? "")) first += 1;
-      const chosen: LoadItem[] = [];
+      const chosen: Item[] = [];
       for (let index = first; chosen.length < count; index += 1) {
         const item = items[index];
         if (item === undefined)

@@ -20,8 +20,8 @@ import { openKey } from "../../node/home/keys.ts";
 import { readManifest } from "../../node/home/manifest.ts";
 import { readPassphraseFile } from "../../node/home/passphrase.ts";
 import { freeBasePort, LocalNetwork } from "../launcher/network.ts";
-import { type LoadItem, type LoadReport, offerLoad, percentile, runLoad } from "./load.ts";
-import { loadItems, openTarget, signLoad } from "./pyralog.ts";
+import { type LoadReport, offerLoad, percentile, runLoad } from "./load.ts";
+import { loadItems, openTarget, type PyralogItem, signLoad } from "./pyralog.ts";
 import type { Figures } from "./state.ts";
 
 /** What to measure. */
@@ -59,7 +59,7 @@ export type BenchNetwork = AsyncDisposable & {
   readonly network: LocalNetwork;
   readonly startSeconds: number;
   /** Signed puts of each sender, so many by its position, from its nonce now. */
-  readonly lanes: (count: (lane: number) => number) => Promise<readonly (readonly LoadItem[])[]>;
+  readonly lanes: (count: (lane: number) => number) => Promise<readonly (readonly PyralogItem[])[]>;
 };
 
 /** Starts the network in a directory of its own, which goes with it. */

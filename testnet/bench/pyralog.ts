@@ -1,18 +1,17 @@
-/** Load for a Pyralog network: signed puts, handed in through JSON-RPC, seen final by one node's blocks. */
+/** Load for a Pyralog network: signed puts, handed in through JSON-RPC, seen final by the nonces in one node's state. */
 
 import { randomBytes } from "node:crypto";
-import { assert, present } from "../../crypto/base/assert.ts";
-import { concatBytes, fromHex, toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
-import { codeOf } from "../../crypto/base/error.ts";
+import { present } from "../../crypto/base/assert.ts";
+import { concatBytes, toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
-import { addressOfKey } from "../../crypto/identity/address.ts";
+import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
-import { parseBlock } from "../../chain/block/block.ts";
 import { PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import type { Call } from "../../chain/block/call.ts";
 import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { LoadItem, LoadTarget } from "./load.ts";
+import { getJson, postJson } from "./post.ts";
 
 /** Whose puts, into a table of their own. */
 export type SignedLoad = {
@@ -24,7 +23,6 @@ export type SignedLoad = {
 };
 
 const NAMESPACE = "bench";
-const ATTEMPTS_MAX = 3;
 const FEE = PARAMETERS_DEFAULT.feeMin + PARAMETERS_DEFAULT.feePerByte * 4_096n;
 
 /** The transactions of one sender: a table of its own, then puts into it. */
@@ -46,18 +44,39 @@ export function signLoad({ chainId, keyPair, nonce, count, valueSizeBytes }: Sig
   return [created, ...puts];
 }
 
+/** A signed put, and its place among those of its sender. */
+export type PyralogItem = LoadItem & { readonly text: string; readonly sender: string; readonly nonce: bigint };
+
 /** What of a transaction is sent. */
-export function loadItems(transactions: readonly Transaction[]): LoadItem[] {
-  return transactions.map(({ id, bytes }) => ({ id: toHex(id), bytes }));
+export function loadItems(transactions: readonly Transaction[]): PyralogItem[] {
+  return transactions.map(({ id, bytes, body }) => ({
+    id: toHex(id),
+    bytes,
+    text: toHex(bytes),
+    sender: formatAddress(body.sender),
+    nonce: body.nonce,
+  }));
 }
 
-/** Nodes as takers of load; what is final is asked of the first, from the block after its head on. */
-export async function openTarget(urls: readonly string[], signal: AbortSignal): Promise<LoadTarget> {
+/** Items of a sender that were handed in and are not final, by nonce; and the first nonce that is not final. */
+type Waiting = { readonly ids: Map<bigint, string>; nonce: bigint };
+
+/**
+ * Nodes as takers of load. What is final is asked of the first: once it has a new head, the nonces of all senders, which say of
+ * each how many of its transactions are included.
+ */
+export async function openTarget(urls: readonly string[], signal: AbortSignal): Promise<LoadTarget<PyralogItem>> {
   const first = present(urls[0], "a node");
+  const senders = new Map<string, Waiting>();
   let height = await headHeight(first, signal);
   return {
     submit: async (lane, items, signal) => {
-      const calls = items.map(({ bytes }) => ({ method: "transaction.submit", params: { transaction: toHex(bytes) } }));
+      for (const { id, sender, nonce } of items) {
+        let waiting = senders.get(sender);
+        if (waiting === undefined) senders.set(sender, (waiting = { ids: new Map(), nonce }));
+        waiting.ids.set(nonce, id);
+      }
+      const calls = items.map(({ text }) => callOf("transaction.submit", `{"transaction":"${text}"}`));
       const answers = await ask(present(urls[lane % urls.length], "a node"), calls, signal);
       return answers.map(({ error }) =>
         error === undefined ? { kind: "waiting" } : { kind: "refused", code: error.data?.code ?? error.message },
@@ -65,16 +84,22 @@ export async function openTarget(urls: readonly string[], signal: AbortSignal): 
     },
     finalized: async (signal) => {
       const head = await headHeight(first, signal);
+      if (head === height) return [];
       const atMs = performance.now();
-      const found: { ids: readonly string[]; atMs: number }[] = [];
-      for (; height < head; height += 1n) {
-        const [answer] = await ask(first, [{ method: "chain.block", params: { height: `${height + 1n}` } }], signal);
-        const bytes = (answer?.result as { readonly block?: string } | undefined)?.block;
-        const block = parseBlock(fromHex(present(bytes, "block")));
-        assert(block.ok, "a block of the chain does not decode");
-        found.push({ ids: block.value.transactions.map(({ id }) => toHex(id)), atMs });
+      height = head;
+      const asked = [...senders].filter(([, { ids }]) => ids.size > 0);
+      const calls = asked.map(([address]) => callOf("account.get", JSON.stringify({ address, anchor: false })));
+      const answers = await ask(first, calls, signal);
+      const ids: string[] = [];
+      for (const [index, [, waiting]] of asked.entries()) {
+        const { nonce } = present(answers[index], "answer").result as { readonly nonce: string };
+        for (; waiting.nonce < BigInt(nonce); waiting.nonce += 1n) {
+          const id = waiting.ids.get(waiting.nonce);
+          if (id !== undefined) ids.push(id);
+          waiting.ids.delete(waiting.nonce);
+        }
       }
-      return found;
+      return [{ ids, atMs }];
     },
   };
 }
@@ -86,34 +111,20 @@ type Answer = {
 
 /** The head's height by the node's word: the cheapest question there is. */
 async function headHeight(url: string, signal: AbortSignal): Promise<bigint> {
-  const response = await reach(() => fetch(new URL("health", url), { signal }));
-  const { height } = (await response.json()) as { readonly height?: string };
+  const { height } = (await getJson(new URL("health", url).href, signal)) as { readonly height?: string };
   return BigInt(present(height, "height of the head"));
 }
 
-/** A batch. Answers come in the order of the questions. */
-async function ask(
-  url: string,
-  calls: readonly { readonly method: string; readonly params: unknown }[],
-  signal: AbortSignal,
-): Promise<readonly Answer[]> {
-  const body = JSON.stringify(calls.map(({ method, params }, id) => ({ jsonrpc: "2.0", id, method, params })));
-  const headers = { "content-type": "application/json" };
-  const response = await reach(() => fetch(url, { method: "POST", headers, body, signal }));
-  const answers = (await response.json()) as readonly Answer[] | Answer;
-  // A batch that is refused as a whole has one answer.
-  return Array.isArray(answers) ? (answers as readonly Answer[]) : calls.map(() => answers as Answer);
+/** A call of a batch, but for its number. */
+function callOf(method: string, params: string): string {
+  return `"method":"${method}","params":${params}}`;
 }
 
-/** A busy server may close a connection that it takes for idle just as we send: what is asked here may be asked twice. */
-async function reach(ask: () => Promise<Response>): Promise<Response> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await ask();
-    } catch (error) {
-      const cause: unknown = error instanceof TypeError ? error.cause : undefined;
-      const isClosed = cause instanceof Error && ["UND_ERR_SOCKET", "ECONNRESET"].includes(codeOf(cause));
-      if (!isClosed || attempt === ATTEMPTS_MAX) throw error;
-    }
-  }
+/** A batch. Answers come in the order of the questions. */
+async function ask(url: string, calls: readonly string[], signal: AbortSignal): Promise<readonly Answer[]> {
+  if (calls.length === 0) return [];
+  const body = `[${calls.map((call, id) => `{"jsonrpc":"2.0","id":${id},${call}`).join(",")}]`;
+  const answers = (await postJson(url, body, signal)) as readonly Answer[] | Answer;
+  // A batch that is refused as a whole has one answer.
+  return Array.isArray(answers) ? (answers as readonly Answer[]) : calls.map(() => answers as Answer);
 }

@@ -61,7 +61,7 @@ const NOT_CHECKED = [
   "Larger states than those named in the figures, and transactions other than puts of 256 random bytes.",
   "Faults: nobody lies, and nothing fails but the node that joins, which is killed. That is for tests and simulations (`npm test`, `npm run sim`).",
   "Whether the disk keeps what it says that it has synced.",
-  "The answers, by the load generator: it takes a block of one node for final. Clients and the auditor verify; that is not in these figures.",
+  "The answers, by the load generator: it takes the word of one node for what is final. Clients and the auditor verify; that is not in these figures.",
 ];
 
 /**
