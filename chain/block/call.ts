@@ -419,42 +419,39 @@ export function writeCall(writer: Writer, call: Call): void {
   }
 }
 
-/** Types and counts alone; sizes and names are for `callFault`. `field` is where the call stands in its body. */
+/**
+ * Types and counts alone; sizes and names are for `callFault`. `field` is where the call stands in its body. (Functions inside it
+ * would be made for each call.)
+ */
 export function readCall(reader: Reader, field: string): Call {
   const offset = reader.field(field).offset;
   // The length is checked against the number below: the head comes first on the wire.
   const length = reader.array(8);
   const number = reader.number();
-  const take = (wanted: number): void => {
-    if (length !== wanted) reader.refuse("encoding_limit", offset);
-  };
-  const text = (): string => reader.text(TRANSACTION_SIZE_BYTES_MAX);
-  const bytes = (): Uint8Array => reader.bytes(TRANSACTION_SIZE_BYTES_MAX);
-  const validator = (): Address => readAddress(reader, `${field}.validator`);
-  const bps = (name: string): number => reader.field(`${field}.${name}`).number();
   switch (number) {
     case CALL_NUMBER.transfer:
-      take(3);
+      requireLength(reader, length, 3, offset);
       return { kind: "transfer", to: readAddress(reader, `${field}.to`), amount: reader.field(`${field}.amount`).uint() };
     case CALL_NUMBER.tableCreate:
-      take(3);
-      return { kind: "tableCreate", namespace: text(), table: text() };
+      requireLength(reader, length, 3, offset);
+      return { kind: "tableCreate", namespace: textOf(reader), table: textOf(reader) };
     case CALL_NUMBER.tablePut:
-      take(5);
-      return { kind: "tablePut", namespace: text(), table: text(), key: bytes(), value: bytes() };
+      requireLength(reader, length, 5, offset);
+      return { kind: "tablePut", namespace: textOf(reader), table: textOf(reader), key: bytesOf(reader), value: bytesOf(reader) };
     case CALL_NUMBER.tableDelete:
-      take(4);
-      return { kind: "tableDelete", namespace: text(), table: text(), key: bytes() };
+      requireLength(reader, length, 4, offset);
+      return { kind: "tableDelete", namespace: textOf(reader), table: textOf(reader), key: bytesOf(reader) };
     case CALL_NUMBER.logAppend:
-      take(4);
-      return { kind: "logAppend", stream: text(), partition: reader.number(), records: readRecords(reader) };
+      requireLength(reader, length, 4, offset);
+      return { kind: "logAppend", stream: textOf(reader), partition: reader.number(), records: readRecords(reader) };
     case CALL_NUMBER.streamCreate: {
-      take(8);
-      const span = (name: string): number | undefined =>
-        reader.field(`${field}.${name}`).skipNull() ? undefined : reader.number();
-      const place = { stream: text(), partitions: reader.number(), isOpen: reader.bool() };
+      requireLength(reader, length, 8, offset);
+      const place = { stream: textOf(reader), partitions: reader.number(), isOpen: reader.bool() };
       const segments = { segmentSizeBytes: reader.number(), segmentAgeMs: reader.number() };
-      const [retentionMs, compactionMs] = [span("retentionMs"), span("compactionMs")];
+      const [retentionMs, compactionMs] = [
+        optionalNumber(reader, `${field}.retentionMs`),
+        optionalNumber(reader, `${field}.compactionMs`),
+      ];
       return {
         kind: "streamCreate",
         ...place,
@@ -464,52 +461,64 @@ export function readCall(reader: Reader, field: string): Call {
       };
     }
     case CALL_NUMBER.recordErase:
-      take(4);
-      return { kind: "recordErase", stream: text(), partition: reader.number(), index: reader.uint() };
+      requireLength(reader, length, 4, offset);
+      return { kind: "recordErase", stream: textOf(reader), partition: reader.number(), index: reader.uint() };
     case CALL_NUMBER.streamAppend:
-      take(4);
-      return { kind: "streamAppend", stream: text(), partition: reader.number(), records: readBodies(reader) };
+      requireLength(reader, length, 4, offset);
+      return { kind: "streamAppend", stream: textOf(reader), partition: reader.number(), records: readBodies(reader) };
     case CALL_NUMBER.validatorSet:
-      take(3);
+      requireLength(reader, length, 3, offset);
       return { kind: "validatorSet", key: readPublicKey(reader), power: reader.uint() };
     case CALL_NUMBER.rewardsClaim: {
-      take(2);
+      requireLength(reader, length, 2, offset);
       const isOwn = reader.field(`${field}.validator`).skipNull();
-      return isOwn ? { kind: "rewardsClaim" } : { kind: "rewardsClaim", validator: validator() };
+      return isOwn ? { kind: "rewardsClaim" } : { kind: "rewardsClaim", validator: readAddress(reader, `${field}.validator`) };
     }
     case CALL_NUMBER.validatorDeclare:
-      take(5);
+      requireLength(reader, length, 5, offset);
       return {
         kind: "validatorDeclare",
         key: readPublicKey(reader.field(`${field}.key`)),
         operator: readAddress(reader, `${field}.operator`),
-        commissionBps: bps("commissionBps"),
-        commissionStepBpsMax: bps("commissionStepBpsMax"),
+        commissionBps: reader.field(`${field}.commissionBps`).number(),
+        commissionStepBpsMax: reader.field(`${field}.commissionStepBpsMax`).number(),
       };
     case CALL_NUMBER.stakeBond:
-      take(3);
-      return { kind: "stakeBond", validator: validator(), amount: reader.field(`${field}.amount`).uint() };
+      requireLength(reader, length, 3, offset);
+      return {
+        kind: "stakeBond",
+        validator: readAddress(reader, `${field}.validator`),
+        amount: reader.field(`${field}.amount`).uint(),
+      };
     case CALL_NUMBER.stakeUnbond:
-      take(3);
-      return { kind: "stakeUnbond", validator: validator(), amount: reader.field(`${field}.amount`).uint() };
+      requireLength(reader, length, 3, offset);
+      return {
+        kind: "stakeUnbond",
+        validator: readAddress(reader, `${field}.validator`),
+        amount: reader.field(`${field}.amount`).uint(),
+      };
     case CALL_NUMBER.validatorCommission:
-      take(3);
-      return { kind: "validatorCommission", validator: validator(), commissionBps: bps("commissionBps") };
+      requireLength(reader, length, 3, offset);
+      return {
+        kind: "validatorCommission",
+        validator: readAddress(reader, `${field}.validator`),
+        commissionBps: reader.field(`${field}.commissionBps`).number(),
+      };
     case CALL_NUMBER.validatorUnjail:
-      take(2);
-      return { kind: "validatorUnjail", validator: validator() };
+      requireLength(reader, length, 2, offset);
+      return { kind: "validatorUnjail", validator: readAddress(reader, `${field}.validator`) };
     case CALL_NUMBER.numberClaim:
-      take(3);
-      return { kind: "numberClaim", number: reader.field(`${field}.number`).number(), holder: bytes() };
+      requireLength(reader, length, 3, offset);
+      return { kind: "numberClaim", number: reader.field(`${field}.number`).number(), holder: bytesOf(reader) };
     case CALL_NUMBER.numberRenew:
-      take(3);
+      requireLength(reader, length, 3, offset);
       return {
         kind: "numberRenew",
         number: reader.field(`${field}.number`).number(),
         epoch: reader.field(`${field}.epoch`).uint(),
       };
     case CALL_NUMBER.numberRelease:
-      take(4);
+      requireLength(reader, length, 4, offset);
       return {
         kind: "numberRelease",
         number: reader.field(`${field}.number`).number(),
@@ -517,13 +526,13 @@ export function readCall(reader: Reader, field: string): Call {
         endMs: reader.field(`${field}.endMs`).uint(),
       };
     case CALL_NUMBER.sessionOpen:
-      take(4);
-      return { kind: "sessionOpen", stream: text(), partition: reader.number(), session: reader.uint() };
+      requireLength(reader, length, 4, offset);
+      return { kind: "sessionOpen", stream: textOf(reader), partition: reader.number(), session: reader.uint() };
     case CALL_NUMBER.sessionAppend:
-      take(6);
+      requireLength(reader, length, 6, offset);
       return {
         kind: "sessionAppend",
-        stream: text(),
+        stream: textOf(reader),
         partition: reader.number(),
         session: reader.uint(),
         sequence: reader.uint(),
@@ -532,6 +541,22 @@ export function readCall(reader: Reader, field: string): Call {
     default:
       return reader.refuse("encoding_limit", offset);
   }
+}
+
+function requireLength(reader: Reader, length: number, wanted: number, offset: number): void {
+  if (length !== wanted) reader.refuse("encoding_limit", offset);
+}
+
+function textOf(reader: Reader): string {
+  return reader.text(TRANSACTION_SIZE_BYTES_MAX);
+}
+
+function bytesOf(reader: Reader): Uint8Array {
+  return reader.bytes(TRANSACTION_SIZE_BYTES_MAX);
+}
+
+function optionalNumber(reader: Reader, field: string): number | undefined {
+  return reader.field(field).skipNull() ? undefined : reader.number();
 }
 
 function readBodies(reader: Reader): RecordBody[] {

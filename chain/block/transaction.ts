@@ -9,7 +9,7 @@
  */
 
 import { bytesEqual } from "../../crypto/base/bytes.ts";
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
@@ -29,6 +29,9 @@ import { isAmount, isName, readAddress, readHeight } from "./fields.ts";
 import { type Height, isHeight } from "./height.ts";
 import { CALLS_MAX, FORMAT_VERSION, TRANSACTION_SIZE_BYTES_MAX } from "./limits.ts";
 import { type Call, type CallFault, callFault, readCall, writeCall } from "./call.ts";
+
+/** Where each call stands in a body. */
+const CALL_FIELDS: readonly string[] = Array.from({ length: CALLS_MAX }, (_, index) => `calls[${index}]`);
 
 /** What is hashed and signed. */
 export type TransactionBody = {
@@ -166,8 +169,8 @@ export function checkTransactionBody(body: TransactionBody): Result<void, BodyEr
   if (!isAmount(body.fee)) return fail({ code: "amount_range", field: "fee" });
   if (!isHeight(body.expiry)) return fail({ code: "expiry_range", field: "expiry" });
   if (body.calls.length < 1 || body.calls.length > CALLS_MAX) return fail({ code: "calls_count", field: "calls" });
-  for (const [index, call] of body.calls.entries()) {
-    const fault = callFault(call);
+  for (let index = 0; index < body.calls.length; index += 1) {
+    const fault = callFault(present(body.calls[index], "call"));
     if (fault !== undefined) return fail({ code: fault[0], field: `calls[${index}].${fault[1]}` });
   }
   return ok(undefined);
@@ -191,6 +194,6 @@ function readBody(reader: Reader): TransactionBody {
   const expiry = readHeight(reader, "expiry");
   const count = reader.field("calls").array(CALLS_MAX);
   const calls: Call[] = [];
-  for (let index = 0; index < count; index += 1) calls.push(readCall(reader, `calls[${index}]`));
+  for (let index = 0; index < count; index += 1) calls.push(readCall(reader, CALL_FIELDS[index] as string));
   return { chainId, sender, nonce, fee, expiry, calls };
 }

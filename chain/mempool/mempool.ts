@@ -52,6 +52,10 @@ type Cursor = { readonly lane: Lane; readonly entry: Entry; readonly position: n
 /** See the file's head. */
 export class Mempool {
   readonly #limits: MempoolLimits;
+  /** How many a sender has waiting at most. */
+  readonly #places: { readonly client: number; readonly gossip: number };
+  /** How far from a sender's nonce one may be. Never further than there are places: the nonce that all others wait for always has one left. */
+  readonly #gaps: { readonly client: bigint; readonly gossip: bigint };
   readonly #entries = new Map<string, Entry>();
   /** The same by the object: a block that was read with what waits here has it too. */
   readonly #objects = new Map<Transaction, Entry>();
@@ -64,6 +68,10 @@ export class Mempool {
 
   constructor(limits: Partial<MempoolLimits> = {}) {
     this.#limits = { ...MEMPOOL_LIMITS_DEFAULT, ...limits };
+    const { perSenderMax, nonceGapMax, clientGapMax } = this.#limits;
+    this.#places = { client: Math.min(perSenderMax, clientGapMax), gossip: perSenderMax };
+    const gapOf = (placesMax: number): bigint => BigInt(Math.min(nonceGapMax, placesMax));
+    this.#gaps = { client: gapOf(this.#places.client), gossip: gapOf(this.#places.gossip) };
   }
 
   /** Transactions waiting. */
@@ -234,11 +242,8 @@ export class Mempool {
   #judge(lane: Lane, transaction: Transaction, from: "client" | "gossip" = "gossip"): Result<Going, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
-    // Never further ahead than a sender has places: the nonce that all others wait for always has one left.
-    const { perSenderMax, nonceGapMax, clientGapMax } = this.#limits;
-    const placesMax = from === "client" ? Math.min(perSenderMax, clientGapMax) : perSenderMax;
-    if (nonce - lane.nonce >= BigInt(Math.min(nonceGapMax, placesMax))) {
-      const isFull = lane.entries.length >= placesMax;
+    if (nonce - lane.nonce >= this.#gaps[from]) {
+      const isFull = lane.entries.length >= this.#places[from];
       return isFull
         ? fail({ code: "mempool_sender_full", field: "sender" })
         : fail({ code: "mempool_nonce_gap", field: "nonce" });
@@ -257,7 +262,7 @@ export class Mempool {
     let feesGiven = replaced?.transaction.body.fee ?? 0n;
     const isTooLarge = (): boolean =>
       laneSizeBytes > this.#limits.perSenderSizeBytesMax ||
-      (replaced === undefined && lane.entries.length - given.length >= perSenderMax);
+      (replaced === undefined && lane.entries.length - given.length >= this.#limits.perSenderMax);
     for (let last = behind.pop(); last !== undefined && (isTooLarge() || !lane.canPay(fee, feesGiven)); last = behind.pop()) {
       given.push(last);
       laneSizeBytes -= last.transaction.bytes.length;

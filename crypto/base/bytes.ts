@@ -107,7 +107,8 @@ export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_
     const buffer = NodeBuffer.from(bytes.buffer);
     buffer.write(hex, "hex");
     // It looks at the lower byte of each character alone, and ends without a word at what it takes for no digit.
-    return buffer.toString("hex") === hex.toLowerCase() ? ok(bytes) : fail({ code: "hex_invalid" });
+    const digits = buffer.toString("hex");
+    return digits === hex || digits === hex.toLowerCase() ? ok(bytes) : fail({ code: "hex_invalid" });
   }
   for (let index = 0; index < bytes.length; index += 1) {
     const high = HEX_DIGIT_VALUES[hex.charCodeAt(index * 2)];

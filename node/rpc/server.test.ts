@@ -244,6 +244,8 @@ t.test("parameters are taken by name or by position, and unknown, missing or sur
   t.same(await issues("chain.header", { height: "01" }), ["height"], "one spelling a number");
   t.same(await issues("chain.header", { height: "9223372036854775808" }), ["height"], "one past the last height");
   t.same(await issues("transaction.status", { id: "AB".repeat(32) }), ["id"], "hex is lower-case");
+  for (const wrong of [`${"ab".repeat(300)}aB`, `${"ab".repeat(300)}ag`, `${"ab".repeat(300)}a`])
+    t.same(await issues("transaction.submit", { transaction: wrong }), ["transaction"], "however long it is");
   t.same(await issues("account.get", { address: formatAddress(alice).toUpperCase() }), ["address"], "one spelling an address");
   t.equal((await call(served, "account.get", JSON.parse('{"__proto__": {"address": "x"}}'))).error?.code, -32602);
 });

@@ -3,7 +3,8 @@
  * is that of the nodes that are measured.
  */
 
-import { Agent, request } from "node:http";
+import { Agent, type IncomingMessage, request } from "node:http";
+import { text } from "node:stream/consumers";
 import { codeOf } from "../../crypto/base/error.ts";
 
 const ATTEMPTS_MAX = 3;
@@ -32,22 +33,11 @@ async function reach(ask: () => Promise<unknown>): Promise<unknown> {
   }
 }
 
-function exchange(url: string, body: string | undefined, signal: AbortSignal): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const headers = body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
-    const asked = request(url, { agent, signal, method: body === undefined ? "GET" : "POST", headers }, (answer) => {
-      const pieces: Buffer[] = [];
-      answer.on("data", (piece: Buffer) => pieces.push(piece));
-      answer.once("error", reject);
-      answer.once("end", () => {
-        try {
-          resolve(JSON.parse(Buffer.concat(pieces).toString()));
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-    asked.once("error", reject);
-    asked.end(body);
-  });
+async function exchange(url: string, body: string | undefined, signal: AbortSignal): Promise<unknown> {
+  const answered = Promise.withResolvers<IncomingMessage>();
+  const headers = body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
+  const asked = request(url, { agent, signal, method: body === undefined ? "GET" : "POST", headers }, answered.resolve);
+  asked.once("error", answered.reject);
+  asked.end(body);
+  return JSON.parse(await text(await answered.promise));
 }
