@@ -420,8 +420,8 @@ export function writeCall(writer: Writer, call: Call): void {
 }
 
 /**
- * Types and counts alone; sizes and names are for `callFault`. `field` is where the call stands in its body. (Functions inside it
- * would be made for each call.)
+ * Types and counts alone; sizes and names are for `callFault`. `field` is where the call stands in its body. It has no functions
+ * inside: they would be made for each call that is read.
  */
 export function readCall(reader: Reader, field: string): Call {
   const offset = reader.field(field).offset;

@@ -4,6 +4,8 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import t from "tap";
@@ -13,6 +15,7 @@ import { BLOCK_INTERVAL_MS, COMETBFT, withSetting } from "./cometbft.ts";
 import { benchCompare } from "./compare.ts";
 import { putFrame } from "./etcd.ts";
 import { findProgram } from "./peer.ts";
+import { postJson } from "./post.ts";
 import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
 import { TARGETS } from "./targets.ts";
 
@@ -64,6 +67,33 @@ t.test("a setting takes another value where the file has it once", (t) => {
     "a key that is there twice",
   );
   t.end();
+});
+
+t.test("what is posted is asked again when the connection is closed under it, and not for ever", async (t) => {
+  let [resets, asked] = [0, 0];
+  const server = createServer((request, response) => {
+    asked += 1;
+    if (resets > 0) {
+      resets -= 1;
+      request.socket.resetAndDestroy();
+      return;
+    }
+    request.resume().once("end", () => response.end(asked === 1 ? "no JSON" : `{"asked":${asked}}`));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.teardown(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const post = async (): Promise<unknown> =>
+    await postJson(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`, "[]", AbortSignal.timeout(30_000));
+  await t.rejects(post(), { name: "SyntaxError" });
+  resets = 2;
+  t.same(await post(), { asked: 4 });
+  resets = 3;
+  await t.rejects(post(), { code: "ECONNRESET" });
+  t.equal(asked, 7);
+  await t.rejects(postJson("http://127.0.0.1:1/", "[]", AbortSignal.abort()), { name: "AbortError" });
 });
 
 t.test("a put to etcd is framed as gRPC and protocol buffers have it", (t) => {

@@ -20,22 +20,25 @@ pub(super) enum ChunkKind {
 #[derive(Clone, Copy)]
 pub(super) enum Slot<'a> {
     Value(&'a [u8]),
-    /// So many bytes of a page that the version makes, by its place among those.
-    Page(usize, usize),
+    /// A page that the version makes, by its place among those, and the bytes that it takes.
+    Page {
+        at: usize,
+        size: usize,
+    },
 }
 
 impl Slot<'_> {
     fn size(self) -> usize {
         match self {
             Self::Value(bytes) => bytes.len(),
-            Self::Page(_, size) => size,
+            Self::Page { size, .. } => size,
         }
     }
 
     fn write(self, pages: &[(Location, Page)], into: &mut Vec<u8>) {
         match self {
             Self::Value(bytes) => into.extend_from_slice(bytes),
-            Self::Page(at, _) => pages[at].1.write(into),
+            Self::Page { at, .. } => pages[at].1.write(into),
         }
     }
 }

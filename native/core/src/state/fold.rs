@@ -30,7 +30,7 @@ pub(super) struct Made {
     levels: Vec<usize>,
     /// Those that wait, by their level less 1.
     waiting: Vec<Vec<Waiting>>,
-    /// Items, by their index, that lead to pages which waited when they were added.
+    /// Of those that wait: items, by their index, and the pages made before that they lead to.
     links: Vec<(usize, usize)>,
 }
 
@@ -80,7 +80,7 @@ impl Made {
         Digest::Made(at)
     }
 
-    /// The hash behind a digest. If that waits, nothing does any more.
+    /// The hash behind a digest. If that waits, the hashes of all pages are found.
     pub(super) fn hash(&mut self, digest: Digest) -> Hash {
         match digest {
             Digest::Known(hash) => hash,

@@ -346,7 +346,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
             None if page.is_lowest() => ChunkKind::Lowest,
             None => ChunkKind::Higher,
         };
-        self.writer.add(kind, Slot::Page(self.made.pages().len(), page.stored_size()))
+        self.writer.add(kind, Slot::Page { at: self.made.pages().len(), size: page.stored_size() })
     }
 }
 
