@@ -988,6 +988,44 @@ t.test("a node that is on its way to a heavier chain, block by block, is asked a
   t.equal(heads, 3);
 });
 
+t.test(
+  "a node that goes over to another chain from its first block on is asked again, and one that stays without is behind",
+  async (t) => {
+    const { net, server } = await serveWork(t, 3n);
+    const asked: string[] = [];
+    let heavier: bigint | undefined;
+    const slow: typeof globalThis.fetch = async (url, init) => {
+      const { body } = init ?? {};
+      assert(typeof body === "string", "a call");
+      asked.push((JSON.parse(body) as { method: string }).method);
+      const text = await (await globalThis.fetch(url, init)).text();
+      // It had undone everything when it answered; the blocks of the heavier chain come right after.
+      if (heavier !== undefined) await net.commitUntil(heavier);
+      return new Response(text);
+    };
+    const client = new PyralogClient({ url: server.url, network: net.network, fetch: slow });
+    t.equal((await client.head()).value.height, 3n);
+    const undo = async (goesTo: bigint | undefined): Promise<void> => {
+      heavier = undefined;
+      await net.undo(heightOf(0n));
+      net.miner = net.miner === bob ? alice : bob;
+      heavier = goesTo;
+      asked.splice(0);
+    };
+    await undo(4n);
+    t.equal((await client.head()).value.height, 4n);
+    t.same(asked.slice(0, 2), ["chain.head", "chain.head"]);
+    await undo(5n);
+    t.equal((await client.account(bob)).verified.height, 5n);
+    t.same(asked.slice(0, 2), ["account.get", "account.get"]);
+    await undo(undefined);
+    await t.rejects(client.head(), { code: "stale_head" });
+    t.same(asked, ["chain.head", "chain.head", "chain.head"], "three times, and no more");
+    await t.rejects(client.account(bob), { code: "height_none" });
+    await t.rejects(clientOf(net.network, server.url).head(), { code: "height_none" }, "whoever saw no block misses none");
+  },
+);
+
 t.test("a node that repeats headers for ever is left", async (t) => {
   const { server, net } = await serveWork(t, 3n);
   let asked = 0;

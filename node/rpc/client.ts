@@ -163,8 +163,7 @@ export class PyralogClient {
     return await this.#heads.settled(async () => {
       const floor = this.#heads.floor();
       const answer = await this.ask(chainHead, {}, options);
-      if (answer.height === 0n && floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
-      const at = await this.#heads.believeHead(answer.anchor, floor, options);
+      const at = await this.#heads.believeHead(answer, floor, options);
       if (answer.height !== at.header.height || !bytesEqual(answer.hash, at.hash))
         throw new UnprovenError({ code: "answer_mismatch", field: "hash" });
       return this.#heads.verified(at.header, at, "certificate");

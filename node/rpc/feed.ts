@@ -114,6 +114,7 @@ const IN_PASSING = new Set([
   "block_unknown",
   "headers_unknown",
   "height_future",
+  "height_none",
   "stale_head",
   "transaction_unknown",
   "work_less",

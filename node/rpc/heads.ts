@@ -11,11 +11,12 @@
 
 import type * as z from "zod";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
+import { CodedError } from "../../crypto/base/error.ts";
 import { ok } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import { parseHeader } from "../../chain/block/block.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
-import { type Height, heightOf } from "../../chain/block/height.ts";
+import { GENESIS_HEIGHT, type Height, heightOf } from "../../chain/block/height.ts";
 import type { Anchor } from "../light/anchor.ts";
 import { Bisection } from "../light/bisection.ts";
 import { provenOrThrow, UnprovenError } from "../light/errors.ts";
@@ -37,8 +38,8 @@ const HEADERS_PER_PAGE = 500;
 const CLOCK_BEHIND_MS_MAX = 60_000n;
 /** How often a question is asked whose answer a reorganisation overtakes. */
 const TRIES_MAX = 3;
-/** What a node answers that is going over to another chain. */
-const OVERTAKEN: ReadonlySet<string> = new Set(["headers_unknown", "work_less"]);
+/** What comes of the answer of a node that is going over to another chain: at first it has what both share, maybe nothing. */
+const OVERTAKEN: ReadonlySet<string> = new Set(["headers_unknown", "height_none", "stale_head", "work_less"]);
 /** What is read of a branch that is not heavier yet. */
 const HEADERS_PER_BRANCH_MAX = 20_000;
 
@@ -58,6 +59,9 @@ export type HeadsParts = {
   /** Milliseconds since 1970 UTC. */
   readonly nowMs: () => number;
 };
+
+/** The head that a node names, and what proves it. */
+type HeadAnswer = { readonly height: Height; readonly anchor?: Anchor | undefined };
 
 /** A header that a node must have reached. */
 type Floor = { readonly height: Height; readonly hash: Hash };
@@ -116,22 +120,24 @@ export class Heads {
   async refresh(options: CallOptions): Promise<VerifiedHeader> {
     return await this.settled(async () => {
       const floor = this.floor();
-      const { anchor } = await this.#parts.ask(chainHead, {}, options);
-      return await this.believeHead(anchor, floor, options);
+      return await this.believeHead(await this.#parts.ask(chainHead, {}, options), floor, options);
     }, options);
   }
 
   /**
    * Asks again what a reorganisation of the node overtook: under proof of work it may go over to another chain between its
    * answer and the headers that are to lead there, and then what it answered is on neither; or it is on its way there, block
-   * by block, and has fewer than it will have in a moment.
+   * by block, and has fewer than it will have in a moment, or none where the chains part at the first.
    */
   async settled<T>(ask: () => Promise<T>, { signal }: CallOptions): Promise<T> {
     for (let tries = 1; ; tries += 1) {
       try {
         return await ask();
       } catch (error) {
-        const isOvertaken = error instanceof UnprovenError && OVERTAKEN.has(error.code);
+        // Before a first block was seen, that there is none is nothing to wait for.
+        const hasFloor = this.floor() !== undefined;
+        const isOvertaken =
+          error instanceof CodedError && OVERTAKEN.has(error.code) && (hasFloor || error.code !== "height_none");
         if (this.#verifier.work === undefined || !isOvertaken || tries >= TRIES_MAX) throw error;
       }
       await pause(RETRY_MS, signal);
@@ -148,16 +154,23 @@ export class Heads {
       const answer = await ask(options.height);
       const at =
         options.height === undefined
-          ? await this.believeHead(answer.anchor, floor, options)
+          ? await this.believeHead(answer, floor, options)
           : await this.believeAt(answer.anchor, options.height, options);
       if (answer.height !== at.header.height) throw new UnprovenError({ code: "answer_mismatch", field: "height" });
       return { answer, at, anchor: presentAnchor(answer.anchor) };
     }, options);
   }
 
-  /** `floor` is the head as it was when the question was sent: answers may overtake each other. */
-  async believeHead(anchor: Anchor | undefined, floor: Floor | undefined, options: CallOptions): Promise<VerifiedHeader> {
-    const at = await this.believe(presentAnchor(anchor), options);
+  /**
+   * `floor` is the head as it was when the question was sent: answers may overtake each other. That there is no block yet
+   * is believed of a node as long as none was seen, as `height_none`.
+   */
+  async believeHead(answer: HeadAnswer, floor: Floor | undefined, options: CallOptions): Promise<VerifiedHeader> {
+    if (answer.height === GENESIS_HEIGHT) {
+      if (floor === undefined) throw new CodedError("height_none", { message: "no block is final yet" });
+      throw new UnprovenError({ code: "stale_head", height: answer.height });
+    }
+    const at = await this.believe(presentAnchor(answer.anchor), options);
     const { height, timeMs } = at.header;
     const { work } = this.#verifier;
     const isFloor = floor !== undefined && (work === undefined || sameBytes(work.hashAt(floor.height), floor.hash));
