@@ -96,7 +96,7 @@ fn hash_group(tag: u8, bodies: &[&[u8]], places: &[usize], blocks: usize, into: 
 }
 
 /// The digests of `tag ‖ body` for one to eight bodies, which all take so many blocks. Idle lanes repeat the first.
-pub(crate) fn hash_few(tag: u8, bodies: &[&[u8]], blocks: usize) -> [Hash; LANES] {
+fn hash_few(tag: u8, bodies: &[&[u8]], blocks: usize) -> [Hash; LANES] {
     let group = std::array::from_fn(|lane| *bodies.get(lane).unwrap_or(&bodies[0]));
     let in_lanes = if bodies.len() < LANES_MIN { None } else { hash_lanes(tag, &group, blocks) };
     in_lanes.unwrap_or_else(|| std::array::from_fn(|lane| bodies.get(lane).map_or([0; 32], |body| hash_tagged(tag, body))))

@@ -11,6 +11,7 @@ mod fold;
 mod hashing;
 mod memory;
 mod page;
+mod reach;
 #[cfg(test)]
 mod tests;
 mod walk;

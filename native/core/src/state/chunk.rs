@@ -1,13 +1,17 @@
 //! Chunks: what one version writes, cut into what the store holds. `chain/state/chunk.ts` says why.
 
+use std::ops::Range;
+
 use super::Location;
 use super::page::Page;
 
 /// As in `chunk.ts` and `layout.ts`.
 const CHUNK_SIZE: usize = 4096;
 pub(super) const SLOTS_MAX: u64 = 256;
-/// A full chunk of deltas has about as many.
-const SLOTS_USUAL: usize = 48;
+/// How many kinds there are.
+const KINDS: usize = 4;
+/// Where the slots are, among those by kind, that have a chunk alone.
+const ALONE: usize = KINDS;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChunkKind {
@@ -43,18 +47,23 @@ impl Slot<'_> {
     }
 }
 
-struct OpenChunk<'a> {
-    kind: ChunkKind,
+/// Which slots a chunk has, and the bytes that they take.
+struct Chunk {
     number: u64,
-    slots: Vec<Slot<'a>>,
+    /// The list that its slots are in.
+    list: usize,
+    slots: Range<usize>,
     size: usize,
 }
 
 /// Collects what one version writes and cuts it into chunks.
 pub(super) struct ChunkWriter<'a> {
     next: u64,
-    open: Vec<OpenChunk<'a>>,
-    closed: Vec<OpenChunk<'a>>,
+    /// By kind, and those alone.
+    lists: [Vec<Slot<'a>>; KINDS + 1],
+    /// At most one of a kind, in the order in which they were begun.
+    open: Vec<Chunk>,
+    closed: Vec<Chunk>,
 }
 
 /// Closed chunks: their bytes end to end, their numbers, where each ends, and the first number that is free.
@@ -68,28 +77,31 @@ pub(super) struct Chunks {
 impl<'a> ChunkWriter<'a> {
     /// `next`: the first chunk number that is free.
     pub(super) fn new(next: u64) -> Self {
-        Self { next, open: Vec::new(), closed: Vec::new() }
+        Self { next, lists: [const { Vec::new() }; KINDS + 1], open: Vec::with_capacity(KINDS), closed: Vec::new() }
     }
 
     pub(super) fn add(&mut self, kind: ChunkKind, slot: Slot<'a>) -> Location {
         let size = slot.size();
         // What would fill a chunk alone gets one alone, so that small neighbours do not keep it alive.
         if size >= CHUNK_SIZE / 2 {
-            let number = self.take();
-            self.closed.push(OpenChunk { kind, number, slots: vec![slot], size });
-            return number * SLOTS_MAX;
+            let alone = self.begin(ALONE);
+            let location = alone.number * SLOTS_MAX;
+            self.lists[ALONE].push(slot);
+            self.closed.push(Chunk { slots: alone.slots.start..alone.slots.start + 1, size, ..alone });
+            return location;
         }
-        let at = match self.open.iter().position(|open| open.kind == kind) {
+        let at = match self.open.iter().position(|open| open.list == kind as usize) {
             Some(at) => at,
             None => {
-                let number = self.take();
-                self.open.push(OpenChunk { kind, number, slots: Vec::with_capacity(SLOTS_USUAL), size: 0 });
+                let chunk = self.begin(kind as usize);
+                self.open.push(chunk);
                 self.open.len() - 1
             }
         };
+        self.lists[kind as usize].push(slot);
         let open = &mut self.open[at];
         let location = open.number * SLOTS_MAX + open.slots.len() as u64;
-        open.slots.push(slot);
+        open.slots.end += 1;
         open.size += size;
         if open.size >= CHUNK_SIZE || open.slots.len() as u64 == SLOTS_MAX {
             let full = self.open.remove(at);
@@ -98,9 +110,11 @@ impl<'a> ChunkWriter<'a> {
         location
     }
 
-    fn take(&mut self) -> u64 {
+    /// A chunk whose slots will be the next of a list.
+    fn begin(&mut self, list: usize) -> Chunk {
+        let from = self.lists[list].len();
         self.next += 1;
-        self.next - 1
+        Chunk { number: self.next - 1, list, slots: from..from, size: 0 }
     }
 
     /// Closes all chunks, whose pages are these and have their hashes; `None` when they are more bytes than a version may have.
@@ -110,14 +124,15 @@ impl<'a> ChunkWriter<'a> {
         u32::try_from(size).ok()?;
         let mut bytes = Vec::with_capacity(size);
         let mut ends = Vec::with_capacity(self.closed.len());
-        for chunk in &self.closed {
-            bytes.extend_from_slice(&(chunk.slots.len() as u16).to_be_bytes());
-            let mut end = 2 + chunk.slots.len() * 4;
-            for slot in &chunk.slots {
+        for Chunk { list, slots, .. } in &self.closed {
+            let slots = &self.lists[*list][slots.clone()];
+            bytes.extend_from_slice(&(slots.len() as u16).to_be_bytes());
+            let mut end = 2 + slots.len() * 4;
+            for slot in slots {
                 end += slot.size();
                 bytes.extend_from_slice(&(end as u32).to_be_bytes());
             }
-            for slot in &chunk.slots {
+            for slot in slots {
                 slot.write(pages, &mut bytes);
             }
             ends.push(bytes.len() as u32);

@@ -32,6 +32,8 @@ pub(super) struct Made {
     waiting: Vec<Vec<Waiting>>,
     /// Of those that wait: items, by their index, and the pages made before that they lead to.
     links: Vec<(usize, usize)>,
+    /// The memory of those that are being hashed.
+    folds: Vec<Fold>,
 }
 
 /// A page that waits for its hashes.
@@ -120,39 +122,51 @@ impl Made {
     /// Hashes pages none of which leads to another: of eight at a time, a node each.
     fn fold(&mut self, pages: &[Waiting]) {
         let mut pages = pages.iter();
-        let mut folds: Vec<Fold> = Vec::with_capacity(LANES);
+        let mut folds = std::mem::take(&mut self.folds);
+        // Those that are under way come first.
+        let mut count = 0;
         loop {
-            while folds.len() < LANES
-                && let Some(Waiting { page: at, changed, links }) = pages.next()
+            while count < LANES
+                && let Some(waiting) = pages.next()
             {
-                let page = &mut self.pages[*at].1;
-                for &(index, below) in &self.links[links.clone()] {
-                    page.put_hash(index, &self.hashes[below]);
+                if folds.len() == count {
+                    folds.push(Fold::default());
                 }
-                let mut fold = Fold::begin(*at, *changed, page);
-                if self.advance(&mut fold) {
-                    folds.push(fold);
+                if self.begin(waiting, &mut folds[count]) {
+                    count += 1;
                 }
             }
-            if folds.is_empty() {
-                return;
+            if count == 0 {
+                break;
             }
-            let nodes: [Node; LANES] = std::array::from_fn(|lane| {
-                let fold = folds.get(lane).unwrap_or(&folds[0]);
-                fold.node(&self.pages[fold.page].1)
-            });
-            let hashes = node_hashes(&nodes[..folds.len()]);
-            for at in (0..folds.len()).rev() {
-                let fold = &mut folds[at];
-                fold.join(&mut self.pages[fold.page].1, hashes[at]);
-                if !self.advance(fold) {
-                    folds.swap_remove(at);
+            let nodes: [Node<'_>; LANES] = std::array::from_fn(|lane| folds[if lane < count { lane } else { 0 }].node());
+            let hashes = node_hashes(&nodes[..count]);
+            for at in (0..count).rev() {
+                if !self.join(&mut folds[at], &hashes[at]) {
+                    count -= 1;
+                    folds.swap(at, count);
                 }
             }
         }
+        self.folds = folds;
     }
 
-    /// Whether a fold has another node to hash. If not, the hash of its page is known.
+    /// Whether a page has a node to hash. If not, its hash is known.
+    fn begin(&mut self, Waiting { page: at, changed, links }: &Waiting, fold: &mut Fold) -> bool {
+        let page = &mut self.pages[*at].1;
+        for &(index, below) in &self.links[links.clone()] {
+            page.put_hash(index, &self.hashes[below]);
+        }
+        fold.begin(*at, *changed, page);
+        self.advance(fold)
+    }
+
+    /// Notes the hash of the node that a fold waits for. Whether there is another; if not, the hash of its page is known.
+    fn join(&mut self, fold: &mut Fold, hash: &Hash) -> bool {
+        fold.join(&mut self.pages[fold.page].1, hash);
+        self.advance(fold)
+    }
+
     fn advance(&mut self, fold: &mut Fold) -> bool {
         let page = &mut self.pages[fold.page].1;
         if fold.advance(page) {
@@ -166,8 +180,13 @@ impl Made {
 }
 
 /// A page from left to right, subtrees that stand side by side on a stack: those that part at a deeper bit are joined first.
+#[derive(Default)]
 struct Fold {
     page: usize,
+    /// Items of the page, and the branch bits between them.
+    count: usize,
+    bits: [u16; PAGE_ITEMS_MAX],
+    /// The items, a bit each, that differ from those that the hashes of the page's nodes are of.
     changed: u32,
     /// The next item.
     next: usize,
@@ -181,18 +200,12 @@ struct Fold {
 }
 
 impl Fold {
-    fn begin(at: usize, changed: u32, page: &Page) -> Self {
-        let mut fold = Self {
-            page: at,
-            changed,
-            next: 0,
-            top: 0,
-            hashes: [[0; HASH_SIZE]; PAGE_ITEMS_MAX],
-            parts: [0; PAGE_ITEMS_MAX],
-            is_changed: [false; PAGE_ITEMS_MAX],
-        };
-        fold.push(page);
-        fold
+    fn begin(&mut self, at: usize, changed: u32, page: &Page) {
+        (self.page, self.count, self.changed, self.next, self.top) = (at, page.count(), changed, 0, 0);
+        for (index, bit) in self.bits[..self.count - 1].iter_mut().enumerate() {
+            *bit = page.bit(index) as u16;
+        }
+        self.push(page);
     }
 
     fn push(&mut self, page: &Page) {
@@ -201,14 +214,17 @@ impl Fold {
         self.next += 1;
     }
 
+    /// The bit at which the last subtree parts from the one before.
+    fn bit(&self) -> u16 {
+        self.bits[self.parts[self.top] as usize]
+    }
+
     /// Goes on until the last two subtrees make a node that is to be hashed; false once all are one.
     fn advance(&mut self, page: &Page) -> bool {
-        let count = page.count();
         loop {
-            let is_joined =
-                self.top > 0 && (self.next == count || page.bit(self.parts[self.top] as usize) > page.bit(self.next - 1));
+            let is_joined = self.top > 0 && (self.next == self.count || self.bit() > self.bits[self.next - 1]);
             if !is_joined {
-                if self.next == count {
+                if self.next == self.count {
                     return false;
                 }
                 self.top += 1;
@@ -224,15 +240,15 @@ impl Fold {
     }
 
     /// The node above the last two subtrees.
-    fn node(&self, page: &Page) -> Node {
-        Node::new(page.bit(self.parts[self.top] as usize), &self.hashes[self.top - 1], &self.hashes[self.top])
+    fn node(&self) -> Node<'_> {
+        (self.bit(), &self.hashes[self.top - 1], &self.hashes[self.top])
     }
 
     /// Puts that node, whose hash this is, in their place.
-    fn join(&mut self, page: &mut Page, hash: Hash) {
-        page.put_node(self.parts[self.top] as usize, &hash);
+    fn join(&mut self, page: &mut Page, hash: &Hash) {
+        page.put_node(self.parts[self.top] as usize, hash);
         self.top -= 1;
-        self.hashes[self.top] = hash;
+        self.hashes[self.top] = *hash;
         self.is_changed[self.top] = true;
     }
 }

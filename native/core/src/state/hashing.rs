@@ -2,8 +2,8 @@
 
 use super::{HASH_SIZE, Update};
 use crate::Hash;
-use crate::hash::{hash_few, hash_many, hash_tagged};
-use crate::lanes::{LANES, blocks_of};
+use crate::hash::{hash_many, hash_tagged};
+use crate::lanes::{LANES, hash_nodes};
 
 /// The domain tags of `crypto/hash/domain.ts`.
 const TAG_LEAF: u8 = 0x10;
@@ -11,35 +11,37 @@ const TAG_NODE: u8 = 0x11;
 const TAG_VALUE: u8 = 0x12;
 const TAG_EMPTY: u8 = 0x13;
 
-/// A branch bit, and the hashes on both sides of it.
+/// What the hash of an inner node is of, behind its tag.
 const NODE_SIZE: usize = 2 + 2 * HASH_SIZE;
 
 /// As in `bits.ts`.
 pub(super) const KEY_SIZE_MAX: usize = 1024;
 pub(super) const BRANCH_BIT_MAX: usize = 9 * KEY_SIZE_MAX - 1;
 
-/// What the hash of an inner node is of, behind its tag.
-#[derive(Clone, Copy)]
-pub(super) struct Node([u8; NODE_SIZE]);
+/// Fewer nodes than this are hashed one by one: eight lanes cost as much as that many.
+const LANES_MIN: usize = 3;
 
-impl Node {
-    pub(super) fn new(bit: usize, left: &Hash, right: &Hash) -> Self {
-        let mut bytes = [0; NODE_SIZE];
-        bytes[..2].copy_from_slice(&(bit as u16).to_be_bytes());
-        bytes[2..2 + HASH_SIZE].copy_from_slice(left);
-        bytes[2 + HASH_SIZE..].copy_from_slice(right);
-        Self(bytes)
-    }
+/// An inner node: its branch bit, and the hashes on both sides of it.
+pub(super) type Node<'h> = (u16, &'h Hash, &'h Hash);
+
+pub(super) fn node_hash((bit, left, right): Node<'_>) -> Hash {
+    let mut bytes = [0; NODE_SIZE];
+    bytes[..2].copy_from_slice(&bit.to_be_bytes());
+    bytes[2..2 + HASH_SIZE].copy_from_slice(left);
+    bytes[2 + HASH_SIZE..].copy_from_slice(right);
+    hash_tagged(TAG_NODE, &bytes)
 }
 
-pub(super) fn node_hash(bit: usize, left: &Hash, right: &Hash) -> Hash {
-    hash_tagged(TAG_NODE, &Node::new(bit, left, right).0)
-}
-
-/// The hashes of one to eight nodes.
-pub(super) fn node_hashes(nodes: &[Node]) -> [Hash; LANES] {
-    let bodies: [&[u8]; LANES] = std::array::from_fn(|lane| nodes.get(lane).unwrap_or(&nodes[0]).0.as_slice());
-    hash_few(TAG_NODE, &bodies[..nodes.len()], blocks_of(NODE_SIZE))
+/// The hashes of one to eight nodes. Idle lanes repeat the first.
+pub(super) fn node_hashes(nodes: &[Node<'_>]) -> [Hash; LANES] {
+    let in_lanes = if nodes.len() < LANES_MIN {
+        None
+    } else {
+        let all: [Node<'_>; LANES] = std::array::from_fn(|lane| *nodes.get(lane).unwrap_or(&nodes[0]));
+        let heads = all.map(|(bit, ..)| u32::from(TAG_NODE) | u32::from(bit.swap_bytes()) << 8);
+        hash_nodes(&heads, &all.map(|(_, left, right)| (left, right)))
+    };
+    in_lanes.unwrap_or_else(|| std::array::from_fn(|lane| nodes.get(lane).map_or([0; HASH_SIZE], |node| node_hash(*node))))
 }
 
 /// The leaf hash of each update, all of a version at once so that eight go through the lanes together. Of an update that

@@ -152,16 +152,24 @@ impl Page {
         }
     }
 
+    #[inline]
     fn bytes_size(&self) -> usize {
         u16::from_ne_bytes([self.0[SIZE_AT], self.0[SIZE_AT + 1]]) as usize
     }
 
+    /// All of its memory.
+    pub(super) fn block(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Its bytes and what is behind them.
+    #[inline]
     fn places(&self) -> &[u8] {
         &self.0[KNOWN_SIZE..]
     }
 
     /// The memory of a page that is not shared. One that is becomes another, which costs a copy.
+    #[inline]
     fn block_mut(&mut self) -> &mut [u8] {
         Rc::make_mut(&mut self.0)
     }
@@ -176,34 +184,42 @@ impl Page {
         self.0
     }
 
+    #[inline]
     pub(super) fn is_lowest(&self) -> bool {
         self.0[IS_LOWEST_AT] == 1
     }
 
+    #[inline]
     pub(super) fn count(&self) -> usize {
         u16_at(self.places(), 0) as usize
     }
 
+    #[inline]
     fn prefix_size(&self) -> usize {
         u16_at(self.places(), 2) as usize
     }
 
+    #[inline]
     pub(super) fn hash(&self, index: usize) -> &[u8] {
         &self.places()[hash_at(index)..hash_at(index) + HASH_SIZE]
     }
 
+    #[inline]
     pub(super) fn location(&self, index: usize) -> Location {
         read_location(self.places(), location_at(self.count(), index))
     }
 
+    #[inline]
     pub(super) fn shape(&self, index: usize) -> u16 {
         u16_at(self.places(), shape_at(self.count(), index))
     }
 
+    #[inline]
     pub(super) fn is_entry(&self, index: usize) -> bool {
         self.shape(index) == SHAPE_ENTRY
     }
 
+    #[inline]
     pub(super) fn bit(&self, index: usize) -> usize {
         u16_at(self.places(), bit_at(self.count(), index)) as usize
     }
@@ -312,6 +328,7 @@ impl Page {
         changed
     }
 
+    #[inline]
     pub(super) fn put_hash(&mut self, index: usize, hash: &Hash) {
         let at = KNOWN_SIZE + hash_at(index);
         self.block_mut()[at..at + HASH_SIZE].copy_from_slice(hash);
@@ -323,6 +340,7 @@ impl Page {
     }
 
     /// Whether it has the hashes of its nodes; a lowest page never does.
+    #[inline]
     pub(super) fn has_nodes(&self) -> bool {
         self.0[HAS_NODES_AT] == 1
     }
@@ -334,12 +352,14 @@ impl Page {
     }
 
     /// The hash of the node at a branch bit, by the index of that; the page has nodes.
+    #[inline]
     pub(super) fn node(&self, index: usize) -> &[u8] {
         let at = self.node_at(index);
         &self.0[at..at + HASH_SIZE]
     }
 
     /// Notes the hash of a node, if there is room for it.
+    #[inline]
     pub(super) fn put_node(&mut self, index: usize, hash: &Hash) {
         if !self.is_lowest() {
             let at = self.node_at(index);
@@ -348,6 +368,7 @@ impl Page {
     }
 
     /// Where in the block the hash of a node is.
+    #[inline]
     fn node_at(&self, index: usize) -> usize {
         KNOWN_SIZE + self.bytes_size() + index * HASH_SIZE
     }

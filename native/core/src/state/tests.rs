@@ -26,7 +26,7 @@ fn naive_root(rows: &[(&Vec<u8>, &Vec<u8>)]) -> Hash {
             let bits: Vec<usize> = rows.windows(2).map(|pair| branch_bit(pair[0].0, pair[1].0).expect("other keys")).collect();
             let least = *bits.iter().min().expect("a bit");
             let split = bits.iter().position(|&bit| bit == least).expect("its place") + 1;
-            node_hash(least, &naive_root(&rows[..split]), &naive_root(&rows[split..]))
+            node_hash((least as u16, &naive_root(&rows[..split]), &naive_root(&rows[split..])))
         }
     }
 }

@@ -1,11 +1,15 @@
 //! From one version's pages and a sorted list of changes to the next version's, by copying: `chain/state/update.ts`.
 
+use std::ops::Range;
+
+use super::block::Spare;
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
 use super::delta::Delta;
 use super::fold::{Digest, Made};
 use super::hashing::{KEY_SIZE_MAX, branch_bit, empty_root, leaf_hashes, node_hash, stem_of};
 use super::memory::Pages;
-use super::page::{Found, Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, SHAPE_ENTRY};
+use super::page::{Item, PAGE_ITEMS_MAX, PAGE_ITEMS_MIN, Page, SHAPE_ENTRY};
+use super::reach::{Place, Reach, Reached};
 use super::{Change, Fault, Location, ReadPage, Root, Update};
 use crate::Hash;
 
@@ -25,18 +29,20 @@ impl Pages {
         }
         let writer = ChunkWriter::new(next_chunk);
         let leaves = leaf_hashes(updates);
+        let Reach { pages, places } = self.reach(base.location, updates, read)?;
         let mut walk = Walk {
             updates,
             leaves,
-            pages: self,
-            read,
+            pages,
+            places,
+            spare: &mut self.spare,
             writer,
             made: Made::default(),
             stale: Vec::new(),
             replaced: Vec::new(),
             used: Vec::new(),
         };
-        let root = walk.run(base)?;
+        let root = walk.run(base);
         let Walk { writer, mut made, stale, replaced, .. } = walk;
         made.settle();
         let Chunks { next, bytes, numbers, ends } = writer.finish(made.pages()).ok_or(Fault::Input)?;
@@ -69,16 +75,9 @@ struct Edit {
     outcome: Outcome,
 }
 
-/// An edit that waits for the page below, with the updates that belong there.
-struct Descent {
-    edit: usize,
-    low: usize,
-    high: usize,
-}
-
+/// A page that is being changed, by its place among those that are reached.
 struct Frame {
-    page: Page,
-    location: Option<Location>,
+    at: usize,
     changes: Changes,
     descended: usize,
 }
@@ -87,7 +86,8 @@ struct Frame {
 #[derive(Default)]
 struct Changes {
     edits: Vec<Edit>,
-    descents: Vec<Descent>,
+    /// Edits that wait for a page below, and that page.
+    descents: Vec<(usize, usize)>,
 }
 
 /// A subtree whose topmost page is still open.
@@ -97,11 +97,12 @@ struct Group {
     hash: Hash,
 }
 
-struct Walk<'a, 'p, 'r, E> {
+struct Walk<'a, 'p> {
     updates: &'a [Update<'a>],
     leaves: Vec<Hash>,
-    pages: &'p mut Pages,
-    read: ReadPage<'r, E>,
+    pages: Vec<Reached>,
+    places: Vec<Place>,
+    spare: &'p mut Spare,
     writer: ChunkWriter<'a>,
     made: Made,
     stale: Vec<Location>,
@@ -110,69 +111,53 @@ struct Walk<'a, 'p, 'r, E> {
     used: Vec<Changes>,
 }
 
-impl<'a, E> Walk<'a, '_, '_, E> {
-    fn run(&mut self, base: Root) -> Result<Root, Fault<E>> {
+impl<'a> Walk<'a, '_> {
+    fn run(&mut self, base: Root) -> Root {
         // Keys of 1,024 bytes make paths of thousands of pages possible: the stack is ours.
-        let mut frames = vec![self.visit(base.location, 0, self.updates.len())?];
+        let mut frames = vec![self.open(0)];
         while let Some(frame) = frames.last() {
-            if let Some(descent) = frame.changes.descents.get(frame.descended) {
-                let location = frame.page.location(frame.changes.edits[descent.edit].index);
-                let (low, high) = (descent.low, descent.high);
-                frames.push(self.visit(Some(location), low, high)?);
+            if let Some(&(_, below)) = frame.changes.descents.get(frame.descended) {
+                frames.push(self.open(below));
                 continue;
             }
             let Some(done) = frames.pop() else { break };
-            let Some(above) = frames.last_mut() else { return Ok(self.finish_top(done, base)) };
-            let edit = &mut above.changes.edits[above.changes.descents[above.descended].edit];
-            let bit = above.page.shape(edit.index) as usize;
+            let Some(above) = frames.last_mut() else { return self.finish_top(done, base) };
+            let (edit, _) = above.changes.descents[above.descended];
+            let edit = &mut above.changes.edits[edit];
+            let bit = self.pages[above.at].page.shape(edit.index) as usize;
             edit.outcome = self.finish(done, bit);
             above.descended += 1;
         }
-        Ok(base)
+        base
     }
 
-    /// Sorts the updates from `low` to `high` to the items of a page; rows on the page itself are changed at once.
-    fn visit(&mut self, location: Option<Location>, low: usize, high: usize) -> Result<Frame, Fault<E>> {
-        let page = match location {
-            None => Page::empty(),
-            Some(location) => self.pages.get(location, &mut *self.read)?,
-        };
+    /// Begins with a page: its own rows are changed at once.
+    fn open(&mut self, at: usize) -> Frame {
+        let page = self.pages[at].page.clone();
         let Changes { mut edits, mut descents } = self.used.pop().unwrap_or_default();
-        let (mut first, mut next) = (0, low);
-        while next < high {
-            let start = next;
-            let update = self.updates[start];
-            next += 1;
-            match page.find(update.key, first) {
-                Found::Before(index) => {
-                    first = index;
-                    while next < high && (index == page.count() || page.compare(index, self.updates[next].key).is_lt()) {
-                        next += 1;
+        for place in self.pages[at].places.clone() {
+            let (index, is_new, outcome) = match self.places[place] {
+                Place::Before { item, ref updates } => {
+                    let items = self.new_entries(updates.clone());
+                    if items.is_empty() {
+                        continue;
                     }
-                    let items = self.new_entries(start, next);
-                    if !items.is_empty() {
-                        edits.push(Edit { index, is_new: true, outcome: Outcome::Items(items) });
-                    }
+                    (item, true, Outcome::Items(items))
                 }
-                Found::At(index) => {
-                    first = index + 1;
-                    let outcome = if page.is_entry(index) { self.change_entry(&page, index, start) } else { Outcome::Unchanged };
-                    edits.push(Edit { index, is_new: false, outcome });
-                    if !page.is_entry(index) {
-                        while next < high && page.compare(index, self.updates[next].key).is_eq() {
-                            next += 1;
-                        }
-                        descents.push(Descent { edit: edits.len() - 1, low: start, high: next });
-                    }
+                Place::Row { item, update } => (item, false, self.change_entry(&page, item, update)),
+                Place::Below { item, page } => {
+                    descents.push((edits.len(), page));
+                    (item, false, Outcome::Unchanged)
                 }
-            }
+            };
+            edits.push(Edit { index, is_new, outcome });
         }
-        Ok(Frame { page, location, changes: Changes { edits, descents }, descended: 0 })
+        Frame { at, changes: Changes { edits, descents }, descended: 0 }
     }
 
-    fn new_entries(&mut self, low: usize, high: usize) -> Vec<Item> {
+    fn new_entries(&mut self, range: Range<usize>) -> Vec<Item> {
         let mut items = Vec::new();
-        for (update, &hash) in self.updates[low..high].iter().zip(&self.leaves[low..high]) {
+        for (update, &hash) in self.updates[range.clone()].iter().zip(&self.leaves[range]) {
             if let Some(value) = update.value {
                 let location = self.writer.add(ChunkKind::Value, Slot::Value(value));
                 items.push(Item { key: update.key.to_vec(), shape: SHAPE_ENTRY, hash, location });
@@ -227,7 +212,9 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         Root { hash: self.made.hash(digest), location: Some(location) }
     }
 
-    fn finish_page(&mut self, Frame { page, location, changes, .. }: Frame) -> Finished {
+    fn finish_page(&mut self, Frame { at, changes, .. }: Frame) -> Finished {
+        let Reached { page, location, .. } = &self.pages[at];
+        let (page, location) = (page.clone(), *location);
         let Changes { mut edits, mut descents } = changes;
         edits.retain(|edit| !matches!(edit.outcome, Outcome::Unchanged));
         let finished = if edits.is_empty() {
@@ -248,7 +235,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         let changed = edits.iter().fold(0, |changed, edit| changed | 1 << edit.index);
         let delta = location.and_then(|location| Delta::after(page, location, changed));
         self.leave(location, page, delta);
-        let mut copy = page.copy(delta, &mut self.pages.spare);
+        let mut copy = page.copy(delta, self.spare);
         for edit in edits {
             let Outcome::Replaced(digest, location) = edit.outcome else { continue };
             copy.put_location(edit.index, location);
@@ -308,7 +295,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
 
     fn join(&mut self, groups: &mut Vec<Group>, between: &mut Vec<usize>) {
         let (Some(mut right), Some(mut left), Some(bit)) = (groups.pop(), groups.pop(), between.pop()) else { return };
-        let hash = node_hash(bit, &left.hash, &right.hash);
+        let hash = node_hash((bit as u16, &left.hash, &right.hash));
         if left.items.len() + right.items.len() > PAGE_ITEMS_MAX {
             left = self.shrink(left);
             right = self.shrink(right);
@@ -324,7 +311,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
         if items.len() < PAGE_ITEMS_MIN {
             return Group { items, bits, hash };
         }
-        let page = Page::of(&items, &bits, &mut self.pages.spare);
+        let page = Page::of(&items, &bits, self.spare);
         let location = self.place(&page);
         self.made.add_known(location, page, hash);
         let bit = least_of(&bits);
@@ -334,7 +321,7 @@ impl<'a, E> Walk<'a, '_, '_, E> {
 
     /// A page of items: its hash and where it goes.
     fn make(&mut self, items: &[Item], bits: &[usize]) -> (Digest, Location) {
-        let page = Page::of(items, bits, &mut self.pages.spare);
+        let page = Page::of(items, bits, self.spare);
         let location = self.place(&page);
         (self.made.add(location, page, u32::MAX, std::iter::empty()), location)
     }
