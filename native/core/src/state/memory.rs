@@ -4,11 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
 use super::block::Spare;
+use super::chunk::SLOTS_MAX;
 use super::delta;
 use super::page::{Found, Page};
 use super::{Fault, Location, ReadPage};
 
-/// Locations are our own numbers, one after another: spreading them over a table needs no more than this.
+/// Locations are our own numbers, so nobody can choose them to meet. Those of one chunk stay side by side: they come together, and
+/// often go together.
 #[derive(Default)]
 pub struct LocationHasher(u64);
 
@@ -19,13 +21,16 @@ impl Hasher for LocationHasher {
         }
     }
 
-    fn write_u64(&mut self, value: u64) {
-        // Fibonacci hashing, Knuth, volume 3, 6.4.
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    fn write_u64(&mut self, location: Location) {
+        let (chunk, slot) = (location / SLOTS_MAX, location % SLOTS_MAX);
+        // Fibonacci hashing, Knuth, volume 3, 6.4: the high bits are the good ones.
+        let spread = (self.0 ^ chunk).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // A table takes its place from the low bits, and from the highest seven what tells neighbours apart.
+        self.0 = (spread ^ spread >> 32).wrapping_add(slot) ^ slot << 57;
     }
 
     fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
+        self.0
     }
 }
 

@@ -1,7 +1,8 @@
-//! The pages that a list of updates reaches, and which of the updates belong where on them: level by level, from the top down.
+//! The pages that a list of updates reaches, and which of the updates belong where on them.
 //!
 //! Of a large tree nearly every page is far from the processor. One path after another would wait for each page in turn; the
-//! pages of a level do not wait for each other, so all of a level are one wait.
+//! pages of a level do not wait for each other, so all of a level are one wait. But no more at a time than stay near until they
+//! are changed.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -10,7 +11,9 @@ use super::memory::Pages;
 use super::page::{Found, Page};
 use super::{Fault, Location, ReadPage, Update};
 
-/// Bytes that come near the processor together, or half as many.
+/// A subtree that at most so many updates reach is followed down at once. Each brings some three pages of a kilobyte.
+const NEAR_UPDATES: usize = 128;
+/// Bytes that come near the processor together.
 const LINE_SIZE: usize = 64;
 
 /// A page and where it is. What an empty tree is changed from is nowhere.
@@ -27,39 +30,43 @@ pub(super) enum Place {
     Before { item: usize, updates: Range<usize> },
     /// The row that an item is.
     Row { item: usize, update: usize },
-    /// Below an item, which leads to a page: by its index in `Reach::pages`.
-    Below { item: usize, page: usize },
+    /// Below an item, which leads to a page: by its index in `Reach::pages`, once it is reached.
+    Below { item: usize, updates: Range<usize>, page: Option<usize> },
 }
 
-/// What a list of updates reaches.
+/// What updates reach.
+#[derive(Default)]
 pub(super) struct Reach {
-    /// The topmost first.
     pub(super) pages: Vec<Reached>,
     pub(super) places: Vec<Place>,
 }
 
-/// A page that is reached, and the updates that belong below it.
+/// A page that is to be reached, and the updates that belong below it.
 struct Descent {
     location: Location,
     updates: Range<usize>,
 }
 
 impl Pages {
-    /// Follows updates, sorted by their keys, down the tree at a location.
+    /// Follows a range of the updates, which are sorted by their keys, down the tree at a location: to its topmost page, whose
+    /// index it returns, or if they are few to all pages.
     pub(super) fn reach<E>(
         &mut self,
         top: Option<Location>,
+        range: Range<usize>,
         updates: &[Update<'_>],
+        reach: &mut Reach,
         read: ReadPage<'_, E>,
-    ) -> Result<Reach, Fault<E>> {
+    ) -> Result<usize, Fault<E>> {
         let page = match top {
             None => Page::empty(),
             Some(location) => self.get(location, &mut *read)?,
         };
-        let mut reach = Reach { pages: Vec::new(), places: Vec::new() };
+        let index = reach.pages.len();
         reach.pages.push(Reached { page, location: top, places: 0..0 });
+        let is_near = range.len() <= NEAR_UPDATES;
         let mut below = Vec::new();
-        reach.sort(0, 0..updates.len(), updates, &mut below);
+        reach.sort(index, range, updates, is_near.then_some(&mut below));
         while !below.is_empty() {
             let level = std::mem::take(&mut below);
             let first = reach.pages.len();
@@ -69,17 +76,22 @@ impl Pages {
             }
             touch(&reach.pages[first..]);
             for (at, descent) in level.into_iter().enumerate() {
-                reach.sort(first + at, descent.updates, updates, &mut below);
+                reach.sort(first + at, descent.updates, updates, Some(&mut below));
             }
         }
-        Ok(reach)
+        Ok(index)
     }
 }
 
 impl Reach {
-    /// Sorts a range of the updates to the items of a page, and adds the pages below that they lead to, which are to come behind
-    /// all that are there.
-    fn sort(&mut self, at: usize, range: Range<usize>, updates: &[Update<'_>], below: &mut Vec<Descent>) {
+    /// Forgets a page and all that were reached after it.
+    pub(super) fn forget(&mut self, page: usize) {
+        self.places.truncate(self.pages[page].places.start);
+        self.pages.truncate(page);
+    }
+
+    /// Sorts a range of the updates to the items of a page. `below`: the pages that are reached next, behind all that are there.
+    fn sort(&mut self, at: usize, range: Range<usize>, updates: &[Update<'_>], mut below: Option<&mut Vec<Descent>>) {
         let Self { pages, places } = self;
         let page = &pages[at].page;
         let from = places.len();
@@ -104,8 +116,11 @@ impl Reach {
                     while next < range.end && page.compare(item, updates[next].key).is_eq() {
                         next += 1;
                     }
-                    places.push(Place::Below { item, page: pages.len() + below.len() });
-                    below.push(Descent { location: page.location(item), updates: start..next });
+                    let reached = below.as_mut().map(|below| {
+                        below.push(Descent { location: page.location(item), updates: start..next });
+                        pages.len() + below.len() - 1
+                    });
+                    places.push(Place::Below { item, updates: start..next, page: reached });
                 }
             }
         }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::block::Spare;
 use super::chunk::{ChunkKind, ChunkWriter, Chunks, Slot};
 use super::delta::Delta;
 use super::fold::{Digest, Made};
@@ -29,20 +28,19 @@ impl Pages {
         }
         let writer = ChunkWriter::new(next_chunk);
         let leaves = leaf_hashes(updates);
-        let Reach { pages, places } = self.reach(base.location, updates, read)?;
         let mut walk = Walk {
             updates,
             leaves,
-            pages,
-            places,
-            spare: &mut self.spare,
+            pages: self,
+            read,
+            reach: Reach::default(),
             writer,
             made: Made::default(),
             stale: Vec::new(),
             replaced: Vec::new(),
             used: Vec::new(),
         };
-        let root = walk.run(base);
+        let root = walk.run(base)?;
         let Walk { writer, mut made, stale, replaced, .. } = walk;
         made.settle();
         let Chunks { next, bytes, numbers, ends } = writer.finish(made.pages()).ok_or(Fault::Input)?;
@@ -75,6 +73,13 @@ struct Edit {
     outcome: Outcome,
 }
 
+/// An edit that waits for the page below, and the updates that belong there. The page has an index once it is reached.
+struct Descent {
+    edit: usize,
+    updates: Range<usize>,
+    page: Option<usize>,
+}
+
 /// A page that is being changed, by its place among those that are reached.
 struct Frame {
     at: usize,
@@ -86,8 +91,7 @@ struct Frame {
 #[derive(Default)]
 struct Changes {
     edits: Vec<Edit>,
-    /// Edits that wait for a page below, and that page.
-    descents: Vec<(usize, usize)>,
+    descents: Vec<Descent>,
 }
 
 /// A subtree whose topmost page is still open.
@@ -97,12 +101,12 @@ struct Group {
     hash: Hash,
 }
 
-struct Walk<'a, 'p> {
+struct Walk<'a, 'p, 'r, E> {
     updates: &'a [Update<'a>],
     leaves: Vec<Hash>,
-    pages: Vec<Reached>,
-    places: Vec<Place>,
-    spare: &'p mut Spare,
+    pages: &'p mut Pages,
+    read: ReadPage<'r, E>,
+    reach: Reach,
     writer: ChunkWriter<'a>,
     made: Made,
     stale: Vec<Location>,
@@ -111,32 +115,48 @@ struct Walk<'a, 'p> {
     used: Vec<Changes>,
 }
 
-impl<'a> Walk<'a, '_> {
-    fn run(&mut self, base: Root) -> Root {
+impl<'a, E> Walk<'a, '_, '_, E> {
+    fn run(&mut self, base: Root) -> Result<Root, Fault<E>> {
         // Keys of 1,024 bytes make paths of thousands of pages possible: the stack is ours.
-        let mut frames = vec![self.open(0)];
+        let top = self.reach(base.location, 0..self.updates.len())?;
+        let mut frames = vec![self.open(top)];
         while let Some(frame) = frames.last() {
-            if let Some(&(_, below)) = frame.changes.descents.get(frame.descended) {
+            if let Some(Descent { edit, updates, page }) = frame.changes.descents.get(frame.descended) {
+                let below = match page {
+                    Some(page) => *page,
+                    None => {
+                        let item = frame.changes.edits[*edit].index;
+                        self.reach(Some(self.reach.pages[frame.at].page.location(item)), updates.clone())?
+                    }
+                };
                 frames.push(self.open(below));
                 continue;
             }
             let Some(done) = frames.pop() else { break };
-            let Some(above) = frames.last_mut() else { return self.finish_top(done, base) };
-            let (edit, _) = above.changes.descents[above.descended];
-            let edit = &mut above.changes.edits[edit];
-            let bit = self.pages[above.at].page.shape(edit.index) as usize;
+            let Some(above) = frames.last_mut() else { return Ok(self.finish_top(done, base)) };
+            let Descent { edit, page, .. } = &above.changes.descents[above.descended];
+            let (at, is_own_reach) = (done.at, page.is_none());
+            let edit = &mut above.changes.edits[*edit];
+            let bit = self.reach.pages[above.at].page.shape(edit.index) as usize;
             edit.outcome = self.finish(done, bit);
             above.descended += 1;
+            if is_own_reach {
+                self.reach.forget(at);
+            }
         }
-        base
+        Ok(base)
+    }
+
+    fn reach(&mut self, location: Option<Location>, range: Range<usize>) -> Result<usize, Fault<E>> {
+        self.pages.reach(location, range, self.updates, &mut self.reach, &mut *self.read)
     }
 
     /// Begins with a page: its own rows are changed at once.
     fn open(&mut self, at: usize) -> Frame {
-        let page = self.pages[at].page.clone();
+        let page = self.reach.pages[at].page.clone();
         let Changes { mut edits, mut descents } = self.used.pop().unwrap_or_default();
-        for place in self.pages[at].places.clone() {
-            let (index, is_new, outcome) = match self.places[place] {
+        for place in self.reach.pages[at].places.clone() {
+            let (index, is_new, outcome) = match self.reach.places[place] {
                 Place::Before { item, ref updates } => {
                     let items = self.new_entries(updates.clone());
                     if items.is_empty() {
@@ -145,8 +165,8 @@ impl<'a> Walk<'a, '_> {
                     (item, true, Outcome::Items(items))
                 }
                 Place::Row { item, update } => (item, false, self.change_entry(&page, item, update)),
-                Place::Below { item, page } => {
-                    descents.push((edits.len(), page));
+                Place::Below { item, ref updates, page } => {
+                    descents.push(Descent { edit: edits.len(), updates: updates.clone(), page });
                     (item, false, Outcome::Unchanged)
                 }
             };
@@ -213,7 +233,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn finish_page(&mut self, Frame { at, changes, .. }: Frame) -> Finished {
-        let Reached { page, location, .. } = &self.pages[at];
+        let Reached { page, location, .. } = &self.reach.pages[at];
         let (page, location) = (page.clone(), *location);
         let Changes { mut edits, mut descents } = changes;
         edits.retain(|edit| !matches!(edit.outcome, Outcome::Unchanged));
@@ -235,7 +255,7 @@ impl<'a> Walk<'a, '_> {
         let changed = edits.iter().fold(0, |changed, edit| changed | 1 << edit.index);
         let delta = location.and_then(|location| Delta::after(page, location, changed));
         self.leave(location, page, delta);
-        let mut copy = page.copy(delta, self.spare);
+        let mut copy = page.copy(delta, &mut self.pages.spare);
         for edit in edits {
             let Outcome::Replaced(digest, location) = edit.outcome else { continue };
             copy.put_location(edit.index, location);
@@ -311,7 +331,7 @@ impl<'a> Walk<'a, '_> {
         if items.len() < PAGE_ITEMS_MIN {
             return Group { items, bits, hash };
         }
-        let page = Page::of(&items, &bits, self.spare);
+        let page = Page::of(&items, &bits, &mut self.pages.spare);
         let location = self.place(&page);
         self.made.add_known(location, page, hash);
         let bit = least_of(&bits);
@@ -321,7 +341,7 @@ impl<'a> Walk<'a, '_> {
 
     /// A page of items: its hash and where it goes.
     fn make(&mut self, items: &[Item], bits: &[usize]) -> (Digest, Location) {
-        let page = Page::of(items, bits, self.spare);
+        let page = Page::of(items, bits, &mut self.pages.spare);
         let location = self.place(&page);
         (self.made.add(location, page, u32::MAX, std::iter::empty()), location)
     }
