@@ -151,6 +151,42 @@ t.test("rows that change again and again are stored alike too, as deltas on whol
   t.ok(deltas > 500 && grown > 50, `${deltas} deltas, ${grown} of more than one item`);
 });
 
+t.test("versions of many updates are alike too, whose trees are followed down in parts", async (t) => {
+  if (openBoth(new Chunks()) === undefined) return t.comment("there is no addon to compare");
+  const property = fc.property(
+    fc.integer({ min: 1, max: 0xffff_fffe }),
+    fc.constantFrom(5_000, 1 << 20),
+    (seed, sizeBytesMax) => {
+      let state = seed;
+      // Lehmer's generator with the multiplier of Park and Miller, 1988.
+      const draw = (below: number): number => (state = (state * 48_271) % 0x7fff_ffff) % below;
+      const chunks = new Chunks();
+      const { native, portable } = present(openBoth(chunks, sizeBytesMax), "both");
+      let base = NOTHING;
+      for (const [count, deleted] of [
+        [2_000, 0],
+        [700, 100],
+        [400, 900],
+      ] as const) {
+        const batch = new Map<number, StateUpdate>();
+        while (batch.size < count) {
+          const row = draw(3_000);
+          const key = Uint8Array.of(0x61, row % 7, row >> 8, row & 0xff);
+          batch.set(row, { key, value: draw(1_000) < deleted ? undefined : new Uint8Array(draw(30)).fill(draw(256)) });
+        }
+        const updates = sorted([...batch.values()]);
+        const [one, other] = [native.stage(base, updates), portable.stage(base, updates)];
+        t.same(text(one), text(other));
+        chunks.write(one.operations);
+        base = { ...one.root, nextChunk: one.nextChunk };
+        one.adopt();
+        other.adopt();
+      }
+    },
+  );
+  await checkProperty(t, "rust and typescript, many updates", property, 8);
+});
+
 t.test("a page is a delta while little of it changed, and whole again after that", (t) => {
   const keys = Array.from({ length: 16 }, (_, at) => Uint8Array.of(at, ...new Uint8Array(20)));
   const chunks = new Chunks();

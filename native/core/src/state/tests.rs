@@ -96,7 +96,8 @@ fn the_root_is_that_of_the_rows_whatever_came_before_and_however_little_is_in_me
         let mut tree = Tree::new(if seed % 2 == 0 { 3_000 } else { 1 << 20 });
         for _ in 0..8 {
             let mut batch: BTreeMap<Vec<u8>, Option<Vec<u8>>> = BTreeMap::new();
-            for _ in 0..random() % 120 {
+            // Few updates are followed down at once, many page by page.
+            for _ in 0..random() % if seed % 3 == 0 { 900 } else { 120 } {
                 let value = if random().is_multiple_of(3) { None } else { Some(random().to_be_bytes().to_vec()) };
                 batch.insert(key_of(random()), value);
             }
