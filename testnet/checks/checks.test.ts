@@ -176,8 +176,13 @@ t.test("each house rule finds its fault, and leaves what is right alone", async 
   t.same(line("a.toSorted();"), ["banned crypto/a.ts:2"]);
   t.same(line("a.toSorted();", "crypto/a.test.ts"), []);
   t.same(line('return fail({ code: "NotSnake" });'), ["banned crypto/a.ts:2"]);
-  t.same(line("assert(a > 0, `${a} is negative`);"), ["banned crypto/a.ts:2"]);
+  t.same(line("assert(a > 0, `${a} is negative`);"), ["assertion crypto/a.ts:2"]);
+  t.same(line("assert(\n  isFine(a, [b, c]), // it's (so\n  `${f(`${a}`)} is negative`,\n);"), ["assertion crypto/a.ts:2"]);
+  t.same(line("assert(a > 0, `${a} is negative`);", "crypto/a.test.ts"), [], "a test may");
   t.same(line('assert(a > 0, "{} is negative", a);'), []);
+  t.same(line('present(at(`a ${b}, c`, "),{}"),\n  "{} of {}",\n  f(a, b),\n  c,\n);'), []);
+  t.same(line('assert(a > 0, "{} is negative");'), ["assertion crypto/a.ts:2"], "a place without a value");
+  t.same(line('const b = present(a, "row {}", c, d);'), ["assertion crypto/a.ts:2"], "a value without a place");
   t.same(line('t.test("a", { skip: true }, () => {});', "crypto/a.test.ts"), ["banned crypto/a.test.ts:2"]);
   const thrown = { "crypto/a.ts": `${doc}throw new CodedError("disk_full", {});\n` };
   t.same(rulesOf(thrown), ["error-table crypto/a.ts:2"]);

@@ -4,6 +4,8 @@
  * Rules that the compiler or the linter can hold (enum, any, default exports, console, floating promises) are theirs.
  */
 
+import { badAssertions } from "./assertions.ts";
+
 /** A file of the repository. */
 export type SourceFile = { readonly path: string; readonly text: string };
 
@@ -48,14 +50,6 @@ const BANNED_IN_CODE = [
 /** As `BANNED`, for code that is not a test. */
 const BANNED_IN_PRODUCT = [{ pattern: /\bcode: "(?![a-z][a-z0-9]*(_[a-z0-9]+)*")/, what: "a code is lower_snake" }] as const;
 
-/** As `BANNED`, in what a node runs all the time. */
-const BANNED_IN_NODE = [
-  {
-    pattern: /\b(assert|present)\(.*, `[^`]*\$\{[^`]*`\)/,
-    what: "a text that is made each time and hardly ever read: write {} and put the values behind it",
-  },
-] as const;
-
 /** As `BANNED`, where equal inputs must give equal bytes. */
 const BANNED_IN_PURE = [
   { pattern: /\.(sort|toSorted)\(\)/, what: "sorts by UTF-16 text: pass compareBytes, or a comparison that you mean" },
@@ -69,7 +63,13 @@ export function tidyProblems(files: readonly SourceFile[], topLevel: readonly st
       .map((name) => problem("top-level", name, 0, "put it into one of the folders")),
     ...missingReadmes(files),
     ...codesWithoutTable(files),
-    ...files.flatMap((file) => [...bannedLines(file), ...undocumentedExports(file), ...badName(file), ...openingComment(file)]),
+    ...files.flatMap((file) => [
+      ...bannedLines(file),
+      ...assertions(file),
+      ...undocumentedExports(file),
+      ...badName(file),
+      ...openingComment(file),
+    ]),
   ];
 }
 
@@ -114,12 +114,17 @@ function bannedLines(file: SourceFile): Problem[] {
     ...(isCode(file) ? [...BANNED, ...BANNED_IN_CODE] : BANNED.slice(0, 2)),
     ...(isProduct(file) ? BANNED_IN_PRODUCT : []),
     ...(isProduct(file) && /^(chain|consensus|contracts|crypto)\//.test(file.path) ? BANNED_IN_PURE : []),
-    ...(isProduct(file) && /^(chain|consensus|contracts|crypto|node)\//.test(file.path) ? BANNED_IN_NODE : []),
   ];
   return file.text.split("\n").flatMap((text, index) => {
     const broken = rules.filter(({ pattern }) => pattern.test(text));
     return broken.map(({ what }) => problem("banned", file.path, index + 1, `${text.trim().slice(0, 80)}: ${what}`));
   });
+}
+
+/** In what a node runs all the time. */
+function assertions(file: SourceFile): Problem[] {
+  if (!isProduct(file) || !/^(chain|consensus|contracts|crypto|node)\//.test(file.path)) return [];
+  return badAssertions(file.text).map(({ line, call, what }) => problem("assertion", file.path, line, `${call}: ${what}`));
 }
 
 /**
