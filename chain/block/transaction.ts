@@ -57,8 +57,6 @@ export type Transaction = {
   readonly id: Hash;
   readonly body: TransactionBody;
   readonly authorisation: Authorisation;
-  /** The encoded body: what `id` commits to. */
-  readonly bodyBytes: Uint8Array;
   /** The whole wire form. */
   readonly bytes: Uint8Array;
 };
@@ -97,7 +95,7 @@ export function assembleTransaction(body: TransactionBody, authorisation: Author
   writeAuthorisation(writer, authorisation);
   const bytes = writer.finish();
   assert(bytes.length <= TRANSACTION_SIZE_BYTES_MAX, "transaction is {} bytes", bytes.length);
-  return { id: transactionId(bodyBytes), body, authorisation, bodyBytes, bytes };
+  return { id: transactionId(bodyBytes), body, authorisation, bytes };
 }
 
 /** Signs for a sender that is a single key. */
@@ -151,7 +149,7 @@ export function parseTransaction(bytes: Uint8Array): Result<Transaction, Transac
   if (!bytesEqual(authoriser, sender)) return fail({ code: "sender_mismatch", field: "authorisation" });
   // One array for all that a sender has waiting, where it can be.
   const owned = { chainId, sender: authoriser, nonce, fee, expiry, calls };
-  return ok({ id: transactionId(bodyBytes), body: owned, authorisation, bodyBytes, bytes });
+  return ok({ id: transactionId(bodyBytes), body: owned, authorisation, bytes });
 }
 
 /** Parses what `encodeTransactionBody` made: what a signer shows before it signs. */

@@ -152,7 +152,10 @@ export function writeAuthorisation(writer: Writer, authorisation: Authorisation)
   }
 }
 
-/** Reads an authorisation. Signatures of a wrong size, in a wrong order or number are refused here already. */
+/**
+ * Reads an authorisation. Signatures of a wrong size, in a wrong order or number are refused here already. They are views on
+ * what is read.
+ */
 export function readAuthorisation(reader: Reader): Authorisation {
   reader.field("authorisation").tuple(3);
   const kindOffset = reader.offset;
@@ -191,9 +194,8 @@ export function parseAuthorisation(bytes: Uint8Array): Result<Authorisation, Dec
   return readWith(bytes, readAuthorisation);
 }
 
-/** Copied, so that a kept authorisation does not keep the whole message it came in. */
 function readSignature(reader: Reader, key: PublicKey): Uint8Array {
-  return reader.fixed(signatureSizeBytes(key.type)).slice();
+  return reader.fixed(signatureSizeBytes(key.type));
 }
 
 /** Which key must have made which signature, or `undefined` when number or order are not what the policy wants. */

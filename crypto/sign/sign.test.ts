@@ -9,6 +9,7 @@ import fc from "fast-check";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import t from "tap";
+import { assert } from "../base/assert.ts";
 import { concatBytes, fromHex, toHex, utf8 } from "../base/bytes.ts";
 import { native } from "../backend/native.ts";
 import { nobleSignatures } from "../backend/noble-signatures.ts";
@@ -297,6 +298,26 @@ t.test("deterministic pairs sign the same bytes every time and on every back end
   }
   const hedged = keyPairFromSeed("ml-dsa-65", SEED);
   t.not(toHex(hedged.sign(MESSAGE)), toHex(hedged.sign(MESSAGE)), "by default ML-DSA is hedged");
+});
+
+t.test("an Ed25519 key that is read again is the same one, and one that differs in a bit is not", (t) => {
+  const read = (bytes: Uint8Array): PublicKey => {
+    const parsed = readWith(bytes, readPublicKey);
+    assert(parsed.ok, "a key");
+    return parsed.value;
+  };
+  const encoded = concatBytes(fromHex("582101"), new Uint8Array(32).fill(7));
+  const first = read(encoded);
+  const again = read(encoded.slice());
+  t.equal(again, first);
+  for (let bit = 0; bit < 256; bit += 1) {
+    const other = encoded.slice();
+    other[3 + (bit >> 3)] = 7 ^ (1 << (bit & 7));
+    t.same(read(other).bytes, other.subarray(3));
+  }
+  encoded.fill(9);
+  t.same(first, { type: "ed25519", bytes: new Uint8Array(32).fill(7) }, "it has its own bytes");
+  t.end();
 });
 
 t.test("the first bytes of a key say what it is, and a key has one encoding", async (t) => {
