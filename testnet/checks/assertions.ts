@@ -47,21 +47,25 @@ function wrongWith(message: string, values: number): string | undefined {
 function bracketed(text: string, from: number): { readonly commas: readonly number[]; readonly end: number } {
   const commas: number[] = [];
   let depth = 0;
-  let at = from;
-  for (; at < text.length; at += 1) {
+  for (let at = from; at < text.length; at += 1) {
     const sign = text[at] ?? "";
-    if (text.startsWith("//", at)) at = text.indexOf("\n", at);
-    else if (text.startsWith("/*", at)) at = text.indexOf("*/", at) + 1;
+    if (text.startsWith("//", at)) at = endOf("\n", text, at);
+    else if (text.startsWith("/*", at)) at = endOf("*/", text, at + 2);
     else if (`"'\``.includes(sign)) at = endOfText(text, at);
     else if ("([{".includes(sign)) depth += 1;
     else if (sign === "," && depth === 0) commas.push(at);
     else if (")]}".includes(sign)) {
-      if (depth === 0) break;
+      if (depth === 0) return { commas, end: at };
       depth -= 1;
     }
-    if (at < from) return { commas, end: text.length };
   }
-  return { commas, end: at };
+  return { commas, end: text.length };
+}
+
+/** The last place of the next `mark`; of a comment that was cut off, the end. */
+function endOf(mark: string, text: string, from: number): number {
+  const found = text.indexOf(mark, from);
+  return found < 0 ? text.length : found + mark.length - 1;
 }
 
 /** Where a text ends that begins here. Code in a template is passed over with its bracket. */

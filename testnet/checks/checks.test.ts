@@ -181,6 +181,8 @@ t.test("each house rule finds its fault, and leaves what is right alone", async 
   t.same(line("assert(a > 0, `${a} is negative`);", "crypto/a.test.ts"), [], "a test may");
   t.same(line('assert(a > 0, "{} is negative", a);'), []);
   t.same(line('present(at(`a ${b}, c`, "),{}"),\n  "{} of {}",\n  f(a, b),\n  c,\n);'), []);
+  t.same(line('assert(/[(]/.test(a), "open"); /* cut off'), [], "what cannot be read to its end is read as far as it goes");
+  t.same(line('assert(a /* (, */ > 0, "{} is negative"); // (cut off'), ["assertion crypto/a.ts:2"]);
   t.same(line('assert(a > 0, "{} is negative");'), ["assertion crypto/a.ts:2"], "a place without a value");
   t.same(line('const b = present(a, "row {}", c, d);'), ["assertion crypto/a.ts:2"], "a value without a place");
   t.same(line('t.test("a", { skip: true }, () => {});', "crypto/a.test.ts"), ["banned crypto/a.test.ts:2"]);

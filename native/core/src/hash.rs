@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::Hash;
-use crate::lanes::{CHUNK_SIZE_BYTES, LANES, blocks_of, hash_lanes};
+use crate::lanes::{CHUNK_SIZE_BYTES, LANES, LANES_MIN, blocks_of, hash_lanes};
 
 /// From here on, one message is hashed by all cores. Below, waking them costs more than they save.
 const PARALLEL_SIZE_BYTES: usize = 1 << 18;
@@ -14,8 +14,6 @@ const PARALLEL_SIZE_BYTES: usize = 1 << 18;
 const SHORT_SIZE_BYTES: usize = 256;
 /// Messages that one core takes at a time.
 const BATCH_COUNT: usize = 1024;
-/// Fewer messages of one size than this are hashed one by one: eight lanes cost as much as that many.
-const LANES_MIN: usize = 3;
 
 /// The digest of `bytes`.
 pub fn hash(bytes: &[u8]) -> Hash {

@@ -13,6 +13,8 @@ use crate::Hash;
 
 /// How many messages one call hashes.
 pub const LANES: usize = 8;
+/// Fewer messages than this are better hashed one by one: eight lanes cost as much as that many.
+pub const LANES_MIN: usize = 3;
 /// A block of the compression function.
 pub const BLOCK_SIZE_BYTES: usize = 64;
 /// The longest message that is one chunk.

@@ -3,7 +3,7 @@
 use super::{HASH_SIZE, Update};
 use crate::Hash;
 use crate::hash::{hash_many, hash_tagged};
-use crate::lanes::{LANES, hash_nodes};
+use crate::lanes::{LANES, LANES_MIN, hash_nodes};
 
 /// The domain tags of `crypto/hash/domain.ts`.
 const TAG_LEAF: u8 = 0x10;
@@ -17,9 +17,6 @@ const NODE_SIZE: usize = 2 + 2 * HASH_SIZE;
 /// As in `bits.ts`.
 pub(super) const KEY_SIZE_MAX: usize = 1024;
 pub(super) const BRANCH_BIT_MAX: usize = 9 * KEY_SIZE_MAX - 1;
-
-/// Fewer nodes than this are hashed one by one: eight lanes cost as much as that many.
-const LANES_MIN: usize = 3;
 
 /// An inner node: its branch bit, and the hashes on both sides of it.
 pub(super) type Node<'h> = (u16, &'h Hash, &'h Hash);
