@@ -158,7 +158,8 @@ function candidates(): readonly { readonly from: "build" | "package"; readonly n
   const platform = `@pyralog/native-${process.platform}-${process.arch}`;
   const packages = process.platform === "linux" ? [`${platform}-gnu`, `${platform}-musl`] : [platform];
   return [
-    { from: "build", name: "./.addon/pyralog-native.node" },
+    // By `imports` of package.json: this file may have been built into another.
+    { from: "build", name: "#native-addon" },
     ...packages.map((name) => ({ from: "package" as const, name })),
   ];
 }

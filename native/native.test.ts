@@ -18,12 +18,13 @@ const HERE = dirname(fileURLToPath(import.meta.url));
 const BUILT = join(HERE, ".addon", "pyralog-native.node");
 const run = promisify(execFile);
 
-/** A checkout with nothing in it but this folder, without what was built. */
+/** A checkout with nothing in it but this folder, without what was built, and the names of package.json. */
 async function checkout(): Promise<string> {
   const root = await mkdtemp(join(tmpdir(), "pyralog-native-"));
   t.teardown(async () => await rm(root, { recursive: true, force: true }));
   const copied = (path: string): boolean => !/\/(\.target|\.addon|fuzz)$/.test(path);
   await cp(HERE, join(root, "native"), { recursive: true, filter: copied });
+  await cp(join(HERE, "..", "package.json"), join(root, "package.json"));
   return root;
 }
 

@@ -1,10 +1,22 @@
 /** The program as npm installs it, started as a process: on this Node, and on an older one where there is one. */
 
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import t from "tap";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -44,7 +56,7 @@ function olderNode(): string | undefined {
 /** Our bin beside a `main.ts` of the test's own, with or without the Node that npm installs. */
 function programOf(name: string, main: string, options: { readonly withNode: boolean }): string {
   mkdirSync(join(directory, name, "node"), { recursive: true });
-  copyFileSync(BIN, join(directory, name, "node", "bin.mjs"));
+  for (const file of ["bin.mjs", "built.mjs"]) copyFileSync(join(ROOT, "node", file), join(directory, name, "node", file));
   writeFileSync(join(directory, name, "node", "main.ts"), main);
   if (options.withNode) symlinkSync(join(ROOT, "node_modules"), join(directory, name, "node_modules"));
   return join(directory, name, "node", "bin.mjs");
@@ -122,3 +134,59 @@ t.test(
     t.equal(status.arenas, process.env["MALLOC_ARENA_MAX"]);
   },
 );
+
+t.test("what was built runs as long as each source is as it was then; else, or if told so, the sources", async (t) => {
+  const root = join(directory, "built");
+  const program = programOf("built", "console.log('sources');\n", { withNode: false });
+  mkdirSync(join(root, "dist", "node"), { recursive: true });
+  writeFileSync(join(root, "dist", "node", "main.js"), "console.log('built');\n");
+  writeFileSync(join(root, "package.json"), '{ "type": "module" }');
+  const stampOf = (name: string): string => {
+    const { size, mtimeMs } = statSync(join(root, name));
+    return `${size} ${mtimeMs}`;
+  };
+  const stamp = (stamps: unknown): void =>
+    writeFileSync(join(root, "dist", "node", "sources.json"), typeof stamps === "string" ? stamps : JSON.stringify(stamps));
+  const ran = async (...environment: readonly string[]): Promise<string> => {
+    const { code, stdout, stderr } = await run("env", [...environment, process.execPath, program]);
+    t.match({ code, stderr }, { code: 0, stderr: "" });
+    return stdout.trim();
+  };
+  t.equal(await ran(), "sources", "nobody says what it was made of");
+  stamp({ "node/main.ts": stampOf("node/main.ts") });
+  t.equal(await ran(), "built");
+  t.equal(await ran("PYRALOG_BUILT=off"), "sources");
+  writeFileSync(join(root, "node", "main.ts"), "console.log('other');\n");
+  t.equal(await ran(), "other", "a source was edited");
+  stamp({ "node/main.ts": stampOf("node/main.ts"), "node/gone.ts": "1 1" });
+  t.equal(await ran(), "other", "a source is gone");
+  stamp("{");
+  t.equal(await ran(), "other", "the list of sources was cut off");
+});
+
+t.test("npm run build makes a program that runs alone, and says when it cannot", async (t) => {
+  const root = join(directory, "checkout");
+  for (const folder of ["node", "chain", "circuits", "consensus", "contracts", "crypto", "native", "testnet"])
+    cpSync(join(ROOT, folder), join(root, folder), { recursive: true, filter: (path) => !/\/(\.target|dist|fuzz)$/.test(path) });
+  for (const file of ["package.json", "package-lock.json"]) copyFileSync(join(ROOT, file), join(root, file));
+  const build = async (...environment: readonly string[]): Promise<Ended> =>
+    await run("env", [...environment, process.execPath, join(root, "node", "build.mjs")]);
+
+  t.match(await build(), { code: 1, stderr: /^build: esbuild is not installed.*The sources serve\.\n$/ });
+  t.match(await build("npm_lifecycle_event=postinstall"), { code: 0, stderr: /esbuild is not installed/ }, "an install goes on");
+  symlinkSync(join(ROOT, "node_modules"), join(root, "node_modules"));
+  t.match(await build(), { code: 0, stderr: /^build: \d\.\d MB in \d+ ms\n$/ });
+  t.match(await build(), { code: 0 }, "over the one before");
+  t.same(readdirSync(join(root, "dist")), ["node"], "and leaves nothing beside it");
+
+  rmSync(join(root, "node", "main.ts"));
+  t.match(await run(process.execPath, [join(root, "node", "bin.mjs"), "--help"]), { code: 1 }, "it is not made of what is there");
+  const built = join(root, "dist", "node");
+  t.match(await run(process.execPath, [join(built, "main.js"), "--help"]), { code: 0, stdout: /pyralog/, stderr: "" });
+  const script = `const { BACKEND_REPORT } = await import(${JSON.stringify(pathToFileURL(join(ROOT, "crypto/backend/backends.ts")).href)});
+    console.log(BACKEND_REPORT.code);`;
+  t.equal((await run(process.execPath, ["--input-type=module", "--eval", script])).stdout, "sources\n");
+  writeFileSync(join(root, "node", "main.ts"), "const {");
+  t.match(await build(), { code: 1, stderr: /^build: Build failed/ });
+  t.ok(existsSync(join(built, "main.js")), "what was there before stays");
+});

@@ -30,6 +30,8 @@ export type BackendReport = {
   readonly poseidon: string;
   /** Pages of the state tree, and the making of new versions. */
   readonly state: string;
+  /** What of this program runs: its `sources`, or what was `built` of them. */
+  readonly code: "sources" | "built";
 };
 
 /** What serves here. It does not change while the process lives. */
@@ -42,4 +44,5 @@ export const BACKEND_REPORT: BackendReport = {
   mlKem: kems.name,
   poseidon: native === undefined ? "noble" : "native",
   state: native === undefined ? "typescript" : "native",
+  code: import.meta.url.endsWith(".ts") ? "sources" : "built",
 };
