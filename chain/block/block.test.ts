@@ -34,6 +34,7 @@ import {
   VALIDATORS_MAX,
 } from "./limits.ts";
 import { encodeRecord, parseRecord, RECORD_ENCODING_SIZE_BYTES_MAX, recordSizeBytes } from "./record.ts";
+import { Slab, SLAB_SIZE_BYTES } from "./slab.ts";
 import {
   blockArbitrary,
   certificateArbitrary,
@@ -447,6 +448,29 @@ t.test("the largest block without transactions fits the room that every network 
   t.ok(parse(1024 + BLOCK_FRAME_SIZE_BYTES_MAX));
   t.notOk(parse(1023 + BLOCK_FRAME_SIZE_BYTES_MAX), "a network whose proposers could build what it refuses");
   t.end();
+});
+
+t.test("copies in a slab are of their own, and hold no more than one buffer", async (t) => {
+  const lengths = fc.array(fc.oneof(fc.nat(64), fc.integer({ min: 1000, max: 1100 }), fc.nat(6000)), { maxLength: 40 });
+  await checkProperty(
+    t,
+    "Slab",
+    fc.property(lengths, (sizes) => {
+      const slab = new Slab();
+      const given = sizes.map((size, index) => new Uint8Array(size).fill(index + 1));
+      const copies = given.map((bytes) => slab.copy(bytes));
+      for (const bytes of given) bytes.fill(0);
+      return copies.every(
+        (copy, index) =>
+          copy.length === sizes[index] &&
+          copy.every((byte) => byte === index + 1) &&
+          copy.buffer.byteLength <= Math.max(SLAB_SIZE_BYTES, copy.length),
+      );
+    }),
+    300,
+  );
+  const [one, two] = [new Slab(), new Slab()].map((slab) => slab.copy(Uint8Array.of(1)));
+  t.not(one?.buffer, two?.buffer, "each slab has its own");
 });
 
 t.test("a record's encoding names its place, and the largest fits the bound", (t) => {

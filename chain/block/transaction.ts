@@ -11,6 +11,7 @@
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
+import { Slab } from "./slab.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hash } from "../../crypto/hash/hash.ts";
@@ -130,6 +131,9 @@ export function operationsOf({ body }: Transaction): number {
 
 // Checking one.
 
+/** Of transactions that were parsed: thousands wait at once. */
+const ids = new Slab();
+
 /**
  * Parses the wire form: every rule that does not depend on the state is checked here, and nothing about signatures.
  * Byte strings are views on `bytes`, which must not change afterwards.
@@ -149,7 +153,7 @@ export function parseTransaction(bytes: Uint8Array): Result<Transaction, Transac
   if (!bytesEqual(authoriser, sender)) return fail({ code: "sender_mismatch", field: "authorisation" });
   // One array for all that a sender has waiting, where it can be.
   const owned = { chainId, sender: authoriser, nonce, fee, expiry, calls };
-  return ok({ id: transactionId(bodyBytes), body: owned, authorisation, bytes });
+  return ok({ id: ids.copy(transactionId(bodyBytes)) as Hash, body: owned, authorisation, bytes });
 }
 
 /** Parses what `encodeTransactionBody` made: what a signer shows before it signs. */
@@ -191,7 +195,8 @@ function readBody(reader: Reader): TransactionBody {
   const fee = reader.field("fee").uint();
   const expiry = readHeight(reader, "expiry");
   const count = reader.field("calls").array(CALLS_MAX);
-  const calls: Call[] = [];
-  for (let index = 0; index < count; index += 1) calls.push(readCall(reader, CALL_FIELDS[index] as string));
+  // Mostly there is one, and a list that grows is given room for sixteen more.
+  const calls: Call[] = count === 0 ? [] : [readCall(reader, CALL_FIELDS[0] as string)];
+  for (let index = 1; index < count; index += 1) calls.push(readCall(reader, CALL_FIELDS[index] as string));
   return { chainId, sender, nonce, fee, expiry, calls };
 }

@@ -22,8 +22,8 @@ export type MempoolLimits = {
 };
 
 /**
- * For a node of a few GiB: a minute of full blocks. A transaction takes about two and a half times its size in
- * memory, a remembered refusal about 200 bytes.
+ * For a node of a few GiB: a minute of full blocks. A transaction takes its size and 1.3 kB of memory, and whoever makes
+ * all others beside it go as much as a slab (`block/slab.ts`, 80 MB in all); a remembered refusal about 200 bytes.
  */
 export const MEMPOOL_LIMITS_DEFAULT: MempoolLimits = {
   countMax: 20_000,

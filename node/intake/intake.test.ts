@@ -7,6 +7,7 @@ import { assert, present } from "../../crypto/base/assert.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
 import { Ledger } from "../../chain/ledger/ledger.ts";
 import type { Call } from "../../chain/block/call.ts";
+import { SLAB_SIZE_BYTES } from "../../chain/block/slab.ts";
 import { assembleTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { MempoolLimits } from "../../chain/mempool/limits.ts";
 import { Mempool } from "../../chain/mempool/mempool.ts";
@@ -159,6 +160,8 @@ t.test("a batch", async (t) => {
     t.equal(await intake.receive("peer", encodeBatch(batch)), "accept");
     t.equal(mempool.count, 70);
     t.equal(woken.count, 3, "once for each 32");
+    const holds = [...mempool.transactions()].map(({ bytes }) => bytes.buffer.byteLength);
+    t.ok(Math.max(...holds) <= SLAB_SIZE_BYTES, "and none of it holds the message that it came in");
   });
 });
 

@@ -11,6 +11,7 @@
 
 import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
+import { Slab } from "../../chain/block/slab.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
@@ -72,6 +73,8 @@ export class Intake implements AsyncDisposable {
   readonly #refused: Counter;
   /** Transactions that clients gave to this node, by id, and when they were gossiped last. */
   readonly #own = new Map<Transaction, number>();
+  /** The bytes of what waits: without what they came in, of which the rest may be refused. */
+  readonly #slab = new Slab();
   #timer: Timer;
   #checks = 0;
   /** What came in lately, in two generations, and when the younger one began. */
@@ -96,7 +99,7 @@ export class Intake implements AsyncDisposable {
 
   /** A client's transaction: its id once it waits for a block, or why it does not. The same one again is no error. */
   async submit(bytes: Uint8Array): Promise<Result<Hash, IntakeRefusal>> {
-    const parsed = parseTransaction(bytes);
+    const parsed = parseTransaction(this.#slab.copy(bytes));
     if (!parsed.ok) return fail({ code: parsed.error.code, field: parsed.error.field ?? "transaction" });
     const transaction = parsed.value;
     // One that no gossip message can carry would wait for this node alone to propose.
@@ -183,6 +186,8 @@ export class Intake implements AsyncDisposable {
 
   /** Follows a block. */
   onCommit({ block }: Commit): void {
+    // A block has the objects of the mempool, as a rule: what it has of others goes with the next repetition.
+    for (const transaction of block.transactions) this.#own.delete(transaction);
     this.#parts.mempool.commit({ height: block.header.height, transactions: block.transactions }, (sender) =>
       this.#accountOf(sender),
     );
@@ -207,7 +212,7 @@ export class Intake implements AsyncDisposable {
   async #receiveSome(items: readonly Uint8Array[]): Promise<"accept" | "ignore" | "reject"> {
     const unknown: Transaction[] = [];
     for (const item of items) {
-      const parsed = parseTransaction(item.slice());
+      const parsed = parseTransaction(this.#slab.copy(item));
       if (!parsed.ok) return "reject";
       if (!this.isVerified(parsed.value)) unknown.push(parsed.value);
     }

@@ -144,7 +144,7 @@ export class Gossip {
       Dout: 2,
       Dscore: 4,
       Dlazy: 6,
-      mcacheLength: 6,
+      mcacheLength: 4,
       mcacheGossip: 3,
       seenTTL: limits.gossipSeenMs,
       pruneBackoff: 15_000,
