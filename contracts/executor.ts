@@ -172,6 +172,7 @@ function include(run: Run, transaction: Transaction): Result<void, TransactionRe
   charge(state, body, admitted.value);
   run.fees += body.fee;
   run.results.push(runCalls({ state, appends, sender: body.sender, context, touched: run.touched }, body));
+  state.settle();
   return ok(undefined);
 }
 

@@ -66,6 +66,7 @@ import {
   checkTransactionBody,
   encodeTransactionBody,
   parseTransaction,
+  peekTransactionId,
   parseTransactionBody,
   signTransaction,
   type TransactionBody,
@@ -252,6 +253,9 @@ t.test("a transaction is what its sender signed, for one network, with an id tha
     verifyTransaction({ ...other, authorisation: transaction.authorisation }),
     "a signature for one network is not one for another",
   );
+  t.equal(toHex(present(peekTransactionId(transaction.bytes), "id")), toHex(transaction.id));
+  t.equal(peekTransactionId(transaction.bytes.subarray(1)), undefined);
+  t.equal(peekTransactionId(new Uint8Array([...transaction.bytes, 0])), undefined);
   const stolen = new Writer()
     .array(2)
     .bytes(encodeTransactionBody({ ...body, sender: BOB }))

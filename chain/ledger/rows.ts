@@ -8,7 +8,7 @@
  */
 
 import { assert, present } from "../../crypto/base/assert.ts";
-import { bytesEqual, concatBytes, EMPTY, readU32, readU64, toHex, u32, u64 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, concatBytes, EMPTY, readU32, readU64, toHex, u64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Coded, Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
@@ -32,13 +32,17 @@ import {
   historyNodeKey,
   kindRange,
   metadataKey,
+  TRANSACTION_KEY_SIZE_BYTES,
   transactionKey,
   validatorsKey,
+  writeTransactionKey,
 } from "../store/keyspace.ts";
 import type { StoreOperation, StoreReader } from "../store/store.ts";
 
 const NETWORK_KEY = metadataKey("network");
 const SETS_REMEMBERED_MAX = 8;
+/** Of where a transaction is: u64 height ‖ u32 index. */
+const PLACE_SIZE_BYTES = 12;
 const HEAD_KEY = metadataKey("head");
 
 /** What we wrote must parse; when it does not, the disk gave back something else. */
@@ -213,15 +217,29 @@ export class LedgerRows {
       { kind: "put", key: heightKey("block", height), value: encodeBody(block) },
       { kind: "put", key: heightKey("results", height), value: resultsWriter.finish() },
     ];
-    const heightBytes = u64(height);
-    for (let index = 0; index < block.transactions.length; index += 1) {
-      const { id } = present(block.transactions[index], "transaction");
-      operations.push({ kind: "put", key: transactionKey(id), value: concatBytes(heightBytes, u32(index)) });
-    }
+    for (const operation of indexOperations(block)) operations.push(operation);
     const previous = block.previousCertificate;
     if (previous !== undefined) operations.push(this.certificateOperation(heightOf(height - 1n), encodeCertificate(previous)));
     return operations;
   }
+}
+
+/** Where each transaction of a block is. Keys and values are views on one buffer: they live until the block is durable. */
+function indexOperations({ header, transactions }: Block): StoreOperation[] {
+  const sizeBytes = TRANSACTION_KEY_SIZE_BYTES + PLACE_SIZE_BYTES;
+  const { buffer } = new Uint8Array(transactions.length * sizeBytes);
+  const places = new DataView(buffer);
+  const operations: StoreOperation[] = [];
+  for (let index = 0; index < transactions.length; index += 1) {
+    const at = index * sizeBytes;
+    const key = new Uint8Array(buffer, at, TRANSACTION_KEY_SIZE_BYTES);
+    writeTransactionKey(key, present(transactions[index], "transaction").id);
+    const placeAt = at + TRANSACTION_KEY_SIZE_BYTES;
+    places.setBigUint64(placeAt, header.height);
+    places.setUint32(placeAt + 8, index);
+    operations.push({ kind: "put", key, value: new Uint8Array(buffer, placeAt, PLACE_SIZE_BYTES) });
+  }
+  return operations;
 }
 
 /** Of an array of two. */

@@ -71,6 +71,11 @@ export class Overlay implements StateView {
     }
   }
 
+  /** Lets all that was written stand: every checkpoint is void, and what `revert` would need is forgotten. */
+  settle(): void {
+    this.#journal.length = 0;
+  }
+
   /** What was written, sorted by key; a delete of what the base never had is left out. */
   changes(): StateUpdate[] {
     const written: Entry[] = [];

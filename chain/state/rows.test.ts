@@ -363,12 +363,16 @@ t.test("the keys of more tables than are remembered are each their own", async (
   t.ok(addresses.every((address) => bytesEqual(accountKey(address).subarray(1), address)));
 });
 
-type Event = { readonly kind: "get" | "put" | "delete" | "checkpoint" | "revert"; readonly key: number; readonly value: number };
+type Event = {
+  readonly kind: "get" | "put" | "delete" | "checkpoint" | "revert" | "settle";
+  readonly key: number;
+  readonly value: number;
+};
 
 t.test("an overlay reads what was written, goes back to any checkpoint, and lists exactly what changed", async (t) => {
   const event: fc.Arbitrary<Event> = fc.record({
     // Much is written that was never read, and reverted to what was not known either.
-    kind: fc.constantFrom("get", "put", "delete", "put", "checkpoint", "revert"),
+    kind: fc.constantFrom("get", "put", "delete", "put", "checkpoint", "revert", "settle"),
     key: fc.nat(5),
     value: fc.nat(255),
   });
@@ -397,6 +401,9 @@ t.test("an overlay reads what was written, goes back to any checkpoint, and list
           overlay.delete(bytes);
           model.delete(toHex(bytes));
           written.add(toHex(bytes));
+        } else if (kind === "settle") {
+          overlay.settle();
+          saved.length = 0;
         } else if (kind === "checkpoint")
           saved.push({ point: overlay.checkpoint(), model: new Map(model), written: new Set(written) });
         else if (kind === "revert") {

@@ -7,7 +7,7 @@
 
 import { assert } from "../../crypto/base/assert.ts";
 import { concatBytes, readU32, readU64, u32, u64, utf8 } from "../../crypto/base/bytes.ts";
-import type { Hash } from "../../crypto/hash/hash.ts";
+import { type Hash, HASH_SIZE_BYTES } from "../../crypto/hash/hash.ts";
 import type { StoreRange } from "./store.ts";
 
 /** First bytes of keys. */
@@ -83,12 +83,19 @@ export function heightOfKey(key: Uint8Array): bigint {
   return readU64(key, 1);
 }
 
+export const TRANSACTION_KEY_SIZE_BYTES = 1 + HASH_SIZE_BYTES;
+
 /** The key of where a transaction is. */
 export function transactionKey(id: Hash): Uint8Array {
-  const key = new Uint8Array(1 + id.length);
+  const key = new Uint8Array(TRANSACTION_KEY_SIZE_BYTES);
+  writeTransactionKey(key, id);
+  return key;
+}
+
+/** Writes what `transactionKey` gives. */
+export function writeTransactionKey(key: Uint8Array, id: Hash): void {
   key[0] = KEYSPACE.transaction;
   key.set(id, 1);
-  return key;
 }
 
 /** The key of a validator set. */

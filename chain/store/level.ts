@@ -257,16 +257,18 @@ const HEAP_ARRAY_SIZE_BYTES_MAX = 64;
  * takes longer than all that the batch does with it. To be asked in any order for no more than the operations hold.
  */
 function gatheredOf(operations: readonly StoreOperation[]): (bytes: Uint8Array) => Uint8Array {
-  const sizeOf = (bytes: Uint8Array): number => (bytes.length > HEAP_ARRAY_SIZE_BYTES_MAX ? 0 : bytes.length);
+  // What begins somewhere in a buffer has one.
+  const isOutside = (bytes: Uint8Array): boolean => bytes.length > HEAP_ARRAY_SIZE_BYTES_MAX || bytes.byteOffset > 0;
+  const sizeOf = (bytes: Uint8Array): number => (isOutside(bytes) ? 0 : bytes.length);
   let sizeBytes = 0;
   for (const operation of operations)
     sizeBytes += sizeOf(operation.key) + (operation.kind === "put" ? sizeOf(operation.value) : 0);
   const gathered = new Uint8Array(sizeBytes);
   let end = 0;
   return (bytes) => {
-    if (bytes.length > HEAP_ARRAY_SIZE_BYTES_MAX || bytes.length === 0) return bytes;
+    if (isOutside(bytes) || bytes.length === 0) return bytes;
     gathered.set(bytes, end);
     end += bytes.length;
-    return gathered.subarray(end - bytes.length, end);
+    return new Uint8Array(gathered.buffer, end - bytes.length, bytes.length);
   };
 }

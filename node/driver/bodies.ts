@@ -29,7 +29,7 @@ import { HEAD_SIZE_BYTES_MAX, Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, HASH_SIZE_BYTES, hashOf } from "../../crypto/hash/hash.ts";
 import type { Block } from "../../chain/block/block.ts";
 import { BLOCK_SIZE_BYTES_MAX, TRANSACTION_SIZE_BYTES_MAX, TRANSACTIONS_MAX } from "../../chain/block/limits.ts";
-import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { parseTransaction, peekTransactionId, type Transaction } from "../../chain/block/transaction.ts";
 import type { Log } from "../log/log.ts";
 import { encodeBatch, parseBatch } from "../network/batcher.ts";
 import type { Network } from "../network/network.ts";
@@ -171,7 +171,11 @@ export class Bodies {
     deliver: Deliver,
     { trustsOwn }: { readonly trustsOwn: boolean },
   ): Promise<Delivery> {
-    const known = items.map((item) => (trustsOwn && isId(item) ? this.#find(hashOf(item)) : undefined));
+    // What is young to others may wait here already: it need not be parsed again.
+    const known = items.map((item) => {
+      const id = !trustsOwn ? undefined : isId(item) ? hashOf(item) : peekTransactionId(item);
+      return id === undefined ? undefined : this.#find(id);
+    });
     const missing = items.filter((item, index) => isId(item) && known[index] === undefined);
     const fetched = missing.length === 0 ? NONE : await this.#fetch(from, missing);
     if (fetched.size > 0) {

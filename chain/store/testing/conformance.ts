@@ -72,6 +72,24 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
     t.equal(text(store.get(utf8("key"))), "value", "and a slice of what was read is a copy");
   });
 
+  t.test("keys and values may lie anywhere in a buffer", async (t) => {
+    await using store = await open();
+    const { buffer } = utf8("k0v0k1v1k2");
+    const part = (at: number, length: number): Uint8Array => new Uint8Array(buffer, at, length);
+    await store.write(
+      [
+        { kind: "put", key: part(0, 2), value: part(2, 2) },
+        { kind: "put", key: part(4, 2), value: part(6, 2) },
+        { kind: "put", key: part(8, 2), value: part(10, 0) },
+      ],
+      { sync: false },
+    );
+    t.same(
+      ["k0", "k1", "k2"].map((key) => text(store.get(utf8(key)))),
+      ["v0", "v1", ""],
+    );
+  });
+
   t.test("keys sort bytewise, as unsigned bytes, a prefix before what extends it", async (t) => {
     await using store = await open();
     const keys = ["", "00", "0000", "00ff", "01", "7f", "80", "80ff", "ff", "ff00", "ffff"];
