@@ -88,16 +88,21 @@ function longHex(bytes: Uint8Array): string {
   return TEXT_DECODER.decode(codes);
 }
 
-/**
- * A string with one character a byte, for maps: it sorts as the bytes do, and takes less to make than hex. `apply` takes a
- * quarter of the time of spreading, and what is named is short enough to be arguments.
- */
-export function bytesName(bytes: Uint8Array): string {
-  return String.fromCharCode.apply(undefined, bytes as Iterable<number> as number[]);
-}
-
 /** Where it is, it has digits read and written by other than our loops. */
 const NodeBuffer: typeof Buffer | undefined = typeof Buffer === "function" ? Buffer : undefined;
+/** `toString("latin1")` of a Buffer, of any array of bytes. Node documents the former alone. */
+const latin1Slice = (
+  NodeBuffer?.prototype as { readonly latin1Slice?: (this: Uint8Array, from: number, to: number) => string } | undefined
+)?.latin1Slice;
+
+/**
+ * A string with one character a byte, for maps: it sorts as the bytes do, and takes less to make than hex. It is asked for ten
+ * times a transaction: `apply` takes twice as long, and a list of arguments that is six times the name.
+ */
+export function bytesName(bytes: Uint8Array): string {
+  if (latin1Slice !== undefined) return latin1Slice.call(bytes, 0, bytes.length);
+  return String.fromCharCode.apply(undefined, bytes as Iterable<number> as number[]);
+}
 
 /** Parses hex of either case; anything else is `hex_invalid`. */
 export function parseHex(hex: string): Result<Uint8Array, { readonly code: "hex_invalid" }> {
