@@ -14,6 +14,7 @@ import { readManifest } from "../../node/home/manifest.ts";
 import { BLOCK_INTERVAL_MS, COMETBFT, withSetting } from "./cometbft.ts";
 import { benchCompare } from "./compare.ts";
 import { putFrame } from "./etcd.ts";
+import { runLoad } from "./load.ts";
 import { findProgram } from "./peer.ts";
 import { postJson } from "./post.ts";
 import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
@@ -52,6 +53,36 @@ t.test("a comparison names whom it did not find, and measures nothing alone", as
 t.test("blocks are as far apart in our network as the comparison says", async (t) => {
   const { parameters } = await readManifest(fileURLToPath(new URL("../launcher/networks/bench.json", import.meta.url)));
   t.equal(parameters?.blockIntervalMsMin, BLOCK_INTERVAL_MS);
+});
+
+t.test("what a node refuses is offered again, before what follows it, and all of it becomes final", async (t) => {
+  const items = Array.from({ length: 40 }, (_, index) => ({ id: `${index}`, bytes: utf8(`${index}`) }));
+  const taken = new Set<number>();
+  let [offers, next] = [0, 0];
+  const report = await runLoad(
+    {
+      // A node with few places: it takes what is at most twelve ahead of what is final.
+      submit: async (_lane, offered) => {
+        offers += 1;
+        return offered.map(({ id }) => {
+          if (taken.has(Number(id))) t.fail("what was taken is offered again");
+          if (Number(id) >= next + 12) return { kind: "refused", code: "mempool_sender_full" };
+          taken.add(Number(id));
+          return { kind: "waiting" };
+        });
+      },
+      finalized: async () => {
+        const ids: string[] = [];
+        for (; taken.has(next); next += 1) ids.push(`${next}`);
+        return ids.length === 0 ? [] : [{ ids, atMs: performance.now() }];
+      },
+    },
+    { lanes: [items], inFlightMax: 30, batchSize: 20, signal: AbortSignal.timeout(20_000) },
+  );
+  t.equal(report.finalized, 40);
+  t.equal(taken.size, 40);
+  t.ok(report.refused > 0 && offers > 2);
+  t.equal(report.finalityMs.length, 40);
 });
 
 t.test("a setting takes another value where the file has it once", (t) => {

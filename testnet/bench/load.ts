@@ -45,6 +45,7 @@ export type LoadOptions<Item extends LoadItem = LoadItem> = {
 /** What happened. */
 export type LoadReport = {
   readonly finalized: number;
+  /** Answers that were refusals. What was refused is offered again. */
   readonly refused: number;
   /** From the first submission to the last final block. */
   readonly seconds: number;
@@ -62,8 +63,11 @@ const PACE_INTERVAL_MS = 2;
 /** Between two offers of a sender, so that each holds some items. */
 const OFFER_INTERVAL_MS = 20;
 const BATCH_SIZE = 50;
-/** Of one sender: a node takes 1,000 of one account, and after one that it refuses it waits for that nonce. */
-const LANE_IN_FLIGHT_MAX = 900;
+/**
+ * Of one sender: a node takes 1,000 of one account, and one that is a block or two behind the one that we ask what is final has
+ * those of these blocks besides.
+ */
+const LANE_IN_FLIGHT_MAX = 600;
 /** Beyond the time of submitting. */
 const TIMEOUT_MS = 120_000;
 
@@ -89,36 +93,57 @@ export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, o
     finalityMs.push(atMs - item.atMs);
     finalizedAtMs.push(atMs - startMs);
   };
-  const submitBatch = async (lane: number, items: readonly Item[]): Promise<void> => {
+  /** Whether all were taken. What was refused counts as never sent. */
+  const submitBatch = async (lane: number, items: readonly Item[]): Promise<boolean> => {
     const atMs = performance.now();
     for (const { id } of items) sent.set(id, { atMs, lane });
     leave(lane, -items.length);
     const answers = await target.submit(lane, items, signal);
-    const refusals = answers.filter(({ kind }) => kind === "refused").length;
-    refused += refusals;
-    leave(lane, refusals);
+    const before = refused;
     for (const [index, answer] of answers.entries()) {
-      if (answer.kind === "final") final(present(items[index], "item").id, performance.now());
+      const { id } = present(items[index], "item");
+      if (answer.kind === "final") final(id, performance.now());
+      if (answer.kind !== "refused") continue;
+      refused += 1;
+      sent.delete(id);
+      leave(lane, 1);
     }
+    return refused === before;
+  };
+  /** What was not taken and lies before what was. */
+  const gapIn = (items: readonly Item[]): readonly Item[] => {
+    const last = items.findLastIndex(({ id }) => sent.has(id));
+    return items.slice(0, last + 1).filter(({ id }) => !sent.has(id));
   };
   const submitLane = async (items: readonly Item[], lane: number): Promise<void> => {
     for (let index = 0; index < items.length && elapsed() < limitSeconds;) {
       signal.throwIfAborted();
       assert(!isLate(), "the load did not get through in time");
       const isPaced = options.perSecond !== undefined && sent.size >= elapsed() * options.perSecond;
-      const isFull =
-        sent.size - finalityMs.length - refused >= inFlightMax || present(underWay[lane], "lane") >= LANE_IN_FLIGHT_MAX;
+      const isFull = sent.size - finalityMs.length >= inFlightMax || present(underWay[lane], "lane") >= LANE_IN_FLIGHT_MAX;
       if (isFull || isPaced) {
         await pause(PACE_INTERVAL_MS);
         continue;
       }
-      const batch = items.slice(index, index + batchSize);
-      index += batch.length;
-      await submitBatch(lane, batch);
+      const batch: Item[] = [];
+      let next = index;
+      for (; next < items.length && batch.length < batchSize; next += 1) {
+        const item = present(items[next], "item");
+        if (!sent.has(item.id)) batch.push(item);
+      }
+      // What follows a refused one waits for it, so it is offered again as soon as there may be a place, and first.
+      if (await submitBatch(lane, batch)) index = next;
+      else await pause(POLL_INTERVAL_MS);
+    }
+    // Whoever stops at a refused one leaves those behind it waiting for ever.
+    for (let gap = gapIn(items); gap.length > 0; gap = gapIn(items)) {
+      signal.throwIfAborted();
+      assert(!isLate(), "what was refused did not get through in time");
+      if (!(await submitBatch(lane, gap.slice(0, batchSize)))) await pause(POLL_INTERVAL_MS);
     }
   };
   const follow = async (): Promise<void> => {
-    while (isSubmitting || finalityMs.length + refused < sent.size) {
+    while (isSubmitting || finalityMs.length < sent.size) {
       signal.throwIfAborted();
       assert(!isLate(), `${finalityMs.length} of ${sent.size} are final, ${refused} refused`);
       const found = await target.finalized(signal);
