@@ -279,6 +279,68 @@ t.test("a crash before the batch is written leaves the version before, after it 
   checkVersion(afterWrite, version(3), present(maps[2], "map").with([put("c", "3")]), "version 3");
 });
 
+/** Begins to write a version and adopts it; `land` lets the batch into the store. */
+function begin(tree: StateTree, store: Store, at: Height, updates: readonly StateUpdate[]) {
+  const staged = tree.stage(tree.latest(), at, updates);
+  const gate = Promise.withResolvers<void>();
+  const written = gate.promise.then(async () => await store.write(staged.operations, { sync: true }));
+  tree.adopt(staged, written);
+  return {
+    land: async (): Promise<void> => {
+      gate.resolve();
+      await written;
+    },
+    fail: (error: Error): void => gate.reject(error),
+  };
+}
+
+t.test("a version answers and is built upon while it is being written, and a crash leaves the one before", async () => {
+  // With no room for pages, all that is asked of the version under way comes from its operations.
+  const settings = fc.tuple(rewrites({ minLength: 3, maxLength: 6 }), fc.constantFrom(1, 1_000_000));
+  await fc.assert(
+    fc.asyncProperty(settings, async ([batches, cacheSizeBytes]) => {
+      const store = openMemoryStore();
+      const tree = await StateTree.open(store, { cacheSizeBytes });
+      let map = new NaiveMap();
+      for (const [index, batch] of batches.entries()) {
+        const at = version(index + 1);
+        const below = map;
+        map = map.with(batch);
+        const { land } = begin(tree, store, at, batch);
+        checkVersion(tree, at, map, "under way");
+        if (index > 0) checkVersion(tree, version(index), below, "the one before");
+        const next = tree.stage(at, version(index + 2), [put("next", `${index}`)]);
+        t.equal(toHex(next.root), toHex(map.with([put("next", `${index}`)]).root()), "the one after");
+        t.equal((await StateTree.open(store)).latest(), index === 0 ? undefined : version(index), "after a crash");
+        await land();
+        checkVersion(await StateTree.open(store), at, map, "durable");
+      }
+      await tree.prune(version(batches.length));
+      checkVersion(tree, version(batches.length), map, "pruned");
+    }),
+    many(20),
+  );
+});
+
+t.test("one version is under way at a time, and nothing follows one that could not be written", async () => {
+  const store = openMemoryStore();
+  const tree = await StateTree.open(store);
+  await commit(tree, store, version(1), [put("a", "1")]);
+  const { land } = begin(tree, store, version(2), [put("a", "2")]);
+  const third = tree.stage(version(2), version(3), [put("a", "3")]);
+  t.throws(() => tree.adopt(third, Promise.resolve()), /two versions are under way/);
+  await t.rejects(tree.prune(version(2)), /pruned while a version is being written/);
+  await t.rejects(tree.rollback(version(1)), /rolled back while a version is being written/);
+  await land();
+  const { fail } = begin(tree, store, version(3), [put("a", "3")]);
+  const fourth = tree.stage(version(3), version(4), [put("a", "4")]);
+  fail(new Error("no space left"));
+  await new Promise(setImmediate);
+  t.throws(() => tree.adopt(fourth), /no space left/);
+  t.throws(() => tree.adopt(fourth, Promise.resolve()), /no space left/);
+  t.equal((await StateTree.open(store)).latest(), 2n);
+});
+
 t.test("a rollback forgets later versions, and another history follows", async () => {
   const store = openMemoryStore();
   const tree = await StateTree.open(store);

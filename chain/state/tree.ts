@@ -8,6 +8,9 @@
  *                                               └──▶ dropped: nothing was written, nothing to undo
  * ```
  *
+ * Whoever has many versions to make, and none that others wait for, may stage the next one while the batch is being written:
+ * `adopt(staged, written)`. At most one version is under way like that. What it wrote is read from its operations until then.
+ *
  * Which tree a set of rows has is consensus (bits.ts, hashing.ts) and depends on nothing but the rows. How it is
  * stored (page.ts, delta.ts, chunk.ts, layout.ts) is a matter of this node. Versions are heights; history is a line: each
  * version is staged on the latest one.
@@ -16,7 +19,7 @@
  */
 
 import { assert } from "../../crypto/base/assert.ts";
-import { bytesEqual, compareBytes, readU32 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, compareBytes, readU32, readU64 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Height } from "../block/height.ts";
@@ -26,7 +29,7 @@ import { Arena } from "./arena.ts";
 import { readSlot } from "./chunk.ts";
 import { readStored } from "./delta.ts";
 import { EMPTY_ROOT, leafHash, VALUE_SIZE_BYTES_MAX, valueHash } from "./hashing.ts";
-import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, staleKey, versionOfKey } from "./layout.ts";
+import { chunkKey, chunkOf, type Location, rangeOf, rootKey, slotOf, STATE_PREFIX, staleKey, versionOfKey } from "./layout.ts";
 import { NativePages } from "./native-pages.ts";
 import type { Item, Page } from "./page.ts";
 import type { StatePages } from "./pages.ts";
@@ -98,6 +101,10 @@ export class StateTree {
   #latest: Height | undefined;
   #isPruning = false;
   #latestRecord: RootRecord = { hash: EMPTY_ROOT, location: undefined, nextChunk: 0 };
+  /** The latest version, while it is being written. */
+  #underWay: UnderWay | undefined;
+  /** Why the latest version is not in the store. */
+  #failure: { readonly cause: unknown } | undefined;
   /** The chunk read last: rows that were written together are read together. */
   #chunk: { readonly number: number; readonly bytes: Uint8Array } | undefined;
 
@@ -168,13 +175,35 @@ export class StateTree {
     return { version, root: root.hash, operations: [...operations, ...records], base, record, adopt };
   }
 
-  /** Makes a staged version the latest one. Its operations must be durable, and its base still the latest. */
-  adopt(staged: Staged): void {
+  /**
+   * Makes a staged version the latest one. Its base must still be the latest.
+   *
+   * @param written - resolves when its operations are durable; absent: they are. What it rejects with, every later `adopt` throws:
+   *   the store has no such version, and never will
+   */
+  adopt(staged: Staged, written?: Promise<void>): void {
     assert(staged.base === this.#latest, "adopted on {}, latest is {}", staged.base, this.#latest);
+    if (this.#failure !== undefined) throw this.#failure.cause;
+    assert(this.#underWay === undefined, "two versions are under way");
+    if (written !== undefined) this.#await(staged, written);
     staged.adopt();
     this.#latest = staged.version;
     this.#oldest ??= staged.version;
     this.#latestRecord = staged.record;
+  }
+
+  /** Reads of what a version wrote go to its operations until they are in the store. */
+  #await({ operations }: Staged, written: Promise<void>): void {
+    const underWay: UnderWay = { operations, chunks: undefined };
+    this.#underWay = underWay;
+    written.then(
+      () => {
+        this.#underWay = undefined;
+      },
+      (cause: unknown) => {
+        this.#failure = { cause };
+      },
+    );
   }
 
   /**
@@ -209,6 +238,7 @@ export class StateTree {
 
   async #prune(keepFrom: Height, signal: AbortSignal | undefined): Promise<void> {
     assert(this.#latest !== undefined && keepFrom <= this.#latest, "prune from {}, latest is {}", keepFrom, this.#latest);
+    assert(this.#underWay === undefined, "pruned while a version is being written");
     const versions: Height[] = [];
     for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) }))
       versions.push(versionOfKey(key));
@@ -249,6 +279,7 @@ export class StateTree {
    * later versions wrote is cleared afterwards.
    */
   async rollback(version: Height): Promise<void> {
+    assert(this.#underWay === undefined, "rolled back while a version is being written");
     const record = this.#existing(version);
     const later: StoreOperation[] = [];
     for (const kind of ["root", "stale"] as const) {
@@ -394,13 +425,19 @@ export class StateTree {
   #readSlot(location: Location): Uint8Array {
     const number = chunkOf(location);
     if (this.#chunk?.number !== number) {
-      const bytes = this.#store.get(chunkKey(number));
+      const bytes = this.#chunkUnderWay(number) ?? this.#store.get(chunkKey(number));
       if (bytes === undefined) throw new CodedError("state_corrupt", { message: `chunk ${number} is missing` });
       this.#chunk = { number, bytes };
     }
     const slot = readSlot(this.#chunk.bytes, slotOf(location));
     if (!slot.ok) throw new CodedError("state_corrupt", { message: `slot at ${location}` });
     return slot.value;
+  }
+
+  #chunkUnderWay(number: number): Uint8Array | undefined {
+    if (this.#underWay === undefined) return undefined;
+    this.#underWay.chunks ??= chunksOf(this.#underWay.operations);
+    return this.#underWay.chunks.get(number);
   }
 
   #staleList(version: Height): Location[] {
@@ -455,6 +492,17 @@ function claimOf({ hash, link }: { readonly hash: Uint8Array; readonly link: Ite
     for (const byte of link.key) claim = Math.imul(claim ^ byte, 0x0100_0193);
   }
   return claim >>> 0;
+}
+
+/** A version that is being written, and its chunks once one was asked for. */
+type UnderWay = { readonly operations: readonly StoreOperation[]; chunks: ReadonlyMap<number, Uint8Array> | undefined };
+
+function chunksOf(operations: readonly StoreOperation[]): ReadonlyMap<number, Uint8Array> {
+  const chunks = new Map<number, Uint8Array>();
+  for (const operation of operations)
+    if (operation.kind === "put" && operation.key[0] === STATE_PREFIX.chunk)
+      chunks.set(Number(readU64(operation.key, 1)), operation.value);
+  return chunks;
 }
 
 /** A place on a page of an iteration. */

@@ -122,6 +122,8 @@ class Restoration {
   #pendingSizeBytes = 0;
   readonly #pendingSizeBytesMax: number;
   #position: number;
+  /** Rows that are being written. */
+  #written: Promise<void> = Promise.resolve();
   #isHistoryChecked = false;
   #arePartitionsChecked = false;
 
@@ -186,6 +188,7 @@ class Restoration {
   /** Checks what only shows at the end, and makes the store one that opens. */
   async finish(): Promise<Pick<Restored, "height" | "stateRoot">> {
     const { header } = present(this.#trust.certified, "certified header");
+    await this.#written;
     this.#checkPartitions();
     const root = this.#tree.rootAt(this.#height);
     // Every chunk was proven against it.
@@ -278,15 +281,20 @@ class Restoration {
   async #stage(version: Height, at: number): Promise<void> {
     const staged = this.#tree.stage(this.#tree.latest(), version, this.#pending.splice(0));
     this.#pendingSizeBytes = 0;
-    await this.#write(staged.operations, at);
-    this.#tree.adopt(staged);
+    // At most one version is under way. The next rows are fetched, proven and staged meanwhile.
+    await this.#written;
+    this.#written = this.#write(staged.operations, at);
+    this.#written.catch(() => undefined); // Heard of by whoever stages or finishes next.
+    this.#tree.adopt(staged, this.#written);
   }
 
   /**
    * One batch: what a chunk holds, and that it is here. Durable each time: LevelDB syncs only the log that it writes, so a
-   * later batch could survive a power cut that an earlier one does not.
+   * later batch could survive a power cut that an earlier one does not. None goes before the rows ahead of it are there: it would
+   * say that they are.
    */
   async #write(operations: readonly StoreOperation[], at: number): Promise<void> {
+    await this.#written;
     const position = Math.max(this.#position, at + 1);
     await this.#store.write([...operations, { kind: "put", key: PROGRESS_KEY, value: encodeProgress(this.#root, position) }], {
       sync: true,

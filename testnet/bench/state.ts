@@ -1,10 +1,11 @@
 /**
  * How fast the state tree changes, proves and verifies, and what it takes, by the number of rows.
  *
- * Method: load random rows in batches of 50,000, then rewrite random rows in batches of 1,000, each staged, written with
- * fsync and adopted before the next: what a node does for a block. Then single questions, each proved from the newest
- * version and verified, with rows drawn at random. At last all history is pruned. Keys and values come from a seed.
- * The process has the memory settings of a node (`node/bin.mjs`).
+ * Method: load random rows in batches of 50,000, then rewrite random rows in batches of 1,000, each staged, written with fsync and
+ * adopted before the next (`updatesPerSecondInTurn`): what a node does for a block that others wait for. Then as many again, each
+ * staged while the one before is being written and written when that one is durable (`updatesPerSecond`): what it does that
+ * restores a state. Then single questions, each proved from the newest version and verified, with rows drawn at random. At last
+ * all history is pruned. Keys and values come from a seed. The process has the memory settings of a node (`node/bin.mjs`).
  */
 
 import { mkdtemp, readFile, rm } from "node:fs/promises";
@@ -18,7 +19,7 @@ import { type Height, heightOf } from "../../chain/block/height.ts";
 import { verifyRange, verifyRow } from "../../chain/state/proof.ts";
 import { StateTree, type StateUpdate } from "../../chain/state/tree.ts";
 import { openLevelStore } from "../../chain/store/level.ts";
-import type { Store } from "../../chain/store/store.ts";
+import type { Store, StoreOperation } from "../../chain/store/store.ts";
 
 /** What to measure. */
 export type StateBenchOptions = {
@@ -104,27 +105,22 @@ async function benchSize(store: Store, rows: number, options: StateBenchOptions,
 
   const batches = options.batches ?? 100;
   const batchRows = Math.min(UPDATE_BATCH_ROWS, rows);
-  const perSecond: number[] = [];
-  let milliseconds = 0;
-  let cpuMicroseconds = 0;
-  let writtenBytes = 0;
-  for (let batch = 0; batch < batches; batch += 1) {
-    const updates = batchOf(batchRows, rows, batch + 1, valueSizeBytes, random);
-    const cpuStart = process.cpuUsage();
-    const start = performance.now();
-    writtenBytes += await commit(tree, store, updates);
-    const took = performance.now() - start;
-    const cpu = process.cpuUsage(cpuStart);
-    cpuMicroseconds += cpu.user + cpu.system;
-    milliseconds += took;
-    perSecond.push((batchRows * 1000) / took);
-  }
-  const updated = batches * batchRows;
+  const rewrite = async (firstRound: number, isInTurn: boolean): Promise<Rewriting> => {
+    // Made before the clock starts: what is written meanwhile would be written for nothing.
+    const rounds = Array.from({ length: batches }, (_, batch) =>
+      batchOf(batchRows, rows, firstRound + batch, valueSizeBytes, random),
+    );
+    return await rewriteRows(tree, store, rounds, isInTurn);
+  };
+  const updated = 2 * batches * batchRows;
+  const inTurn = await rewrite(1, true);
+  note("updatesPerSecondInTurn", inTurn.perSecond, 0);
+  const { perSecond, milliseconds, cpuMicroseconds, writtenBytes } = await rewrite(batches + 1, false);
   note("updatesPerSecond", perSecond, 0);
-  note("updatesPerSecondMean", [(updated * 1000) / milliseconds], 0);
+  note("updatesPerSecondMean", [(batches * batchRows * 1000) / milliseconds], 0);
   // All threads, LevelDB's compaction among them.
-  note("updatesPerCpuSecond", [(updated * 1e6) / cpuMicroseconds], 0);
-  note("writtenBytesPerUpdate", [writtenBytes / updated], 0);
+  note("updatesPerCpuSecond", [(batches * batchRows * 1e6) / cpuMicroseconds], 0);
+  note("writtenBytesPerUpdate", [writtenBytes / (batches * batchRows)], 0);
 
   const version = present(tree.latest(), "latest");
   const root = present(tree.rootAt(version), "root");
@@ -192,13 +188,60 @@ async function heldBytes(): Promise<number | undefined> {
   return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
 }
 
-/** Stages, writes with fsync, adopts. Returns the bytes written. */
-async function commit(tree: StateTree, store: Store, updates: readonly StateUpdate[]): Promise<number> {
-  const base = tree.latest();
-  const staged = tree.stage(base, heightOf(base === undefined ? 0n : base + 1n), updates);
+/** What rewriting rows took. */
+type Rewriting = {
+  /** Of each batch. */
+  readonly perSecond: readonly number[];
+  /** Of all, until the last is durable. */
+  readonly milliseconds: number;
+  readonly cpuMicroseconds: number;
+  readonly writtenBytes: number;
+};
+
+/** Commits batches: each durable before the next is staged, or before the next is written. */
+async function rewriteRows(
+  tree: StateTree,
+  store: Store,
+  rounds: readonly (readonly StateUpdate[])[],
+  isInTurn: boolean,
+): Promise<Rewriting> {
+  const perSecond: number[] = [];
+  let writtenBytes = 0;
+  let written = Promise.resolve();
+  const cpuStart = process.cpuUsage();
+  const start = performance.now();
+  let before = start;
+  for (const updates of rounds) {
+    const staged = tree.stage(tree.latest(), nextVersion(tree), updates);
+    await written;
+    written = store.write(staged.operations, { sync: true });
+    if (isInTurn) await written;
+    tree.adopt(staged, written);
+    const now = performance.now();
+    perSecond.push((updates.length * 1000) / (now - before));
+    before = now;
+    writtenBytes += sizeOf(staged.operations);
+  }
+  await written;
+  const milliseconds = performance.now() - start;
+  const cpu = process.cpuUsage(cpuStart);
+  return { perSecond, milliseconds, cpuMicroseconds: cpu.user + cpu.system, writtenBytes };
+}
+
+/** Stages, writes with fsync, adopts. */
+async function commit(tree: StateTree, store: Store, updates: readonly StateUpdate[]): Promise<void> {
+  const staged = tree.stage(tree.latest(), nextVersion(tree), updates);
   await store.write(staged.operations, { sync: true });
   tree.adopt(staged);
-  return staged.operations.reduce(
+}
+
+function nextVersion(tree: StateTree): Height {
+  const base = tree.latest();
+  return heightOf(base === undefined ? 0n : base + 1n);
+}
+
+function sizeOf(operations: readonly StoreOperation[]): number {
+  return operations.reduce(
     (sizeBytes, { key, ...operation }) => sizeBytes + key.length + ("value" in operation ? operation.value.length : 0),
     0,
   );
