@@ -13,9 +13,12 @@
  */
 
 import { rename, rm, writeFile } from "node:fs/promises";
+import { statSync } from "node:fs";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BUILT, SOURCES, stampOf } from "./built.mjs";
+
+const REPLACE_ATTEMPTS_MAX = 10;
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = dirname(here);
@@ -45,7 +48,7 @@ function say(text) {
 }
 
 /** Builds into a directory beside `dist/node` and then lets that take its place. Returns the bytes of the files. */
-async function build(esbuild) {
+async function build(esbuild, startedMs) {
   const fresh = `${BUILT}.${process.pid}`;
   try {
     const { metafile } = await esbuild.build({
@@ -72,7 +75,11 @@ async function build(esbuild) {
     });
     const own = Object.keys(metafile.inputs).filter((name) => !/^without-face:|(^|\/)node_modules\//.test(name));
     const stamp = {};
-    for (const name of [...own, ...OTHER_SOURCES].sort()) stamp[name] = stampOf(join(root, name));
+    for (const name of [...own, ...OTHER_SOURCES].sort()) {
+      // Whether before or after it was read, nobody knows.
+      if (statSync(join(root, name)).mtimeMs >= startedMs) throw new Error(`${name} was written meanwhile: build again`);
+      stamp[name] = stampOf(join(root, name));
+    }
     await writeFile(join(fresh, SOURCES), `${JSON.stringify(stamp, undefined, 1)}\n`);
     await takePlace(fresh);
     const code = Object.entries(metafile.outputs).filter(([name]) => name.endsWith(".js"));
@@ -82,14 +89,22 @@ async function build(esbuild) {
   }
 }
 
-/** Between two renames there is nothing, and the sources serve whoever starts just then. */
+/** Between two renames there is nothing, and the sources serve whoever starts just then. Of two builds at once the last one stays. */
 async function takePlace(fresh) {
   const before = `${fresh}.before`;
-  await rename(BUILT, before).catch((error) => {
-    if (error.code !== "ENOENT") throw error;
-  });
-  await rename(fresh, BUILT);
-  await rm(before, { recursive: true, force: true });
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await rename(BUILT, before);
+    } catch (error) {
+      if (error.code !== "ENOENT") throw error;
+    }
+    await rm(before, { recursive: true, force: true });
+    try {
+      return await rename(fresh, BUILT);
+    } catch (error) {
+      if (attempt === REPLACE_ATTEMPTS_MAX || !["ENOTEMPTY", "EEXIST"].includes(error.code)) throw error;
+    }
+  }
 }
 
 async function main() {
@@ -97,7 +112,7 @@ async function main() {
   if (here.includes(`${sep}node_modules${sep}`)) return;
   const started = Date.now();
   try {
-    const sizeBytes = await build(await import("esbuild"));
+    const sizeBytes = await build(await import("esbuild"), started);
     say(`${(sizeBytes / 1e6).toFixed(1)} MB in ${Date.now() - started} ms`);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);

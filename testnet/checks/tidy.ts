@@ -44,7 +44,7 @@ const BANNED_IN_CODE = [
     pattern: /\bfrom "(assert|buffer|child_process|crypto|events|fs|http|net|os|path|stream|url|util)(\/\w+)?"/,
     what: "write node: in front",
   },
-  { pattern: /\bfrom "\.{1,2}\/[^"]*(?<!\.(ts|json))"/, what: "a relative import ends in .ts" },
+  { pattern: /\bfrom "\.{1,2}\/[^"]*(?<!\.(ts|json|mjs))"/, what: "a relative import ends in .ts" },
 ] as const;
 
 /** As `BANNED`, for code that is not a test. */
