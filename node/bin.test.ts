@@ -12,6 +12,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -178,6 +179,11 @@ t.test("npm run build makes a program that runs alone, and says when it cannot",
   t.match(await build(), { code: 0, stderr: /^build: \d\.\d MB in \d+ ms\n$/ });
   t.match(await build(), { code: 0 }, "over the one before");
   t.same(readdirSync(join(root, "dist")), ["node"], "and leaves nothing beside it");
+  const bin = join(root, "node", "bin.mjs");
+  const { mtimeMs } = statSync(bin);
+  utimesSync(join(root, "node", "main.ts"), Date.now(), Date.now() / 1000 + 60);
+  t.match(await build(), { code: 1, stderr: /^build: node\/main\.ts was written meanwhile: build again\n$/ });
+  utimesSync(join(root, "node", "main.ts"), mtimeMs / 1000, mtimeMs / 1000);
 
   rmSync(join(root, "node", "main.ts"));
   t.match(await run(process.execPath, [join(root, "node", "bin.mjs"), "--help"]), { code: 1 }, "it is not made of what is there");

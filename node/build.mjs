@@ -12,8 +12,8 @@
  * Plain JavaScript, because npm may run it with an old Node. It fails no install: without it the sources serve.
  */
 
-import { rename, rm, writeFile } from "node:fs/promises";
 import { statSync } from "node:fs";
+import { rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BUILT, SOURCES, stampOf } from "./built.mjs";

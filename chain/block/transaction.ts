@@ -11,7 +11,6 @@
 import { bytesEqual } from "../../crypto/base/bytes.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { fail, ok, type Result } from "../../crypto/base/result.ts";
-import { Slab } from "./slab.ts";
 import { type DecodeError, type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
 import { type Hash, hash } from "../../crypto/hash/hash.ts";
@@ -30,6 +29,7 @@ import { isAmount, isName, readAddress, readHeight } from "./fields.ts";
 import { type Height, isHeight } from "./height.ts";
 import { CALLS_MAX, FORMAT_VERSION, TRANSACTION_SIZE_BYTES_MAX } from "./limits.ts";
 import { type Call, type CallFault, callFault, readCall, writeCall } from "./call.ts";
+import { Slab } from "./slab.ts";
 
 /** Where each call stands in a body. */
 const CALL_FIELDS: readonly string[] = Array.from({ length: CALLS_MAX }, (_, index) => `calls[${index}]`);

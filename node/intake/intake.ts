@@ -11,7 +11,6 @@
 
 import { present } from "../../crypto/base/assert.ts";
 import { bytesEqual } from "../../crypto/base/bytes.ts";
-import { Slab } from "../../chain/block/slab.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import type { Hash } from "../../crypto/hash/hash.ts";
 import type { Address } from "../../crypto/identity/address.ts";
@@ -19,6 +18,7 @@ import { verifyAuthorisations } from "../../crypto/identity/authorisation.ts";
 import type { SignaturesVerifier } from "../../crypto/sign/key.ts";
 import { isRefusalCode } from "../../chain/block/errors.ts";
 import type { Block } from "../../chain/block/block.ts";
+import { Slab } from "../../chain/block/slab.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import type { Head } from "../../chain/ledger/opening.ts";

@@ -132,7 +132,7 @@ export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, o
         if (!sent.has(item.id)) batch.push(item);
       }
       // What follows a refused one waits for it, so it is offered again as soon as there may be a place, and first.
-      if (await submitBatch(lane, batch)) index = next;
+      if (batch.length === 0 || (await submitBatch(lane, batch))) index = next;
       else await pause(POLL_INTERVAL_MS);
     }
     // Whoever stops at a refused one leaves those behind it waiting for ever.
