@@ -28,7 +28,7 @@ const OTHER_SOURCES = ["package-lock.json", "node/build.mjs", "node/built.mjs"];
 
 /**
  * `node:http` without a face for `import`, for which Node asks for each of its exports, WebSocket among them, and so loads its
- * whole HTTP client for browsers' sake (10 MB of memory and 25 ms).
+ * whole HTTP client for browsers' sake (14 MB of an empty process, and 26 ms).
  */
 const http = {
   name: "http",

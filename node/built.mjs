@@ -18,7 +18,7 @@ export function stampOf(path) {
   return file === undefined ? undefined : `${file.size} ${file.mtimeMs}`;
 }
 
-/** Whether it is there, and each of its sources as it was then. About 4 ms. */
+/** Whether it is there, and each of its sources as it was then. About 3 ms. */
 export function isCurrent() {
   let stamps;
   try {

@@ -83,6 +83,7 @@ export function heightOfKey(key: Uint8Array): bigint {
   return readU64(key, 1);
 }
 
+/** Of what `transactionKey` gives. */
 export const TRANSACTION_KEY_SIZE_BYTES = 1 + HASH_SIZE_BYTES;
 
 /** The key of where a transaction is. */
@@ -92,7 +93,7 @@ export function transactionKey(id: Hash): Uint8Array {
   return key;
 }
 
-/** Writes what `transactionKey` gives. */
+/** Writes what `transactionKey` gives into an array of `TRANSACTION_KEY_SIZE_BYTES`. */
 export function writeTransactionKey(key: Uint8Array, id: Hash): void {
   key[0] = KEYSPACE.transaction;
   key.set(id, 1);

@@ -152,6 +152,11 @@ t.test("what is made of bytes lately is made again only when other bytes had its
 t.test("names of bytes are equal when the bytes are, and sort as they do", async (t) => {
   await checkProperty(
     t,
+    "one character a byte, whatever makes them",
+    fc.property(fc.uint8Array({ maxLength: 100 }), (a) => bytesName(a) === String.fromCharCode(...a)),
+  );
+  await checkProperty(
+    t,
     "bytesName",
     fc.property(bytes, bytes, (a, b) => {
       const [nameOfA, nameOfB] = [bytesName(a), bytesName(b)];

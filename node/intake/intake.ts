@@ -71,7 +71,7 @@ export class Intake implements AsyncDisposable {
   readonly #parts: IntakeParts;
   readonly #batcher: Batcher;
   readonly #refused: Counter;
-  /** Transactions that clients gave to this node, by id, and when they were gossiped last. */
+  /** Transactions that clients gave to this node and no block has, and when they were gossiped last. */
   readonly #own = new Map<Transaction, number>();
   /** The bytes of what waits: without what they came in, of which the rest may be refused. */
   readonly #slab = new Slab();

@@ -144,6 +144,7 @@ export class Gossip {
       Dout: 2,
       Dscore: 4,
       Dlazy: 6,
+      // As long as others are told of a message, and a heartbeat more for those who then ask: each is a megabyte at full load.
       mcacheLength: 4,
       mcacheGossip: 3,
       seenTTL: limits.gossipSeenMs,

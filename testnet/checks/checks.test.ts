@@ -173,6 +173,9 @@ t.test("each house rule finds its fault, and leaves what is right alone", async 
   t.same(line('import a from "fs";'), ["banned crypto/a.ts:2"]);
   t.same(line('import a from "node:fs";'), []);
   t.same(line('import a from "./b.js";'), ["banned crypto/a.ts:2"]);
+  t.same(line('import a from "./b.mjs";'), ["banned crypto/a.ts:2"]);
+  t.same(line('import a from "./b.ts";', "crypto/a.mjs"), ["banned crypto/a.mjs:2"], "an old Node reads no TypeScript");
+  t.same(line('import a from "./b.mjs";', "crypto/a.mjs"), []);
   t.same(line("a.toSorted();"), ["banned crypto/a.ts:2"]);
   t.same(line("a.toSorted();", "crypto/a.test.ts"), []);
   t.same(line('return fail({ code: "NotSnake" });'), ["banned crypto/a.ts:2"]);

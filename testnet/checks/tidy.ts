@@ -44,8 +44,13 @@ const BANNED_IN_CODE = [
     pattern: /\bfrom "(assert|buffer|child_process|crypto|events|fs|http|net|os|path|stream|url|util)(\/\w+)?"/,
     what: "write node: in front",
   },
-  { pattern: /\bfrom "\.{1,2}\/[^"]*(?<!\.(ts|json|mjs))"/, what: "a relative import ends in .ts" },
 ] as const;
+
+/** As `BANNED`, for TypeScript, and for the plain JavaScript that an old Node has to read. */
+const BANNED_IMPORT = {
+  ts: { pattern: /\bfrom "\.{1,2}\/[^"]*(?<!\.(ts|json))"/, what: "a relative import ends in .ts" },
+  mjs: { pattern: /\bfrom "\.{1,2}\/[^"]*(?<!\.mjs)"/, what: "a relative import of plain JavaScript ends in .mjs" },
+} as const;
 
 /** As `BANNED`, for code that is not a test. */
 const BANNED_IN_PRODUCT = [{ pattern: /\bcode: "(?![a-z][a-z0-9]*(_[a-z0-9]+)*")/, what: "a code is lower_snake" }] as const;
@@ -111,7 +116,9 @@ function codesWithoutTable(files: readonly SourceFile[]): Problem[] {
 function bannedLines(file: SourceFile): Problem[] {
   if (file.path.startsWith("testnet/checks/")) return [];
   const rules = [
-    ...(isCode(file) ? [...BANNED, ...BANNED_IN_CODE] : BANNED.slice(0, 2)),
+    ...(isCode(file)
+      ? [...BANNED, ...BANNED_IN_CODE, BANNED_IMPORT[file.path.endsWith(".mjs") ? "mjs" : "ts"]]
+      : BANNED.slice(0, 2)),
     ...(isProduct(file) ? BANNED_IN_PRODUCT : []),
     ...(isProduct(file) && /^(chain|consensus|contracts|crypto)\//.test(file.path) ? BANNED_IN_PURE : []),
   ];
