@@ -27,6 +27,7 @@ import {
   verifySignatures,
 } from "../crypto/sign/key.ts";
 import { remembering } from "../crypto/sign/remembering.ts";
+import type { Block } from "../chain/block/block.ts";
 import type { Evidence } from "../chain/block/evidence.ts";
 import type { NetworkFile } from "../chain/block/genesis.ts";
 import type { NetworkEngine } from "../chain/block/protocol.ts";
@@ -188,11 +189,16 @@ export class Node implements AsyncDisposable {
     );
     const bodies = new Bodies({
       waiting: (id) => intake.waiting(id),
-      isYoung: (transaction) => intake.isYoung(transaction),
+      sentAgoMs: (transaction) => intake.sentAgoMs(transaction),
+      flush: async () => await intake.flush(),
+      settled: async () => await intake.settled(),
       network,
       log,
       signal,
     });
+    const broadcast = async (bytes: Uint8Array, block: Block | undefined): Promise<void> => {
+      await network.gossip("consensus").publish(block === undefined ? bytes : await bodies.prepare(bytes, block));
+    };
     let attention: Attention | undefined;
     const evidence = new EvidencePool();
     const isWork = file.engine.name === "pow";
@@ -207,13 +213,7 @@ export class Node implements AsyncDisposable {
       wal,
       guard,
       self,
-      broadcast: (bytes, block) =>
-        own(
-          network
-            .gossip("consensus")
-            .publish(block === undefined ? bytes : bodies.compact(bytes, block))
-            .then(() => undefined),
-        ),
+      broadcast: (bytes, block) => own(broadcast(bytes, block)),
       reap: (limits) => intake.reap(limits),
       isVerified: (transaction) => intake.isVerified(transaction),
       evidence: () => evidence.reap((piece) => ledger.admitEvidence(piece)),

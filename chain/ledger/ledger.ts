@@ -471,7 +471,11 @@ export class Ledger implements AsyncDisposable {
     const executed = this.#executor.execute(this.#headView(), block.transactions, block.evidence, context);
     if (!executed.ok) return executed;
     const outcome = this.#stage(candidate, executed.value, previousCertificate);
-    if (bytesEqual(outcome.block.hash, block.hash)) return ok(undefined);
+    if (bytesEqual(outcome.block.hash, block.hash)) {
+      // What was executed is this block's own body, whose encoding is there.
+      this.#outcomes.set(key, { ...outcome, block });
+      return ok(undefined);
+    }
     this.#outcomes.delete(toHex(outcome.block.hash));
     return fail({ code: "block_root", field: `header.${firstDifference(outcome.block.header, block.header)}` });
   }

@@ -1,7 +1,7 @@
 /** Pages in memory, in Rust (`native/core/src/state.rs`): see `pages.ts`. */
 
 import { CodedError } from "../../crypto/base/error.ts";
-import { type NativeStatePages, openNativeStatePages, packUpdates } from "../../crypto/backend/state-pages.ts";
+import { type NativeStatePages, openNativeStatePages, withUpdates } from "../../crypto/backend/state-pages.ts";
 import { hashOf } from "../../crypto/hash/hash.ts";
 import type { StoreOperation } from "../store/store.ts";
 import { chunkKey, type Location } from "./layout.ts";
@@ -49,9 +49,12 @@ export class NativePages implements StatePages {
   }
 
   stage(base: RootRecord, updates: readonly StateUpdate[]): StagedPages {
-    const { keys, keyLengths, values, valueLengths } = packUpdates(updates);
     const { hash, location = NOWHERE, nextChunk } = base;
-    const staged = told(() => this.#native.stage(hash, location, nextChunk, keys, keyLengths, values, valueLengths, this.#read));
+    const staged = withUpdates(updates, (keys, values) =>
+      told(() =>
+        this.#native.stage(hash, location, nextChunk, keys.bytes, keys.lengths, values.bytes, values.lengths, this.#read),
+      ),
+    );
     const { id, chunks, chunkEnds } = staged;
     const operations = Array.from(staged.chunkNumbers, (number, index): StoreOperation => {
       const from = index === 0 ? 0 : chunkEnds[index - 1];

@@ -6,7 +6,7 @@
  */
 
 import { unreachable } from "../../crypto/base/assert.ts";
-import { bytesEqual } from "../../crypto/base/bytes.ts";
+import { bytesEqual, concatBytes } from "../../crypto/base/bytes.ts";
 import { type Coded, fail, ok, type Result } from "../../crypto/base/result.ts";
 import { type Reader, readWith } from "../../crypto/codec/reader.ts";
 import { Writer } from "../../crypto/codec/writer.ts";
@@ -47,17 +47,25 @@ export function roundOfMessage(message: ConsensusMessage): number {
 
 /** The wire form. */
 export function encodeMessage(message: ConsensusMessage): Uint8Array {
-  const writer = new Writer();
   switch (message.kind) {
-    case "vote":
-      writeVote(writer.array(2).uint(TAG_VOTE), message.vote);
+    case "vote": {
+      const writer = new Writer().array(2).uint(TAG_VOTE);
+      writeVote(writer, message.vote);
       return writer.finish();
+    }
     case "proposal":
-      writeProposal(writer.array(3).uint(TAG_PROPOSAL), message.proposal);
-      return writer.bytes(encodeBlock(message.block)).finish();
+      return concatBytes(...encodeProposal(message));
     default:
       return unreachable(message);
   }
+}
+
+/** The wire form of a proposal in two pieces: the second is the block's own encoding, which is large and nobody's to change. */
+export function encodeProposal({ proposal, block }: ProposalMessage): readonly [Uint8Array, Uint8Array] {
+  const blockBytes = encodeBlock(block);
+  const writer = new Writer().array(3).uint(TAG_PROPOSAL);
+  writeProposal(writer, proposal);
+  return [writer.bytesHead(blockBytes.length).finish(), blockBytes];
 }
 
 /**

@@ -23,7 +23,7 @@ import { readHashOrNull, readHeight, readRound, writeHashOrNull } from "../../ch
 import type { Height } from "../../chain/block/height.ts";
 import { VALIDATORS_MAX } from "../../chain/block/limits.ts";
 import { readVote, type Vote, type VoteStep, writeVote } from "../../chain/block/vote.ts";
-import { encodeMessage, MESSAGE_SIZE_BYTES_MAX, parseMessage, type ProposalMessage } from "./message.ts";
+import { encodeProposal, MESSAGE_SIZE_BYTES_MAX, parseMessage, type ProposalMessage } from "./message.ts";
 
 /** One record. */
 export type WalRecord =
@@ -49,8 +49,14 @@ export function encodeRecord(record: WalRecord): Uint8Array {
   switch (record.kind) {
     case "round":
       return writer.uint(record.round).finish();
-    case "proposal":
-      return writer.bytes(encodeMessage(record.message)).finish();
+    case "proposal": {
+      const [head, block] = encodeProposal(record.message);
+      return writer
+        .bytesHead(head.length + block.length)
+        .raw(head)
+        .raw(block)
+        .finish();
+    }
     case "polka":
       writer.array(record.votes.length);
       for (const vote of record.votes) writeVote(writer, vote);

@@ -5,7 +5,7 @@
 
 import type { NativeAddon } from "../../native/addon.ts";
 import { assert } from "../base/assert.ts";
-import { native, pack, unpackFixed } from "./native.ts";
+import { native, pack, unpackFixed, withPacked } from "./native.ts";
 
 const HASH_SIZE_BYTES = 32;
 
@@ -32,22 +32,23 @@ export const merkleBackend: MerkleBackend | undefined = native && nativeMerkle(n
 
 function nativeMerkle(addon: NativeAddon): MerkleBackend {
   return {
-    root: (entries) => {
-      const { bytes, lengths } = pack(entries);
-      return addon.merkleRoot(bytes, lengths);
-    },
+    root: (entries) => withPacked(entries, self, ({ bytes, lengths }) => addon.merkleRoot(bytes, lengths)),
     append: (size, frontier, entries) => {
       assert(
         frontier.every((hash) => hash.length === HASH_SIZE_BYTES),
         "hashes",
       );
-      const { bytes, lengths } = pack(entries);
-      const hashes = unpackFixed(addon.merkleAppend(size, pack(frontier).bytes, bytes, lengths), HASH_SIZE_BYTES);
+      const appended = withPacked(entries, self, ({ bytes, lengths }) =>
+        addon.merkleAppend(size, pack(frontier).bytes, bytes, lengths),
+      );
+      const hashes = unpackFixed(appended, HASH_SIZE_BYTES);
       const split = countOnes(size + BigInt(entries.length));
       return { frontier: hashes.slice(0, split), nodes: hashes.slice(split) };
     },
   };
 }
+
+const self = (entry: Uint8Array): Uint8Array => entry;
 
 function countOnes(value: bigint): number {
   let count = 0;

@@ -23,6 +23,14 @@ export type PackedList = { readonly bytes: Uint8Array; readonly lengths: Uint32A
 export function pack(items: readonly Uint8Array[]): PackedList;
 export function pack<T>(items: readonly T[], bytesOf: (item: T) => Uint8Array): PackedList;
 export function pack<T>(items: readonly T[], bytesOf: (item: T) => Uint8Array = (item) => item as Uint8Array): PackedList {
+  const { lengths, sizeBytes } = lengthsOf(items, bytesOf);
+  return { bytes: join(items, sizeBytes, bytesOf), lengths };
+}
+
+function lengthsOf<T>(
+  items: readonly T[],
+  bytesOf: (item: T) => Uint8Array,
+): { readonly lengths: Uint32Array; readonly sizeBytes: number } {
   const lengths = new Uint32Array(items.length);
   let sizeBytes = 0;
   for (let index = 0; index < items.length; index += 1) {
@@ -30,7 +38,8 @@ export function pack<T>(items: readonly T[], bytesOf: (item: T) => Uint8Array = 
     lengths[index] = length;
     sizeBytes += length;
   }
-  return { bytes: join(items, sizeBytes, bytesOf), lengths };
+  assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, "a list of {} bytes", sizeBytes);
+  return { lengths, sizeBytes };
 }
 
 /** As `pack`, of what has `sizeBytesEach` in each item. */
@@ -40,7 +49,10 @@ export function packFixed<T>(items: readonly T[], sizeBytesEach: number, bytesOf
 
 function join<T>(items: readonly T[], sizeBytes: number, bytesOf: (item: T) => Uint8Array): Uint8Array {
   assert(sizeBytes <= PACKED_SIZE_BYTES_MAX, "a list of {} bytes", sizeBytes);
-  const bytes = new Uint8Array(sizeBytes);
+  return joinInto(new Uint8Array(sizeBytes), items, bytesOf);
+}
+
+function joinInto<T>(bytes: Uint8Array, items: readonly T[], bytesOf: (item: T) => Uint8Array): Uint8Array {
   let offset = 0;
   for (let index = 0; index < items.length; index += 1) {
     const part = bytesOf(items[index] as T);
@@ -48,6 +60,38 @@ function join<T>(items: readonly T[], sizeBytes: number, bytesOf: (item: T) => U
     offset += part.length;
   }
   return bytes;
+}
+
+/** Beyond it a list has memory of its own. */
+const ARENA_SIZE_BYTES_MAX = 2 << 20;
+/** Where lists lie that the addon has read when its call returns: of a block's size, several times a second. */
+let arena = new Uint8Array(1 << 12);
+let arenaUsed = 0;
+
+/**
+ * Calls `use` with what is taken of each item, end to end, in memory that the next such list is put into: `use` must be done with it,
+ * as a call of the addon is that reads or copies what it is given before it returns.
+ */
+export function withPacked<T, R>(items: readonly T[], bytesOf: (item: T) => Uint8Array, use: (list: PackedList) => R): R {
+  const usedBefore = arenaUsed;
+  try {
+    const { lengths, sizeBytes } = lengthsOf(items, bytesOf);
+    const bytes = joinInto(arenaOf(sizeBytes), items, bytesOf);
+    return use({ bytes, lengths });
+  } finally {
+    arenaUsed = usedBefore;
+  }
+}
+
+function arenaOf(sizeBytes: number): Uint8Array {
+  if (arenaUsed + sizeBytes > arena.length) {
+    if (arenaUsed > 0 || sizeBytes > ARENA_SIZE_BYTES_MAX) return new Uint8Array(sizeBytes);
+    let size = arena.length;
+    while (size < sizeBytes) size *= 2;
+    arena = new Uint8Array(size);
+  }
+  arenaUsed += sizeBytes;
+  return arena.subarray(arenaUsed - sizeBytes, arenaUsed);
 }
 
 /** The items of `sizeBytes` bytes each, copied, so that one of them does not keep all of them in memory. */

@@ -2,7 +2,7 @@
 
 import type { NativeStatePages } from "../../native/addon.ts";
 import { EMPTY } from "../base/bytes.ts";
-import { native, pack } from "./native.ts";
+import { native, type PackedList, withPacked } from "./native.ts";
 
 export type { NativeStatePages } from "../../native/addon.ts";
 
@@ -14,16 +14,22 @@ export function openNativeStatePages(sizeBytesMax: number): NativeStatePages | u
   return native === undefined ? undefined : new native.StatePages(sizeBytesMax);
 }
 
-/** Updates as the addon takes them. */
-export function packUpdates(updates: readonly { readonly key: Uint8Array; readonly value: Uint8Array | undefined }[]): {
-  readonly keys: Uint8Array;
-  readonly keyLengths: Uint32Array;
-  readonly values: Uint8Array;
-  readonly valueLengths: Uint32Array;
-} {
-  const keys = pack(updates, ({ key }) => key);
-  const values = pack(updates, ({ value }) => value ?? EMPTY);
-  for (let index = 0; index < updates.length; index += 1)
-    if (updates[index]?.value === undefined) values.lengths[index] = NO_VALUE;
-  return { keys: keys.bytes, keyLengths: keys.lengths, values: values.bytes, valueLengths: values.lengths };
+type Update = { readonly key: Uint8Array; readonly value: Uint8Array | undefined };
+
+/** Calls `use` with updates as the addon takes them; they are there until it returns. */
+export function withUpdates<R>(updates: readonly Update[], use: (keys: PackedList, values: PackedList) => R): R {
+  return withPacked(
+    updates,
+    ({ key }) => key,
+    (keys) =>
+      withPacked(
+        updates,
+        ({ value }) => value ?? EMPTY,
+        (values) => {
+          for (let index = 0; index < updates.length; index += 1)
+            if (updates[index]?.value === undefined) values.lengths[index] = NO_VALUE;
+          return use(keys, values);
+        },
+      ),
+  );
 }

@@ -68,6 +68,11 @@ export class Writer {
     return this.raw(value);
   }
 
+  /** Announces a byte string of `length` bytes, which the caller writes next, with `raw`. */
+  bytesHead(length: number): this {
+    return this.#head(MAJOR.bytes, length);
+  }
+
   /** A text string; lone surrogates are our bug. */
   text(value: string): this {
     const { length } = value;

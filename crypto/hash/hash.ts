@@ -6,7 +6,6 @@
 
 import { assert } from "../base/assert.ts";
 import type { Brand } from "../base/brand.ts";
-import { concatBytes } from "../base/bytes.ts";
 import { fail, ok, type Result } from "../base/result.ts";
 import { blake3, blake3Async, blake3Many } from "../backend/blake3.ts";
 import { DOMAIN, type Domain } from "./domain.ts";
@@ -32,12 +31,21 @@ export function hashOf(bytes: Uint8Array): Hash {
 }
 
 /** Where what is hashed at once is put behind its tag. An array of its own for each would cost more than its hash. */
-const scratch = new Uint8Array(4096);
+let scratch = new Uint8Array(4096);
+/** What is larger has memory of its own. */
+const SCRATCH_SIZE_BYTES_MAX = 1 << 17;
+
+function scratchOf(sizeBytes: number): Uint8Array {
+  if (sizeBytes > SCRATCH_SIZE_BYTES_MAX) return new Uint8Array(sizeBytes);
+  let size = scratch.length;
+  while (size < sizeBytes) size *= 2;
+  if (size > scratch.length) scratch = new Uint8Array(size);
+  return scratch.subarray(0, sizeBytes);
+}
 
 /** H(tag ‖ body). */
 export function hash(domain: Domain, body: Uint8Array): Hash {
-  const sizeBytes = body.length + 1;
-  const tagged = sizeBytes <= scratch.length ? scratch.subarray(0, sizeBytes) : new Uint8Array(sizeBytes);
+  const tagged = scratchOf(body.length + 1);
   tagged[0] = DOMAIN[domain];
   tagged.set(body, 1);
   return blake3(tagged) as Hash;
@@ -58,12 +66,21 @@ export function hashMany(domain: Domain, bodies: readonly Uint8Array[]): Hash[] 
 
 /** H(tag ‖ parts...). Parts must be of fixed length or length-prefixed: nothing is put between them. */
 export function hashParts(domain: Domain, ...parts: readonly Uint8Array[]): Hash {
-  return blake3(concatBytes(Uint8Array.of(DOMAIN[domain]), ...parts)) as Hash;
+  let sizeBytes = 1;
+  for (const part of parts) sizeBytes += part.length;
+  const tagged = scratchOf(sizeBytes);
+  tagged[0] = DOMAIN[domain];
+  let offset = 1;
+  for (const part of parts) {
+    tagged.set(part, offset);
+    offset += part.length;
+  }
+  return blake3(tagged) as Hash;
 }
 
 /** H(tag ‖ left ‖ right): an inner node. */
 export function hashPair(domain: Domain, left: Hash, right: Hash): Hash {
-  const tagged = scratch.subarray(0, 1 + HASH_SIZE_BYTES * 2);
+  const tagged = scratchOf(1 + HASH_SIZE_BYTES * 2);
   tagged[0] = DOMAIN[domain];
   tagged.set(left, 1);
   tagged.set(right, 1 + HASH_SIZE_BYTES);

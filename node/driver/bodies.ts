@@ -1,17 +1,19 @@
 /**
  * Proposals without the bodies that everybody has.
  *
- * A transaction reaches every node by gossip long before a block orders it, and would come again with the proposal, once from
+ * A transaction reaches every node by gossip before a block orders it, and would come again with the proposal, once from
  * every neighbour. So what is gossiped of a message with a block is the message with its list of transactions cut
- * out, and in that list's place the ids of those that have been around for a while, and the bodies of those that are young.
+ * out, and in that list's place the ids of those that were sent, and the bodies of those that were sent too lately or not at all.
+ * What clients gave to the proposer lately is sent right before it (`prepare`), and so is there before it; how lately is too lately
+ * else, `spread.ts` finds out.
  *
  * ```
  * message   = prefix ‖ [bytes of each transaction] ‖ suffix          what engines and their codecs know
  * wire      = [99, prefix, [id (32 bytes) or bytes of each transaction], suffix]
  * ```
  *
- * Whoever receives it puts the message together again, byte for byte, from what waits in its mempool; what is missing there it
- * asks of whoever passed the proposal on, then of others. An id says nothing about an authorisation: when a sender has signed
+ * Whoever receives it puts the message together again, byte for byte, from what waits in its mempool, once what came before it is
+ * checked; what is missing there it asks of whoever passed the proposal on, then of others. An id says nothing about an authorisation: when a sender has signed
  * one transaction twice the message may come out differently, and its block's root does not fit. Then every body is asked for.
  * When nobody has them the proposal is dropped without blame, and catch-up (`catchup.ts`) brings it whole.
  *
@@ -34,6 +36,7 @@ import type { Log } from "../log/log.ts";
 import { encodeBatch, parseBatch } from "../network/batcher.ts";
 import type { Network } from "../network/network.ts";
 import { type Handler, refuse } from "../network/request.ts";
+import { Spread } from "./spread.ts";
 import type { Delivery, Verdict } from "./verdict.ts";
 
 /** The protocol. */
@@ -62,8 +65,12 @@ const NONE: ReadonlyMap<string, Transaction> = new Map();
 export type BodiesParts = {
   /** What waits in the mempool. */
   readonly waiting: (id: Hash) => Transaction | undefined;
-  /** Whether others may not have it yet. */
-  readonly isYoung: (transaction: Transaction) => boolean;
+  /** How long ago gossip brought it to peers; `undefined` when it has not. */
+  readonly sentAgoMs: (transaction: Transaction) => number | undefined;
+  /** Sends what waits here and no peer was sent. */
+  readonly flush: () => Promise<void>;
+  /** What gossip has brought is taken in or refused. */
+  readonly settled: () => Promise<void>;
   readonly network: Pick<Network, "request" | "penalise"> & { readonly peers: () => readonly { readonly id: string }[] };
   readonly log: Log;
   readonly signal: AbortSignal;
@@ -130,15 +137,21 @@ export class Bodies {
   readonly #underWay = new Map<string, number>();
   /** What was fetched for the newest proposals, newest last. */
   readonly #fetched: ReadonlyMap<string, Transaction>[] = [];
+  readonly #spread = new Spread();
   #turn = 0;
 
   constructor(parts: BodiesParts) {
     this.#parts = parts;
   }
 
-  /** What is to be gossiped of a message with this block. */
-  compact(bytes: Uint8Array, block: Block): Uint8Array {
-    return compactMessage(bytes, block, this.#parts.isYoung);
+  /** What is to be gossiped of a message with this block, now that its transactions are on their way. */
+  async prepare(bytes: Uint8Array, block: Block): Promise<Uint8Array> {
+    await this.#parts.flush();
+    this.#spread.proposed();
+    return compactMessage(bytes, block, (transaction) => {
+      const agoMs = this.#parts.sentAgoMs(transaction);
+      return agoMs === undefined || agoMs < this.#spread.ms;
+    });
   }
 
   /** Hands a gossiped message on as its engine wrote it. */
@@ -176,7 +189,14 @@ export class Bodies {
       const id = !trustsOwn ? undefined : isId(item) ? hashOf(item) : peekTransactionId(item);
       return id === undefined ? undefined : this.#find(id);
     });
-    const missing = items.filter((item, index) => isId(item) && known[index] === undefined);
+    const lacked = (): readonly Uint8Array[] => items.filter((item, index) => isId(item) && known[index] === undefined);
+    let missing = lacked();
+    if (missing.length > 0 && trustsOwn) {
+      await this.#parts.settled();
+      for (const [index, item] of items.entries()) if (isId(item)) known[index] ??= this.#find(hashOf(item));
+      missing = lacked();
+    }
+    if (missing.length > 0) this.#spread.lacked();
     const fetched = missing.length === 0 ? NONE : await this.#fetch(from, missing);
     if (fetched.size > 0) {
       for (const [index, item] of items.entries()) if (isId(item)) known[index] ??= fetched.get(toHex(item));
@@ -209,6 +229,7 @@ export class Bodies {
   async *#serve(question: Uint8Array): AsyncGenerator<Uint8Array, void, undefined> {
     const ids = idsOf(question);
     if (ids === undefined) throw refuse("malformed");
+    this.#spread.lacked();
     let sizeBytes = 0;
     let frame: Uint8Array[] = [];
     for (const id of ids) {

@@ -193,13 +193,18 @@ function listener(): {
 
 type Answers = { readonly [peer: string]: (ids: readonly string[]) => readonly Uint8Array[] };
 
+type SentParts = Pick<ConstructorParameters<typeof Bodies>[0], "sentAgoMs" | "flush" | "settled">;
+
 /** Bodies with a mempool and peers that answer so; `asked` and `blamed` tell what happened. */
-function bodiesWith(waiting: readonly Transaction[], answers: Answers) {
+function bodiesWith(waiting: readonly Transaction[], answers: Answers, sent: Partial<SentParts> = {}) {
   const asked: string[] = [];
   const blamed: string[] = [];
   const bodies = new Bodies({
     waiting: (id) => waiting.find((transaction) => toHex(transaction.id) === toHex(id)),
-    isYoung: () => false,
+    sentAgoMs: () => Number.POSITIVE_INFINITY,
+    flush: async () => undefined,
+    settled: async () => undefined,
+    ...sent,
     network: {
       peers: () => Object.keys(answers).map((id) => ({ id })),
       penalise: (peer) => void blamed.push(peer),
@@ -322,6 +327,65 @@ t.test(
     await t.rejects(serve(new Uint8Array(32 * 1_025)), { code: "request_refused" });
   },
 );
+
+t.test("a proposal names what was sent, and has the bodies of what some may lack", async (t) => {
+  const message = proposalWith(TRANSACTIONS);
+  const whole = TENDERMINT_CODEC.encode(message);
+  const [unsent, late] = TRANSACTIONS as [Transaction, Transaction];
+  const unsentIds = new Set([unsent.id, late.id].map(toHex));
+  const agoMs = new Map<string, number>([[toHex(late.id), 20]]);
+  const { bodies } = bodiesWith(
+    [],
+    {},
+    {
+      flush: async () => void unsentIds.delete(toHex(late.id)),
+      sentAgoMs: ({ id }) => (unsentIds.has(toHex(id)) ? undefined : (agoMs.get(toHex(id)) ?? Number.POSITIVE_INFINITY)),
+    },
+  );
+  const bodiesIn = async (): Promise<readonly string[]> => {
+    const compact = parseCompact(await bodies.prepare(whole, message.block));
+    const whole_ = compact.ok ? compact.value.items.filter(({ length }) => length > 32) : [];
+    return TRANSACTIONS.filter(({ bytes }) => whole_.some((item) => toHex(item) === toHex(bytes))).map(({ id }) => toHex(id));
+  };
+  t.same(
+    await bodiesIn(),
+    [unsent, late].map(({ id }) => toHex(id)),
+    "a new network has shown nothing yet",
+  );
+  let proposals = 1;
+  for (; proposals < 100 && (await bodiesIn()).length === 2; proposals += 1);
+  t.ok(proposals > 5 && proposals < 20, `${proposals} proposals that all could read`);
+  t.same(await bodiesIn(), [toHex(unsent.id)], "what was not sent nobody has");
+  for (let proposal = 0; proposal < 20; proposal += 1) await bodiesIn();
+  const ask = async (): Promise<void> => {
+    for await (const _ of bodies.handler({ peer: "b", bytes: late.id, signal: new AbortController().signal }));
+  };
+  await ask();
+  await ask();
+  agoMs.set(toHex(late.id), 19);
+  t.same((await bodiesIn()).length, 2, "somebody lacked it");
+  agoMs.set(toHex(late.id), 20);
+  t.same((await bodiesIn()).length, 1, "and who asks twice between two proposals is heard once");
+});
+
+t.test("what comes before a proposal is there when it is put together", async (t) => {
+  const message = proposalWith(TRANSACTIONS);
+  const wire = compactMessage(TENDERMINT_CODEC.encode(message), message.block, () => false);
+  const waiting = TRANSACTIONS.slice(2);
+  let count = 0;
+  const settled = async (): Promise<void> => {
+    count += 1;
+    waiting.push(...TRANSACTIONS.slice(0, 1));
+  };
+  const { bodies, asked } = bodiesWith(waiting, { a: bodiesOf(TRANSACTIONS) }, { settled });
+  t.equal(await bodies.receive("a", wire, listener().deliver), "accept");
+  t.same(asked, ["a 1"], "only what is missing then is asked for");
+  const [first] = TRANSACTIONS as [Transaction];
+  const whole = bodiesWith(TRANSACTIONS, {}, { settled });
+  t.equal(await whole.bodies.receive("a", wire, listener().deliver), "accept");
+  t.equal(count, 1, "who lacks nothing does not wait");
+  t.ok(waiting.includes(first));
+});
 
 t.test("a transaction that its sender signed twice costs one more question, and nobody's place", async (t) => {
   const [first] = TRANSACTIONS;

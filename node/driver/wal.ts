@@ -16,7 +16,7 @@
  */
 
 import { assert, AssertionError } from "../../crypto/base/assert.ts";
-import { bytesEqual, concatBytes, readU32, u32 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, concatBytes, EMPTY, readU32, u32 } from "../../crypto/base/bytes.ts";
 import { CodedError } from "../../crypto/base/error.ts";
 import { blake3 } from "../../crypto/backend/blake3.ts";
 import type { Height } from "../../chain/block/height.ts";
@@ -116,7 +116,7 @@ export class WriteAheadLog {
     while (this.#replacing !== undefined) await this.#replacing;
     if (this.#failed !== undefined) throw this.#failed;
     const file = this.#fileOf(name);
-    const bytes = this.#sealed(frameOf(record));
+    const bytes = this.#sealed(record);
     this.#sizeBytes += bytes.length;
     try {
       file.append(bytes);
@@ -154,12 +154,12 @@ export class WriteAheadLog {
     [this.#sizeBytes, this.#syncedBytes, this.#sealedBytes] = [frame.length, frame.length, 0];
   }
 
-  /** A frame, behind a seal when more is durable than the last seal says. */
-  #sealed(frame: Uint8Array): Uint8Array {
+  /** The frame of a record, behind a seal when more is durable than the last seal says. */
+  #sealed(record: Uint8Array): Uint8Array {
     assert(this.#syncedBytes <= this.#sizeBytes, "{} bytes of {} are durable", this.#syncedBytes, this.#sizeBytes);
-    if (this.#syncedBytes === this.#sealedBytes) return frame;
+    if (this.#syncedBytes === this.#sealedBytes) return frameOf(record);
     this.#sealedBytes = this.#syncedBytes;
-    return concatBytes(sealOf({ offset: this.#sizeBytes, synced: this.#syncedBytes }), frame);
+    return frameOf(record, sealOf({ offset: this.#sizeBytes, synced: this.#syncedBytes }));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -219,10 +219,20 @@ export class WriteAheadLog {
   }
 }
 
-function frameOf(record: Uint8Array): Uint8Array {
+/** The frame of a record, behind what is given. A record may be a block: it is copied once. */
+function frameOf(record: Uint8Array, before: Uint8Array = EMPTY): Uint8Array {
   assert(record.length > 0 && record.length <= RECORD_SIZE_BYTES_MAX, "record is {} bytes", record.length);
+  const bytes = new Uint8Array(before.length + FRAME_SIZE_BYTES + record.length);
+  bytes.set(before);
   const length = u32(record.length);
-  return concatBytes(length, checksumOf(length, record), record);
+  const frame = bytes.subarray(before.length);
+  frame.set(record, FRAME_SIZE_BYTES);
+  // What is hashed is in one piece while the length stands where the checksum will.
+  frame.set(length, FRAME_SIZE_BYTES - length.length);
+  const checksum = blake3(frame.subarray(FRAME_SIZE_BYTES - length.length)).subarray(0, CHECKSUM_SIZE_BYTES);
+  frame.set(length);
+  frame.set(checksum, length.length);
+  return bytes;
 }
 
 function checksumOf(length: Uint8Array, record: Uint8Array): Uint8Array {

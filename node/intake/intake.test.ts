@@ -1,7 +1,8 @@
 /** The intake over a real ledger and mempool: what it lets wait, what it refuses, and what forgeries cost. */
 
 import t, { type Test } from "tap";
-import { SYSTEM_CLOCK } from "../ports/clock.ts";
+import { type Clock, SYSTEM_CLOCK } from "../ports/clock.ts";
+import { StandingClock } from "../ports/testing/clock.ts";
 import { verifySignatures } from "../../crypto/sign/key.ts";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
@@ -36,7 +37,7 @@ function forged(nonce: bigint): Transaction {
   return assembleTransaction(body, authorisation);
 }
 
-async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
+async function open(test: Test, limits: Partial<MempoolLimits> = {}, clock: Clock = SYSTEM_CLOCK) {
   const failing: { nonce: bigint | undefined } = { nonce: undefined };
   const admit: Executor["admit"] = (view, transaction, context) => {
     if (transaction.body.nonce === failing.nonce) throw new CodedError("store_io");
@@ -47,6 +48,8 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
   const published: Uint8Array[] = [];
   const publish = async (bytes: Uint8Array): Promise<number> => published.push(bytes);
   const network = { limits: LIMITS, gossip: () => ({ publish }) };
+  /** What signature checks wait for. */
+  const slow: { until: Promise<void> | undefined } = { until: undefined };
   const woken = { count: 0 };
   const verified = { count: 0 };
   const onWork = (): void => void (woken.count += 1);
@@ -54,8 +57,9 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
     ledger,
     mempool,
     network,
-    clock: SYSTEM_CLOCK,
+    clock,
     verify: async (signed) => {
+      await slow.until;
       verified.count += signed.length;
       return await verifySignatures(signed);
     },
@@ -65,7 +69,7 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}) {
   });
   test.teardown(async () => await intake[Symbol.asyncDispose]());
   ledger.onCommit((commit) => intake.onCommit(commit));
-  return { ledger, mempool, intake, published, woken, verified, failing };
+  return { ledger, mempool, intake, published, woken, verified, failing, slow };
 }
 
 t.test("transactions that come at the same time wait in the order of their nonces", async (t) => {
@@ -148,18 +152,18 @@ t.test("a batch", async (t) => {
 
   await t.test("of nothing but forgeries costs a few checks, not one for each", async (t) => {
     const { intake, mempool, verified } = await open(t);
-    const batch = Array.from({ length: 100 }, (_, nonce) => forged(BigInt(nonce)).bytes);
+    const batch = Array.from({ length: 300 }, (_, nonce) => forged(BigInt(nonce)).bytes);
     t.equal(await intake.receive("peer", encodeBatch(batch)), "reject");
-    t.equal(verified.count, 32);
+    t.equal(verified.count, 128);
     t.equal(mempool.count, 0);
   });
 
   await t.test("of more than are looked at together waits whole", async (t) => {
     const { intake, mempool, woken } = await open(t);
-    const batch = Array.from({ length: 70 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]).bytes);
+    const batch = Array.from({ length: 280 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]).bytes);
     t.equal(await intake.receive("peer", encodeBatch(batch)), "accept");
-    t.equal(mempool.count, 70);
-    t.equal(woken.count, 3, "once for each 32");
+    t.equal(mempool.count, 280);
+    t.equal(woken.count, 3, "once for each 128");
     const holds = [...mempool.transactions()].map(({ bytes }) => bytes.buffer.byteLength);
     t.ok(Math.max(...holds) <= SLAB_SIZE_BYTES, "and none of it holds the message that it came in");
   });
@@ -179,10 +183,55 @@ t.test("a store that fails in the middle of a batch leaves no check counted as u
   t.equal(await intake.receive("peer", batch), "accept");
 });
 
-t.test("peers may not have what does not wait here, nor what came but now", async (t) => {
-  const { intake } = await open(t);
+t.test("how long ago peers were sent what waits", async (t) => {
+  const clock = new StandingClock();
+  const { intake, published, ledger } = await open(t, {}, clock);
+  const [first, second, third] = [0n, 1n, 2n].map((nonce) => sign(nonce, [append(1, Number(nonce))])) as [
+    Transaction,
+    Transaction,
+    Transaction,
+  ];
+  t.equal(intake.sentAgoMs(first), undefined, "of a block from before a restart: nobody need have it");
+  t.match(await intake.submit(first.bytes), { ok: true });
+  await clock.pass(0);
+  t.equal(published.length, 1, "the first goes at once");
+  t.equal(intake.sentAgoMs(first), 0);
+  await clock.pass(20);
+  t.match(await intake.submit(second.bytes), { ok: true });
+  t.equal(intake.sentAgoMs(second), undefined, "it waits for company");
+  t.equal(intake.sentAgoMs(first), 20);
+  await intake.flush();
+  t.equal(published.length, 2);
+  t.equal(intake.sentAgoMs(second), 0);
+  t.equal(await intake.receive("peer", encodeBatch([third.bytes])), "accept");
+  await clock.pass(10);
+  t.equal(intake.sentAgoMs(third), 10, "what a peer sent, others were sent too");
+  await clock.pass(400);
+  t.match(await intake.submit(sign(3n, [append(1, 3)]).bytes), { ok: true });
+  await intake.flush();
+  t.equal(intake.sentAgoMs(second), Number.POSITIVE_INFINITY, "what is long past is not remembered");
+  await commitBlock(ledger, [first]);
+  t.equal(intake.sentAgoMs(first), undefined, "what is in a block no longer waits");
+});
+
+t.test("what gossip has brought is taken in before a proposal looks for it, unless that takes too long", async (t) => {
+  const clock = new StandingClock();
+  const { intake, slow } = await open(t, {}, clock);
+  await intake.settled();
+  const checks = Promise.withResolvers<void>();
+  slow.until = checks.promise;
   const transaction = sign(0n, [CREATE]);
-  t.ok(intake.isYoung(transaction), "of a block from before a restart");
-  t.match(await intake.submit(transaction.bytes), { ok: true });
-  t.ok(intake.isYoung(present(intake.waiting(transaction.id), "a transaction that waits")), "just now");
+  const received = intake.receive("peer", encodeBatch([transaction.bytes]));
+  let isSettled = false;
+  const settled = intake.settled().then(() => void (isSettled = true));
+  await clock.pass(99);
+  t.notOk(isSettled);
+  const late = intake.settled();
+  await clock.pass(1);
+  await settled;
+  t.equal(intake.waiting(transaction.id), undefined, "too long");
+  checks.resolve();
+  await late;
+  t.ok(intake.waiting(transaction.id), "taken in");
+  t.equal(await received, "accept");
 });

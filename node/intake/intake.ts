@@ -53,15 +53,18 @@ const CHECKS_MAX = 4_096;
  * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: enough for the addon to have
  * many signatures in one call, and what forgeries may cost us once.
  */
-const TOGETHER_MAX = 32;
+const TOGETHER_MAX = 128;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
-/** How long gossip may take to bring a transaction to everybody who will need it; it stays young for up to twice as long. */
-const YOUNG_MS = 150;
+/** How long it is known when a transaction went by gossip: beyond, everybody has it. */
+const SENT_KNOWN_MS = 300;
+/** What peers sent is waited for so long: whoever floods us holds up no proposal beyond it. */
+const SETTLE_MS_MAX = 100;
 /** What a batch of one takes beside it. */
 const BATCH_FRAME_SIZE_BYTES = 16;
 /** At most so many at once. */
 const REPEAT_MAX = 256;
+const NEVER = Number.NEGATIVE_INFINITY;
 
 /** Whether a signature is to be checked, and for which account; or what came of it without. */
 type Asked = { readonly account: SenderAccount } | { readonly outcome: Result<void, IntakeRefusal> };
@@ -77,14 +80,19 @@ export class Intake implements AsyncDisposable {
   readonly #slab = new Slab();
   #timer: Timer;
   #checks = 0;
-  /** What came in lately, in two generations, and when the younger one began. */
-  #young = { now: new Set<Transaction>(), before: new Set<Transaction>(), sinceMs: 0 };
+  /** When what waits came from a peer or was sent to them, by its bytes; of the last `SENT_KNOWN_MS`, the earliest first. */
+  readonly #sent = new Map<Uint8Array, number>();
+  /** Batches that are being taken in. */
+  readonly #arriving = new Set<Promise<unknown>>();
 
   constructor(parts: IntakeParts) {
     this.#parts = parts;
     const { network, metrics } = parts;
     this.#batcher = new Batcher(network.limits, {
-      publish: (batch) => network.gossip("transactions").publish(batch),
+      publish: (batch, items) => {
+        for (const item of items) this.#noteSent(item);
+        return network.gossip("transactions").publish(batch);
+      },
       clock: parts.clock,
       log: parts.log,
     });
@@ -107,24 +115,32 @@ export class Intake implements AsyncDisposable {
       return fail({ code: "transaction_size", field: "transaction" });
     if (this.isVerified(transaction)) return ok(transaction.id);
     const taken = present((await this.#takeAll([transaction], "client"))[0], "outcome");
-    if (!taken.ok) return taken;
-    // With a full queue it goes out with the next repetition.
-    this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? this.#parts.clock.monotonicMs() : Number.NEGATIVE_INFINITY);
-    return ok(transaction.id);
+    return taken.ok ? ok(transaction.id) : taken;
   }
 
   /** A gossiped batch. */
   async receive(_from: string, bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
-    const batch = parseBatch(bytes, this.#parts.network.limits);
-    if (!batch.ok) return "reject";
-    let isNew = false;
-    // No honest node passes on a batch with a bad transaction in it: the first few with one end the work.
-    for (let from = 0; from < batch.value.length; from += TOGETHER_MAX) {
-      const verdict = await this.#receiveSome(batch.value.slice(from, from + TOGETHER_MAX));
-      if (verdict === "reject") return verdict;
-      isNew ||= verdict === "accept";
+    const arriving = this.#receiveBatch(bytes);
+    this.#arriving.add(arriving);
+    try {
+      return await arriving;
+    } finally {
+      this.#arriving.delete(arriving);
     }
-    return isNew ? "accept" : "ignore";
+  }
+
+  /** What gossip has brought is taken in or refused, or takes too long. */
+  async settled(): Promise<void> {
+    if (this.#arriving.size === 0) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = this.#parts.clock.after(SETTLE_MS_MAX, resolve);
+    await Promise.race([promise, Promise.allSettled(this.#arriving)]);
+    timer.cancel();
+  }
+
+  /** What clients gave and no peer was sent goes out now: what is published next reaches each peer after it. */
+  async flush(): Promise<void> {
+    await this.#batcher.flush();
   }
 
   /** Transactions for a block, best first. */
@@ -146,23 +162,26 @@ export class Intake implements AsyncDisposable {
   }
 
   /**
-   * Whether peers may not have this transaction from gossip: it came but lately, or it does not wait here at all. The block
-   * that we are locked on outlives a crash, and the mempools of all who saw its transactions do not.
+   * How long ago this transaction was sent to peers, or came from one: infinite when that is long past, and `undefined` when gossip
+   * has not brought it to them. The block that we are locked on outlives a crash, and the mempools of all who saw its transactions
+   * do not.
    */
-  isYoung(transaction: Transaction): boolean {
-    if (this.#parts.mempool.get(transaction.id) === undefined) return true;
-    const { now, before } = this.#generations();
-    return now.has(transaction) || before.has(transaction);
+  sentAgoMs(transaction: Transaction): number | undefined {
+    const waiting = this.#parts.mempool.get(transaction.id);
+    if (waiting === undefined || this.#batcher.holds(waiting.bytes) || this.#own.get(waiting) === NEVER) return undefined;
+    const sentAtMs = this.#sent.get(waiting.bytes);
+    return sentAtMs === undefined ? Number.POSITIVE_INFINITY : this.#parts.clock.monotonicMs() - sentAtMs;
   }
 
-  #generations(): { readonly now: Set<Transaction>; readonly before: Set<Transaction> } {
+  #noteSent(bytes: Uint8Array): void {
     const nowMs = this.#parts.clock.monotonicMs();
-    const ageMs = nowMs - this.#young.sinceMs;
-    if (ageMs >= YOUNG_MS) {
-      const before = ageMs < 2 * YOUNG_MS ? this.#young.now : new Set<Transaction>();
-      this.#young = { now: new Set(), before, sinceMs: nowMs };
+    for (const [first, atMs] of this.#sent) {
+      if (nowMs - atMs < SENT_KNOWN_MS) break;
+      this.#sent.delete(first);
     }
-    return this.#young;
+    // The map is in the order of the times.
+    this.#sent.delete(bytes);
+    this.#sent.set(bytes, nowMs);
   }
 
   /** Whether a block would have something to order. */
@@ -209,6 +228,19 @@ export class Intake implements AsyncDisposable {
     await this.#batcher[Symbol.asyncDispose]();
   }
 
+  async #receiveBatch(bytes: Uint8Array): Promise<"accept" | "ignore" | "reject"> {
+    const batch = parseBatch(bytes, this.#parts.network.limits);
+    if (!batch.ok) return "reject";
+    let isNew = false;
+    // No honest node passes on a batch with a bad transaction in it: the first few with one end the work.
+    for (let from = 0; from < batch.value.length; from += TOGETHER_MAX) {
+      const verdict = await this.#receiveSome(batch.value.slice(from, from + TOGETHER_MAX));
+      if (verdict === "reject") return verdict;
+      isNew ||= verdict === "accept";
+    }
+    return isNew ? "accept" : "ignore";
+  }
+
   async #receiveSome(items: readonly Uint8Array[]): Promise<"accept" | "ignore" | "reject"> {
     const unknown: Transaction[] = [];
     for (const item of items) {
@@ -252,7 +284,11 @@ export class Intake implements AsyncDisposable {
       const isSigned = valid[verified++] === true;
       if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
       const taken = this.#enter(transaction, answer.account, head);
-      if (taken.ok) entered += 1;
+      if (!taken.ok) return taken;
+      if (from === "gossip") this.#noteSent(transaction.bytes);
+      // With a full queue it goes out with the next repetition.
+      else this.#own.set(transaction, this.#batcher.add(transaction.bytes) ? this.#parts.clock.monotonicMs() : NEVER);
+      entered += 1;
       return taken;
     });
     if (entered > 0) this.#parts.onWork();
@@ -279,7 +315,6 @@ export class Intake implements AsyncDisposable {
     if (!admitted.ok) return this.#refuse(transaction, admitted.error);
     const added = mempool.add(transaction, admitted.value);
     if (!added.ok) return this.#noPlace(added.error);
-    this.#generations().now.add(transaction);
     return ok(undefined);
   }
 

@@ -2,7 +2,7 @@
  * Batches small payloads into gossip messages: one message costs about 200 us on every node, whatever its size.
  *
  * ```
- *   empty --add--> waiting --long enough since the last, or full--> publishing --rate allows--> empty or waiting
+ *   empty --add--> waiting --long enough since the last, full, or flushed--> publishing --rate allows--> empty or waiting
  * ```
  *
  * Wire: a canonical dag-cbor array of 1 to `batchItemsMax` byte strings.
@@ -44,7 +44,8 @@ export function parseBatch(bytes: Uint8Array, limits: Limits = LIMITS): Result<r
 
 /** What a batcher works with. */
 export type BatcherParts = {
-  readonly publish: (batch: Uint8Array) => Promise<unknown>;
+  /** @param items - what the batch is of: the objects that were added */
+  readonly publish: (batch: Uint8Array, items: readonly Uint8Array[]) => Promise<unknown>;
   readonly clock: Clock;
   readonly log: Log;
 };
@@ -53,14 +54,17 @@ export type BatcherParts = {
 export class Batcher implements AsyncDisposable {
   readonly #limits: Limits;
   readonly #clock: Clock;
-  readonly #publish: (batch: Uint8Array) => Promise<unknown>;
+  readonly #publish: BatcherParts["publish"];
   readonly #log: Log;
   readonly #rate: Bucket;
-  readonly #queue: Uint8Array[] = [];
+  /** In the order of their coming. */
+  readonly #queue = new Set<Uint8Array>();
   #queuedBytes = 0;
   #publishedAtMs = Number.NEGATIVE_INFINITY;
   /** Between the last batch and the next. */
   #delayMs = 0;
+  /** Before it the rate does not allow another. */
+  #owedUntilMs = Number.NEGATIVE_INFINITY;
   #isClosed = false;
   #pump: Promise<void> | undefined;
   #hurry: (() => void) | undefined;
@@ -85,16 +89,27 @@ export class Batcher implements AsyncDisposable {
   add(item: Uint8Array): boolean {
     assert(item.length > 0 && item.length <= this.#limits.gossipTransactionsBytesMax - 16, "a payload of {} bytes", item.length);
     if (this.#isClosed || this.#queuedBytes + item.length > this.#limits.batchQueueBytesMax) return false;
-    this.#queue.push(item);
+    if (this.#queue.has(item)) return true;
+    this.#queue.add(item);
     this.#queuedBytes += item.length;
     this.#pump ??= this.#run();
     if (this.#isFull()) this.#hurry?.();
     return true;
   }
 
+  /** Whether this payload was added and waits still. */
+  holds(item: Uint8Array): boolean {
+    return this.#queue.has(item);
+  }
+
+  /** Publishes what waits, as far as the rate allows it: whatever is published next reaches the same peers after it. */
+  async flush(): Promise<void> {
+    while (this.#queue.size > 0 && this.#clock.monotonicMs() >= this.#owedUntilMs) await this.#publishNext();
+  }
+
   /** Whether what waits fills a batch. */
   #isFull(): boolean {
-    return this.#queuedBytes >= this.#limits.batchBytesMax || this.#queue.length >= this.#limits.batchItemsMax;
+    return this.#queuedBytes >= this.#limits.batchBytesMax || this.#queue.size >= this.#limits.batchItemsMax;
   }
 
   /** Publishes what waits and stops. */
@@ -105,42 +120,50 @@ export class Batcher implements AsyncDisposable {
   }
 
   async #run(): Promise<void> {
-    while (this.#queue.length > 0) {
+    while (this.#queue.size > 0) {
       // The first after a quiet while goes at once; those that follow closely wait for each other, also those that came while one
       // was being published.
       if (!this.#isFull()) await this.#pause(Math.max(0, this.#publishedAtMs + this.#delayMs - this.#clock.monotonicMs()));
-      const nowMs = this.#clock.monotonicMs();
-      const sinceMs = nowMs - this.#publishedAtMs;
-      this.#publishedAtMs = nowMs;
-      const items = this.#next();
-      const { batchBusyItems, batchBusyDelayMs, batchDelayMs } = this.#limits;
-      // By how many there are a time, so that waiting longer is no reason to go on waiting.
-      const isBusy = items.length * batchDelayMs >= batchBusyItems * Math.max(batchDelayMs, sinceMs);
-      this.#delayMs = isBusy ? batchBusyDelayMs : batchDelayMs;
-      const batch = encodeBatch(items);
-      const waitMs = this.#rate.charge(batch.length, this.#clock.monotonicMs());
-      try {
-        await this.#publish(batch);
-      } catch (error) {
-        // Lost for gossip, not for the network: the mempool that gave them still has them, and so may resend.
-        this.#log.warn({ code: codeOf(error), bytes: batch.length }, "batch not published");
-      }
-      if (waitMs > 0) await this.#pause(waitMs, { canHurry: false });
+      // Unless all that waited was flushed meanwhile.
+      if (this.#queue.size > 0) await this.#publishNext();
+      const owedMs = this.#owedUntilMs - this.#clock.monotonicMs();
+      if (owedMs > 0) await this.#pause(owedMs, { canHurry: false });
     }
     this.#pump = undefined;
   }
 
-  /** The longest prefix of the queue that fits one batch; at least one item. */
+  async #publishNext(): Promise<void> {
+    const nowMs = this.#clock.monotonicMs();
+    const sinceMs = nowMs - this.#publishedAtMs;
+    this.#publishedAtMs = nowMs;
+    const items = this.#next();
+    const { batchBusyItems, batchBusyDelayMs, batchDelayMs } = this.#limits;
+    // By how many there are a time, so that waiting longer is no reason to go on waiting.
+    const isBusy = items.length * batchDelayMs >= batchBusyItems * Math.max(batchDelayMs, sinceMs);
+    this.#delayMs = isBusy ? batchBusyDelayMs : batchDelayMs;
+    const batch = encodeBatch(items);
+    this.#owedUntilMs = nowMs + this.#rate.charge(batch.length, nowMs);
+    try {
+      await this.#publish(batch, items);
+    } catch (error) {
+      // Lost for gossip, not for the network: the mempool that gave them still has them, and so may resend.
+      this.#log.warn({ code: codeOf(error), bytes: batch.length }, "batch not published");
+    }
+  }
+
+  /** Takes out the longest prefix of the queue that fits one batch; at least one item. */
   #next(): Uint8Array[] {
+    const items: Uint8Array[] = [];
     let sizeBytes = 0;
-    let count = 0;
     for (const item of this.#queue) {
-      if (count > 0 && (sizeBytes + item.length > this.#limits.batchBytesMax || count >= this.#limits.batchItemsMax)) break;
+      const isOver = sizeBytes + item.length > this.#limits.batchBytesMax || items.length >= this.#limits.batchItemsMax;
+      if (items.length > 0 && isOver) break;
       sizeBytes += item.length;
-      count += 1;
+      items.push(item);
+      this.#queue.delete(item);
     }
     this.#queuedBytes -= sizeBytes;
-    return this.#queue.splice(0, count);
+    return items;
   }
 
   async #pause(ms: number, options: { readonly canHurry: boolean } = { canHurry: true }): Promise<void> {

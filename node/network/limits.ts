@@ -130,6 +130,11 @@ const GOSSIP_LIMITS = {
     reason: "messages of one peer that are being validated; we stop reading from it until some are done",
   },
   gossipSeenMs: { value: 60_000, atBound: "drop", reason: "the same message is not delivered twice in this time" },
+  gossipHoldMs: {
+    value: 50,
+    atBound: "slow",
+    reason: "before a batch is passed on: those who have it say so meanwhile; a step of gossip takes as long over an ocean",
+  },
   gossipGraceMs: {
     value: 10_000,
     atBound: "refuse",

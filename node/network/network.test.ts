@@ -88,6 +88,35 @@ t.test("four nodes that know one of them find each other, and gossip reaches eve
   });
 });
 
+t.test(
+  "a large batch is held before it is passed on, a small one is not, and a block that follows it never overtakes it",
+  async (t) => {
+    // In a row: the last has everything from the middle. A batch is held for longer than the test may take.
+    const middle = await openNode(2, { limits: { gossipHoldMs: PATIENCE_MS * 2 } });
+    const [first, last] = await Promise.all([1, 3].map(async (number) => openNode(number, { bootstrap: middle.addresses() })));
+    if (first === undefined || last === undefined) throw new Error("two nodes");
+    closing(t, first, middle, last);
+    const heard: string[] = [];
+    for (const node of [first, middle, last])
+      for (const topic of ["transactions", "consensus"] as const)
+        node.onGossip(topic, async (_from, bytes) => {
+          if (node === last) heard.push(`${topic} ${bytes.length}`);
+          return "accept";
+        });
+    const topics = ["transactions", "consensus"] as const;
+    await until(() => topics.every((topic) => middle.gossipListeners(topic) === 2), "the middle is listened to");
+    await until(() => topics.every((topic) => first.gossipListeners(topic) === 1), "and listens");
+    await first.gossip("transactions").publish(new Uint8Array(5_000));
+    await first.gossip("consensus").publish(new Uint8Array(300));
+    await first.gossip("transactions").publish(new Uint8Array(400));
+    await until(() => heard.length === 2, "a vote and a small batch");
+    t.same(heard, ["consensus 300", "transactions 400"]);
+    await first.gossip("consensus").publish(new Uint8Array(6_000));
+    await until(() => heard.length === 4, "the block, and what it names");
+    t.same(heard.slice(2), ["transactions 5000", "consensus 6000"]);
+  },
+);
+
 t.test("a message that validation rejects costs the sender its score, and one that it ignores does not", async (t) => {
   const a = await openNode(1);
   const b = await openNode(2, { bootstrap: a.addresses() });

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { asCrypto, defaultCrypto } from "@libp2p/noise/crypto";
 import t from "tap";
 import { Uint8ArrayList } from "uint8arraylist";
-import { type Clock, SYSTEM_CLOCK, type Timer } from "../ports/clock.ts";
+import { SYSTEM_CLOCK } from "../ports/clock.ts";
 import type { Stream } from "@libp2p/interface";
 import { bytesEqual, concatBytes, EMPTY, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
@@ -30,6 +30,7 @@ import {
   parseSyncStatus,
   type SyncRequest,
 } from "./sync.ts";
+import { StandingClock } from "../ports/testing/clock.ts";
 import { testLog } from "./testing/nodes.ts";
 
 const height = fc.bigInt({ min: 0n, max: (1n << 63n) - 1n });
@@ -212,37 +213,6 @@ t.test("a bucket gives what it has, gains with time and never more than its burs
   t.equal(bucket.take(0, 99_000), false, "time that goes back gives nothing");
 });
 
-/** A clock that stands still until the test lets time pass. */
-class StandingClock implements Clock {
-  #nowMs = 0;
-  readonly #calls = new Set<{ readonly dueMs: number; readonly act: () => void }>();
-
-  wallMs(): number {
-    return this.#nowMs;
-  }
-
-  monotonicMs(): number {
-    return this.#nowMs;
-  }
-
-  after(delayMs: number, act: () => void): Timer {
-    const call = { dueMs: this.#nowMs + delayMs, act };
-    this.#calls.add(call);
-    return { cancel: () => void this.#calls.delete(call) };
-  }
-
-  /** So much later, and all that this brings about has happened. */
-  async pass(ms: number): Promise<void> {
-    this.#nowMs += ms;
-    for (const call of this.#calls) {
-      if (call.dueMs > this.#nowMs) continue;
-      this.#calls.delete(call);
-      call.act();
-    }
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
 t.test("batches hold what was added, in order, and leave when full or when their time has come", async (t) => {
   const batches: Uint8Array[][] = [];
   const limits = limitsWith({ batchBytesMax: 1_000, batchItemsMax: 50, batchDelayMs: 30, batchBusyItems: 51 });
@@ -284,6 +254,38 @@ t.test("batches hold what was added, in order, and leave when full or when their
   );
   t.equal(batcher.add(Uint8Array.of(1)), false, "closed");
   t.equal(batcher.queuedBytes, 0);
+});
+
+t.test("what waits is flushed before whatever is published next, as far as the rate allows", async (t) => {
+  const published: number[] = [];
+  const limits = limitsWith({ batchBytesMax: 1_000, batchDelayMs: 30, batchBytesPerSecondMax: 3_000 });
+  const clock = new StandingClock();
+  const items: (readonly Uint8Array[])[] = [];
+  const publish = async (_batch: Uint8Array, of: readonly Uint8Array[]): Promise<void> => {
+    published.push(of.length);
+    items.push(of);
+  };
+  await using batcher = new Batcher(limits, { publish, clock, log: testLog });
+  await batcher.flush();
+  t.same(published, [], "nothing waits");
+  batcher.add(Uint8Array.of(0));
+  await clock.pass(0);
+  const [first, second] = [Uint8Array.of(1), Uint8Array.of(2)];
+  t.ok([first, second, first].every((item) => batcher.add(item)));
+  t.ok(batcher.holds(first));
+  t.notOk(batcher.holds(Uint8Array.of(1)), "the same bytes in another object are another payload");
+  await batcher.flush();
+  t.same(items[1], [first, second], "the same payload waits once");
+  t.notOk(batcher.holds(first));
+  await clock.pass(30);
+  t.same(published, [1, 2], "and nothing is left for the time that it would have gone at");
+  for (let index = 0; index < 5; index += 1) batcher.add(new Uint8Array(900));
+  await batcher.flush();
+  t.same(published, [1, 2, 1, 1, 1, 1], "the fourth is over the rate, and the fifth waits until that is paid");
+  t.equal(batcher.queuedBytes, 900);
+  await clock.pass(1_000);
+  await clock.pass(0);
+  t.same(published, [1, 2, 1, 1, 1, 1, 1]);
 });
 
 t.test("under load a batch waits longer, and where there are few a time as long as ever", async (t) => {

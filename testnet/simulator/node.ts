@@ -14,6 +14,7 @@ import { assert } from "../../crypto/base/assert.ts";
 import { codeOf } from "../../crypto/base/error.ts";
 import { addressOfKey } from "../../crypto/identity/address.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
+import type { Block } from "../../chain/block/block.ts";
 import type { Evidence } from "../../chain/block/evidence.ts";
 import type { NetworkFile } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
@@ -311,7 +312,9 @@ export class Machine {
     });
     const bodies = new Bodies({
       waiting: (id) => intake.waiting(id),
-      isYoung: (transaction) => intake.isYoung(transaction),
+      sentAgoMs: (transaction) => intake.sentAgoMs(transaction),
+      flush: async () => await intake.flush(),
+      settled: async () => await intake.settled(),
       network: endpoint,
       log,
       signal,
@@ -322,6 +325,11 @@ export class Machine {
       task.catch((error: unknown) => {
         if (life.isAlive) this.#fail("running", error);
       });
+    };
+    const broadcast = async (bytes: Uint8Array, block: Block | undefined): Promise<void> => {
+      const sent = block === undefined ? bytes : await bodies.prepare(bytes, block);
+      if (sent !== bytes) this.#world.sometimes.saw("proposal_without_bodies");
+      await endpoint.gossip("consensus").publish(sent);
     };
     const isWork = file.engine.name === "pow";
     const wal = new WriteAheadLog(WAL_PATH, disk);
@@ -335,9 +343,7 @@ export class Machine {
       self,
       broadcast: (bytes, block) => {
         observer.onSaid(this.index, bytes);
-        const sent = block === undefined ? bytes : bodies.compact(bytes, block);
-        if (sent !== bytes) this.#world.sometimes.saw("proposal_without_bodies");
-        void endpoint.gossip("consensus").publish(sent);
+        own(broadcast(bytes, block));
       },
       sendTo: (peer, bytes) => {
         observer.onSaid(this.index, bytes);
