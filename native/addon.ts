@@ -12,7 +12,7 @@
 /** What the addon exports: `addon/lib.rs`. */
 export interface NativeAddon {
   interfaceVersion(): number;
-  /** BLAKE3-256; on every core from 256 KiB on. */
+  /** BLAKE3-256; on every core from 1 MiB on. */
   blake3(bytes: Uint8Array): Uint8Array;
   blake3Async(bytes: Uint8Array): Promise<Uint8Array>;
   /** BLAKE3-256 of `tag ‖ body` for each body: 32 bytes each, in order. */

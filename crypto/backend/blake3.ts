@@ -3,7 +3,7 @@
  *
  * - WebAssembly for short input, where it runs (0.5 us for 65 bytes, 640 MB/s, Node 24, one core): calling the Rust addon
  *   costs more than such a hash;
- * - the addon from 2 KiB on (several GB/s, on every core from 256 KiB on), and for many bodies at once;
+ * - the addon from 2 KiB on (several GB/s, on every core from 1 MiB on), and for many bodies at once;
  * - noble (3.8 us for 65 bytes, 48 MB/s) where there is neither.
  */
 
