@@ -148,9 +148,10 @@ export class Mempool {
   check(transaction: Transaction, account: SenderAccount, from: "client" | "gossip"): Result<void, MempoolRefusal> {
     const id = bytesName(transaction.id);
     if (this.#entries.has(id)) return ok(undefined);
-    const { sender } = transaction.body;
     // As `add` does: the lane follows the account of now. Of a sender who has nothing waiting there is none to follow.
-    const lane = this.#lanes.has(bytesName(sender)) ? this.#laneOf(sender, account) : new Lane(bytesName(sender), account);
+    const key = bytesName(transaction.body.sender);
+    const known = this.#lanes.get(key);
+    const lane = known === undefined ? new Lane(key, account) : this.#followed(known, account);
     const judged = this.#judge(lane, transaction, from);
     if (lane.entries.length === 0) this.#lanes.delete(lane.sender);
     if (judged.ok) return ok(undefined);
@@ -249,10 +250,11 @@ export class Mempool {
         : fail({ code: "mempool_nonce_gap", field: "nonce" });
     }
     const { nextNonce } = lane;
-    // Mostly it follows all that waits, and takes nobody's place.
-    if (nonce === nextNonce && lane.readyCount() === lane.entries.length && this.#hasRoom(lane, transaction))
-      return lane.canPay(fee, 0n) ? NOBODY_GOES : fail({ code: "balance_insufficient", field: "fee" });
     const replaced = lane.at(nonce);
+    // Mostly it takes nobody's place: it follows what waits, or will once those are in that were asked about before it.
+    const isBeside = replaced === undefined && (nonce !== nextNonce || lane.readyCount() === lane.entries.length);
+    if (isBeside && this.#hasRoom(lane, transaction))
+      return lane.canPay(fee, 0n) ? NOBODY_GOES : fail({ code: "balance_insufficient", field: "fee" });
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
     // What waits behind a gap gives way to the one that it waits for, in places (an undone block opens a gap before a full lane),
     // in bytes and in fees.
@@ -324,10 +326,14 @@ export class Mempool {
       this.#lanes.set(key, lane);
       return lane;
     }
+    return this.#followed(known, account);
+  }
+
+  #followed(known: Lane, account: SenderAccount): Lane {
     if (known.hasFollowed(account)) return known;
     this.#follow(known, account);
     // Following may have emptied it, and then it is no longer in the table.
-    this.#lanes.set(key, known);
+    this.#lanes.set(known.sender, known);
     return known;
   }
 

@@ -82,8 +82,7 @@ export async function replaceFile(
   bytes: Uint8Array | ((identity: string) => Uint8Array),
 ): Promise<void> {
   const temporary = `${path}.tmp`;
-  await disk.remove(temporary);
-  const file = await disk.open(temporary, "new");
+  const file = await openAnew(disk, temporary);
   try {
     file.append(bytes instanceof Uint8Array ? bytes : bytes(file.identity));
     await file.sync();
@@ -92,6 +91,17 @@ export async function replaceFile(
   }
   await disk.rename(temporary, path);
   await disk.syncDirectory(directoryOf(path));
+}
+
+/** A new file in the place of one that may lie there from a crash: as a rule there is none. */
+async function openAnew(disk: Disk, path: string): Promise<DiskFile> {
+  try {
+    return await disk.open(path, "new");
+  } catch (error) {
+    if (codeOf(error) !== "EEXIST") throw error;
+  }
+  await disk.remove(path);
+  return await disk.open(path, "new");
 }
 
 /** The directory that a file is in. */
