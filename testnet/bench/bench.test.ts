@@ -85,6 +85,24 @@ t.test("what a node refuses is offered again, before what follows it, and all of
   t.equal(report.finalityMs.length, 40);
 });
 
+t.test("a sustained run whose load runs out is no measurement", async (t) => {
+  const run = async (count: number): Promise<number> => {
+    const items = Array.from({ length: count }, (_, index) => ({ id: `${index}`, bytes: utf8(`${index}`) }));
+    const waiting: string[] = [];
+    const report = await runLoad(
+      {
+        submit: async (_lane, offered) => offered.map(({ id }) => (waiting.push(id), { kind: "waiting" })),
+        finalized: async () => [{ ids: waiting.splice(0), atMs: performance.now() }],
+      },
+      { lanes: [items], inFlightMax: 10, batchSize: 5, seconds: 0.2, signal: AbortSignal.timeout(20_000) },
+    );
+    return report.finalized;
+  };
+  await t.rejects(run(10), { message: /ran out/ });
+  const finalized = await run(100_000);
+  t.ok(finalized > 0 && finalized < 100_000, `${finalized} were final when time was over`);
+});
+
 t.test("a setting takes another value where the file has it once", (t) => {
   const text = '[consensus]\n# timeout_commit = "5s"\ntimeout_commit = "1s"\ntimeout_commit_extra = 1\n';
   t.equal(

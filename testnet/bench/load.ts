@@ -71,7 +71,11 @@ const LANE_IN_FLIGHT_MAX = 600;
 /** Beyond the time of submitting. */
 const TIMEOUT_MS = 120_000;
 
-/** Puts load on a network and waits until all of it is final. */
+/**
+ * Puts load on a network and waits until all of it is final.
+ *
+ * @throws AssertionError when a sender has nothing left before `seconds` are over: what is measured then is how much there was
+ */
 export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, options: LoadOptions<Item>): Promise<LoadReport> {
   const { lanes, signal, inFlightMax, seconds: limitSeconds = Number.POSITIVE_INFINITY } = options;
   const batchSize = options.batchSize ?? BATCH_SIZE;
@@ -80,7 +84,7 @@ export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, o
   const leave = (lane: number, count: number): void => void (underWay[lane] = present(underWay[lane], "lane") - count);
   const finalityMs: number[] = [];
   const finalizedAtMs: number[] = [];
-  let [refused, isSubmitting] = [0, true];
+  let [refused, isSubmitting, hasRunOut] = [0, true, false];
   const cpu = process.cpuUsage();
   const startMs = performance.now();
   const elapsed = (): number => (performance.now() - startMs) / 1000;
@@ -135,6 +139,7 @@ export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, o
       if (batch.length === 0 || (await submitBatch(lane, batch))) index = next;
       else await pause(POLL_INTERVAL_MS);
     }
+    hasRunOut ||= limitSeconds !== Number.POSITIVE_INFINITY && elapsed() < limitSeconds;
     // Whoever stops at a refused one leaves those behind it waiting for ever.
     for (let gap = gapIn(items); gap.length > 0; gap = gapIn(items)) {
       signal.throwIfAborted();
@@ -153,6 +158,7 @@ export async function runLoad<Item extends LoadItem>(target: LoadTarget<Item>, o
   };
   const submitting = Promise.all(lanes.map(submitLane)).finally(() => (isSubmitting = false));
   await Promise.all([submitting, follow()]);
+  assert(!hasRunOut, "the load of a sender ran out before {} s were over", limitSeconds);
   const used = process.cpuUsage(cpu);
   const generatorCpuShare = (used.user + used.system) / 1e6 / elapsed();
   const seconds = (finalizedAtMs.at(-1) ?? 0) / 1000;
