@@ -24,7 +24,7 @@ const NODE_MAJOR_MIN = 24;
  * nothing here, and the C library keeps a heap a thread, and what is free at its end. All are decided when a process begins.
  */
 const DAEMON_VERBS = ["start", "join"];
-const DAEMON_FLAGS = ["--max-semi-space-size=16"];
+const DAEMON_FLAGS = ["--max-semi-space-size=8"];
 /** And it lets what is in use up to quadruple before it looks what is not: at most double takes a fifth off the memory of a node under load. */
 const DAEMON_HEAP_GROWTH = "--heap-growing-percent=100";
 /** Large pages where the system lets a process ask for them: a state of a million rows costs a fifth less CPU time to change (glibc 2.35). */
