@@ -344,6 +344,20 @@ t.test("many entries at once are one entry after the other: frontier, nodes and 
   t.throws(() => appendEntries({ size: 3n, hashes: [] }, many.slice(0, 5)), "a frontier without its hashes");
 });
 
+t.test("lists of more bytes than there is memory kept for them have their roots, and so have those that follow", async (t) => {
+  // 3 MB has memory of its own, 1.2 MB makes what is kept grow, and a kilobyte lies where others lay.
+  for (const [count, sizeBytes] of [
+    [20, 150_000],
+    [40, 1_000],
+    [20, 60_000],
+    [17, 3],
+    [20, 150_000],
+  ] as const) {
+    const entries = Array.from({ length: count }, (_, index) => new Uint8Array(sizeBytes).fill(index + sizeBytes));
+    t.ok(bytesEqual(logRoot(entries), referenceRoot(LOG_HASHER, entries)), `${count} of ${sizeBytes} bytes`);
+  }
+});
+
 t.test("a frontier read from hostile bytes is refused or encodes to the same bytes", async (t) => {
   const encode = (frontier: Frontier) => {
     const writer = new Writer();

@@ -4,8 +4,8 @@
  * A transaction reaches every node by gossip before a block orders it, and would come again with the proposal, once from
  * every neighbour. So what is gossiped of a message with a block is the message with its list of transactions cut
  * out, and in that list's place the ids of those that were sent, and the bodies of those that were sent too lately or not at all.
- * What clients gave to the proposer lately is sent right before it (`prepare`), and so is there before it; how lately is too lately
- * else, `spread.ts` finds out.
+ * What clients gave to the proposer and no batch has is sent right before it (`prepare`), and so is there before it. How lately is too
+ * lately, `spread.ts` finds out.
  *
  * ```
  * message   = prefix ‖ [bytes of each transaction] ‖ suffix          what engines and their codecs know
@@ -13,9 +13,10 @@
  * ```
  *
  * Whoever receives it puts the message together again, byte for byte, from what waits in its mempool, once what came before it is
- * checked; what is missing there it asks of whoever passed the proposal on, then of others. An id says nothing about an authorisation: when a sender has signed
- * one transaction twice the message may come out differently, and its block's root does not fit. Then every body is asked for.
- * When nobody has them the proposal is dropped without blame, and catch-up (`catchup.ts`) brings it whole.
+ * checked; what is missing there it asks of whoever passed the proposal on, then of others. An id says nothing about an
+ * authorisation: when a sender has signed one transaction twice the message may come out differently, and its block's root does not
+ * fit. Then every body is asked for. When nobody has them the proposal is dropped without blame, and catch-up (`catchup.ts`) brings it
+ * whole.
  *
  * Wire of the question: ids, end to end. Of the answer: batches of bodies, as they are gossiped, of those that the peer has.
  *

@@ -10,6 +10,7 @@
 
 /** A new network has shown nothing yet. */
 const SPREAD_MS_START = 50;
+/** Beyond it everybody has what was sent. */
 export const SPREAD_MS_MAX = 300;
 /** From less than this there is nothing to gain, and to it the time grows at once. */
 const SPREAD_MS_MIN = 10;

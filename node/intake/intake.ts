@@ -28,6 +28,7 @@ import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
 import type { Log } from "../log/log.ts";
 import type { Counter, Metrics } from "../metrics/metrics.ts";
 import type { Clock, Timer } from "../ports/clock.ts";
+import { SPREAD_MS_MAX } from "../driver/spread.ts";
 import { Batcher, parseBatch } from "../network/batcher.ts";
 import type { Network } from "../network/network.ts";
 import type { TransactionStatus } from "../rpc/backend.ts";
@@ -50,14 +51,12 @@ export type IntakeParts = {
 /** Signature checks under way at once. At the bound a client is refused (`mempool_busy`) and gossip ignored. */
 const CHECKS_MAX = 4_096;
 /**
- * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: enough for the addon to have
- * many signatures in one call, and what forgeries may cost us once.
+ * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: as many as the addon adds
+ * up at once (8 us a signature, 10 with 32 of them), and what forgeries may cost us once, some milliseconds.
  */
 const TOGETHER_MAX = 128;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
-/** How long it is known when a transaction went by gossip: beyond, everybody has it. */
-const SENT_KNOWN_MS = 300;
 /** What peers sent is waited for so long: whoever floods us holds up no proposal beyond it. */
 const SETTLE_MS_MAX = 100;
 /** What a batch of one takes beside it. */
@@ -80,7 +79,7 @@ export class Intake implements AsyncDisposable {
   readonly #slab = new Slab();
   #timer: Timer;
   #checks = 0;
-  /** When what waits came from a peer or was sent to them, by its bytes; of the last `SENT_KNOWN_MS`, the earliest first. */
+  /** When what waits came from a peer or was sent to them, by its bytes; of the last `SPREAD_MS_MAX`, the earliest first. */
   readonly #sent = new Map<Uint8Array, number>();
   /** Batches that are being taken in. */
   readonly #arriving = new Set<Promise<unknown>>();
@@ -176,7 +175,7 @@ export class Intake implements AsyncDisposable {
   #noteSent(bytes: Uint8Array): void {
     const nowMs = this.#parts.clock.monotonicMs();
     for (const [first, atMs] of this.#sent) {
-      if (nowMs - atMs < SENT_KNOWN_MS) break;
+      if (nowMs - atMs < SPREAD_MS_MAX) break;
       this.#sent.delete(first);
     }
     // The map is in the order of the times.
