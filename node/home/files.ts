@@ -4,10 +4,9 @@
  */
 
 import { randomBytes } from "node:crypto";
-import { closeSync, constants, fsync, openSync } from "node:fs";
+import { constants } from "node:fs";
 import { link, open, rename, unlink } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { promisify } from "node:util";
 import { codeOf, CodedError } from "../../crypto/base/error.ts";
 
 /** Rights of files that hold secrets, and of everything else in a home: its owner alone. */
@@ -15,8 +14,6 @@ export const FILE_MODE_PRIVATE = 0o600;
 
 /** Rights of directories in a home. */
 export const DIRECTORY_MODE_PRIVATE = 0o700;
-
-const fsyncAsync = promisify(fsync);
 
 /** How a file is put in place. */
 export type PlaceOptions = {
@@ -61,12 +58,11 @@ export async function placeFileWith<T>(
 
 /** Makes a directory's entries durable. */
 export async function syncDirectory(path: string): Promise<void> {
-  // Opening and closing take microseconds; in a busy loop an answer from another thread takes milliseconds.
-  const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
-    await fsyncAsync(directory);
+    await handle.sync();
   } finally {
-    closeSync(directory);
+    await handle.close();
   }
 }
 

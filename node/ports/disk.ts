@@ -8,11 +8,11 @@
  * known of what was written before it (Rebello et al., ATC 2020): such a file must not be used any more.
  */
 
-import { type BigIntStats, closeSync, fdatasync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { type BigIntStats, closeSync, constants, fdatasync, fstatSync, fsync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { mkdir, readdir, rename, rm, stat } from "node:fs/promises";
 import { promisify } from "node:util";
 import { codeOf } from "../../crypto/base/error.ts";
-import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, readFileBounded, syncDirectory, unlinkIfThere } from "../home/files.ts";
+import { DIRECTORY_MODE_PRIVATE, FILE_MODE_PRIVATE, readFileBounded, unlinkIfThere } from "../home/files.ts";
 
 /** An open file that only grows at its end, or is cut or stretched. Throws what the system throws. */
 export interface DiskFile {
@@ -52,6 +52,7 @@ export interface Disk {
 }
 
 const fdatasyncAsync = promisify(fdatasync);
+const fsyncAsync = promisify(fsync);
 
 /** The machine's own. */
 export const SYSTEM_DISK: Disk = {
@@ -91,6 +92,16 @@ export async function replaceFile(
   }
   await disk.rename(temporary, path);
   await disk.syncDirectory(directoryOf(path));
+}
+
+/** Opening and closing take microseconds here; an answer from another thread takes milliseconds in a busy loop. */
+async function syncDirectory(path: string): Promise<void> {
+  const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await fsyncAsync(directory);
+  } finally {
+    closeSync(directory);
+  }
 }
 
 /** A new file in the place of one that may lie there from a crash: as a rule there is none. */
