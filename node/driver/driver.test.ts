@@ -25,6 +25,7 @@ import { openMemoryStore } from "../../chain/store/memory.ts";
 import { EXECUTOR } from "../../contracts/executor.ts";
 import { Bodies, compactMessage, encodeCompact, isCompact, type KnownTransactions, parseCompact } from "./bodies.ts";
 import { BlockPace } from "./pace.ts";
+import { SPREAD_MS_MAX } from "./spread.ts";
 import type { Delivery } from "./verdict.ts";
 import { type Member, Wire, WIRE_NETWORK } from "./testing/wire.ts";
 
@@ -366,6 +367,16 @@ t.test("a proposal names what was sent, and has the bodies of what some may lack
   t.same((await bodiesIn()).length, 2, "somebody lacked it");
   agoMs.set(toHex(late.id), 20);
   t.same((await bodiesIn()).length, 1, "and who asks twice between two proposals is heard once");
+  for (let proposal = 0; proposal < 20; proposal += 1) {
+    await ask();
+    await bodiesIn();
+  }
+  await ask();
+  agoMs.set(toHex(late.id), SPREAD_MS_MAX - 1);
+  t.same((await bodiesIn()).length, 2, "it grows up to its bound");
+  await ask();
+  agoMs.set(toHex(late.id), SPREAD_MS_MAX);
+  t.same((await bodiesIn()).length, 1, "and whoever asks without end brings it no further");
 });
 
 t.test("what comes before a proposal is there when it is put together", async (t) => {

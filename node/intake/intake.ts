@@ -52,7 +52,7 @@ export type IntakeParts = {
 const CHECKS_MAX = 4_096;
 /**
  * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: as many as the addon adds
- * up at once (8 us a signature, 10 with 32 of them), and what forgeries may cost us once, some milliseconds.
+ * up at once (8 us a signature, 10 with 32 of them), and what forgeries may cost us once, five milliseconds.
  */
 const TOGETHER_MAX = 128;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */

@@ -94,7 +94,10 @@ export async function replaceFile(
   await disk.syncDirectory(directoryOf(path));
 }
 
-/** Opening and closing take microseconds here; an answer from another thread takes milliseconds in a busy loop. */
+/**
+ * One trip to another thread where `node/home/files.ts` makes three, whose answers wait for a turn of a busy loop each: a validator
+ * does this for every signature.
+ */
 async function syncDirectory(path: string): Promise<void> {
   const directory = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
   try {

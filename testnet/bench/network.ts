@@ -47,7 +47,7 @@ export const VALUE_SIZE_BYTES = 256;
 /** Submitted and not yet final. */
 export const IN_FLIGHT_MAX = 3_000;
 const WINDOW_SECONDS = 10;
-/** Signed for the sustained run, in terms of the rate of the first throughput run: a network that has just begun takes half of what it comes to. */
+/** Signed for the sustained run, in terms of the rate of the first throughput run: a network that has just begun is half as fast. */
 const SUSTAINED_RESERVE = 2.5;
 const OVERLOAD_FACTOR = 4;
 /** What the first sender offers under overload, and each of the others. */
