@@ -8,6 +8,8 @@ import type { Network } from "./network.ts";
 import { dialFromBare, greetFromBare, openBare, openNode, PATIENCE_MS, readAll, until } from "./testing/nodes.ts";
 
 const ECHO = "/pyralog/echo/1";
+/** Of a message that is sent until one arrives. */
+const PROBE_SIZE_BYTES = 4;
 
 /** Closes all, also when the test failed. */
 function closing(test: Test, ...nodes: readonly AsyncDisposable[]): void {
@@ -97,15 +99,25 @@ t.test(
     if (first === undefined || last === undefined) throw new Error("two nodes");
     closing(t, first, middle, last);
     const heard: string[] = [];
+    const probed = new Set<GossipTopic>();
+    const topics = ["transactions", "consensus"] as const;
     for (const node of [first, middle, last])
-      for (const topic of ["transactions", "consensus"] as const)
+      for (const topic of topics)
         node.onGossip(topic, async (_from, bytes) => {
-          if (node === last) heard.push(`${topic} ${bytes.length}`);
+          if (node !== last) return "accept";
+          if (bytes.length === PROBE_SIZE_BYTES) probed.add(topic);
+          else heard.push(`${topic} ${bytes.length}`);
           return "accept";
         });
-    const topics = ["transactions", "consensus"] as const;
     await until(() => topics.every((topic) => middle.gossipListeners(topic) === 2), "the middle is listened to");
     await until(() => topics.every((topic) => first.gossipListeners(topic) === 1), "and listens");
+    // Who listens is passed on to from a heartbeat on, or at once: what is sent before that reaches nobody.
+    let probes = 0;
+    await until(() => {
+      probes += 1;
+      for (const topic of topics) void first.gossip(topic).publish(u32(probes));
+      return probed.size === 2;
+    }, "the middle passes on");
     await first.gossip("transactions").publish(new Uint8Array(5_000));
     await first.gossip("consensus").publish(new Uint8Array(300));
     await first.gossip("transactions").publish(new Uint8Array(400));
