@@ -20,7 +20,7 @@ import type { StoreOperation } from "../store/store.ts";
 /** What a chunk holds, by how long it tends to live. */
 export type ChunkKind = "value" | "lowest" | "higher" | "delta";
 
-/** A chunk is closed when its slots have this many bytes: about one LevelDB block. */
+/** A chunk is closed when its slots have this many bytes: from there on the store keeps a value outside of LevelDB. */
 export const CHUNK_SIZE_BYTES = 4096;
 
 const HEADER_SIZE_BYTES = 2;

@@ -9,7 +9,7 @@
  * ```
  *
  * Chunk numbers grow with every version and are never reused while anything refers to them, so LevelDB sees sorted
- * runs and has nothing to merge.
+ * runs and has little to merge; full chunks lie outside of it (`chain/store/blobs.ts`).
  */
 
 import { assert } from "../../crypto/base/assert.ts";

@@ -83,7 +83,7 @@ export type StateFault = { readonly code: "state_hash_mismatch"; readonly key: U
 export type SeenPages = Map<number, number>;
 
 /**
- * Default of `cacheSizeBytes`. A page read from LevelDB costs as much as the update that needs it, and memory that is
+ * Default of `cacheSizeBytes`. A page read from the store costs as much as the update that needs it, and memory that is
  * filled to its bound is emptied by copying: this is the pages of a million rows, and as much for holes between them.
  */
 export const CACHE_SIZE_BYTES = 192 * 1024 * 1024;

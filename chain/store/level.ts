@@ -5,6 +5,8 @@
  * pool, which would let two that nobody waited for change places. A batch is one record of LevelDB's log, so it is
  * there entirely or not at all, whenever the process dies.
  *
+ * Large values lie beside it, in files of their own (`blobs.ts`): what LevelDB has for them says where.
+ *
  * What LevelDB does not do for us: the binding neither turns on its paranoid checks nor the check of block checksums
  * on reads, so bytes that rot on disk may come back changed. Everything that matters is under a hash of ours.
  */
@@ -12,8 +14,10 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { ClassicLevel, type Iterator } from "classic-level";
-import { assert } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
+import { compareBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
+import { type Blob, BlobFiles, type BlobIndex, discardBlobs, type BlobOptions, isBlob, isPointer } from "./blobs.ts";
 import type { StoreErrorCode } from "./errors.ts";
 import type { Store, StoreEntry, StoreOperation, StoreRange, StoreReader } from "./store.ts";
 
@@ -33,10 +37,16 @@ export type LevelStoreOptions = {
    * there are an eighth more updates a second at a million rows, for 16 MiB more; and opening after a crash is slower.
    */
   readonly writeBufferSizeBytes?: number;
+  /** How large values are kept. */
+  readonly blobs?: BlobOptions;
 };
 
 const CACHE_SIZE_BYTES = 64 * 1024 * 1024;
 const WRITE_BUFFER_SIZE_BYTES = 8 * 1024 * 1024;
+
+/** From here on keys are ours. No kind of key begins with this byte. */
+const OWN_KEYS = new Uint8Array(16).fill(0xff);
+const BLOBS_END_KEY = Uint8Array.of(...OWN_KEYS, ...utf8("blobs-end"));
 
 /** An iteration fetches at most so many entries, and about so many bytes, at a time. */
 const CHUNK_ENTRIES_MAX = 1000;
@@ -62,20 +72,49 @@ export async function openLevelStore(options: LevelStoreOptions): Promise<Store>
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     throw failure(cause, options.path);
   }
-  return new LevelStore(level, options.path);
+  try {
+    const end = level.getSync(BLOBS_END_KEY);
+    // The first row of a store: where it is not, there is none, or one from before there were such files.
+    if (end === undefined && (await level.keys({ limit: 1 }).all()).length === 0) await discardBlobs(options.path, options.blobs);
+    const blobs = await BlobFiles.open(options.path, end, options.blobs);
+    if (end === undefined) await level.put(BLOBS_END_KEY, blobs.end(), { sync: true });
+    return new LevelStore(level, options.path, blobs);
+  } catch (error) {
+    await level.close();
+    throw failure(error, options.path);
+  }
 }
 
 class LevelStore implements Store {
   readonly #level: Level;
   readonly #path: string;
+  readonly #blobs: BlobFiles;
+  readonly #index: BlobIndex;
   /** Resolves when the last write queued, and so every one before it, is over. */
   #lastWrite: Promise<unknown> = Promise.resolve();
   readonly #releases = new Set<Promise<void>>();
+  /** As `#lastWrite`, for what goes through blob files. */
+  #lastCollection: Promise<void> = Promise.resolve();
+  #isCollecting = false;
+  /** Whoever writes next hears of it. */
+  #collectionFailure: unknown;
+  readonly #closing = new AbortController();
   #isClosed = false;
 
-  constructor(level: Level, path: string) {
+  constructor(level: Level, path: string, blobs: BlobFiles) {
     this.#level = level;
     this.#path = path;
+    this.#blobs = blobs;
+    this.#index = {
+      get: (key) => level.getSync(key),
+      load: async (keys) => await level.getMany([...keys]),
+      commit: async (task) => {
+        await this.#enqueue(async () => {
+          const batch = (await task()).map(({ key, pointer }) => putOf(key, pointer));
+          await level.batch([...batch, putOf(BLOBS_END_KEY, blobs.end())], { sync: true });
+        });
+      },
+    };
   }
 
   get(key: Uint8Array): Uint8Array | undefined {
@@ -92,18 +131,25 @@ class LevelStore implements Store {
 
   async write(operations: readonly StoreOperation[], options: { readonly sync: boolean }): Promise<void> {
     this.#checkOpen();
-    const gathered = gatheredOf(operations);
-    const batch = operations.map((operation) =>
-      operation.kind === "put"
-        ? { type: "put" as const, key: gathered(operation.key), value: gathered(operation.value) }
-        : { type: "del" as const, key: gathered(operation.key) },
-    );
-    await this.#enqueue(() => this.#level.batch(batch, { sync: options.sync }));
+    if (this.#collectionFailure !== undefined) throw failure(this.#collectionFailure, this.#path);
+    const batch = batchOf(operations);
+    const large = largeOf(operations);
+    await this.#enqueue(async () => {
+      if (large.length > 0) {
+        const pointers = await this.#blobs.append(large);
+        for (const [at, { index, key }] of large.entries()) batch[index] = putOf(key, present(pointers[at], "pointer"));
+        batch.push(putOf(BLOBS_END_KEY, this.#blobs.end()));
+      }
+      await this.#level.batch(batch, { sync: options.sync });
+    });
+    if (this.#blobs.isCollectionDue && !this.#isCollecting)
+      void this.#collect(async (signal) => await this.#blobs.collectSome(this.#index, signal));
   }
 
   snapshot(): StoreReader & Disposable {
     this.#checkOpen();
     const snapshot = this.#level.snapshot();
+    const view = this.#blobs.view();
     let isReleased = false;
     const held = () => {
       assert(!isReleased, "read from a released snapshot");
@@ -114,8 +160,10 @@ class LevelStore implements Store {
       getMany: (keys) => keys.map((key) => this.#get(key, held())),
       entries: (range) => this.#entries(range, held()),
       [Symbol.dispose]: () => {
-        if (!isReleased) this.#release(snapshot);
+        if (isReleased) return;
         isReleased = true;
+        view[Symbol.dispose]();
+        this.#release(snapshot);
       },
     };
   }
@@ -131,12 +179,17 @@ class LevelStore implements Store {
     });
   }
 
-  async compact({ from, to }: Required<Pick<StoreRange, "from" | "to">>): Promise<void> {
+  async compact(ranges: readonly Required<Pick<StoreRange, "from" | "to">>[]): Promise<void> {
+    for (const { from, to } of ranges) {
+      this.#checkOpen();
+      // Not in the queue: writes go on meanwhile. Closing waits for it.
+      const compaction = this.#level.compactRange(from, to).finally(() => this.#releases.delete(compaction));
+      this.#releases.add(compaction);
+      await compaction;
+    }
     this.#checkOpen();
-    // Not in the queue: writes go on meanwhile. Closing waits for it.
-    const compaction = this.#level.compactRange(from, to).finally(() => this.#releases.delete(compaction));
-    this.#releases.add(compaction);
-    await compaction;
+    await this.#collect(async (signal) => await this.#blobs.collectAll(this.#index, signal));
+    if (this.#collectionFailure !== undefined) throw failure(this.#collectionFailure, this.#path);
   }
 
   /** The bytes of the files: LevelDB's own estimate leaves out its log, which is all there is in a young store. */
@@ -153,19 +206,28 @@ class LevelStore implements Store {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true;
+    this.#closing.abort();
+    await this.#lastCollection;
     await this.#lastWrite;
     await Promise.all(this.#releases);
+    this.#blobs.close();
     await this.#level.close();
   }
 
   #get(key: Uint8Array, snapshot: Snapshot | undefined): Uint8Array | undefined {
     this.#checkOpen();
+    assert(!isOwn(key), "a key of the store's own");
     try {
       const value = snapshot === undefined ? this.#level.getSync(key) : this.#level.getSync(key, { snapshot });
-      return value === undefined ? undefined : plain(value);
+      return value === undefined ? undefined : this.#valueOf(value);
     } catch (error) {
       throw failure(error, this.#path);
     }
+  }
+
+  /** What a key stands for, of what LevelDB has. */
+  #valueOf(stored: Uint8Array): Uint8Array {
+    return isPointer(stored) ? this.#blobs.read(stored) : plain(stored);
   }
 
   #entries(range: StoreRange, snapshot: Snapshot | undefined): AsyncIterableIterator<StoreEntry> {
@@ -176,22 +238,38 @@ class LevelStore implements Store {
       highWaterMarkBytes: CHUNK_SIZE_BYTES_MAX,
       ...(snapshot === undefined ? {} : { snapshot }),
     });
-    return this.#iterate(iterator);
+    return this.#iterate(iterator, this.#blobs.view());
   }
 
-  async *#iterate(iterator: LevelIterator): AsyncGenerator<StoreEntry, undefined> {
+  async *#iterate(iterator: LevelIterator, view: Disposable): AsyncGenerator<StoreEntry, undefined> {
     try {
       for (;;) {
         this.#checkOpen();
         const chunk = await iterator.nextv(CHUNK_ENTRIES_MAX);
         if (chunk.length === 0) return;
-        for (const [key, value] of chunk) yield { key: plain(key), value: plain(value) };
+        for (const [key, value] of chunk) yield { key: plain(key), value: this.#valueOf(value) };
       }
     } catch (error) {
       throw failure(error, this.#path);
     } finally {
+      view[Symbol.dispose]();
       await iterator.close();
     }
+  }
+
+  /** Goes through blob files, after whoever does. Resolves also when that fails: see `#collectionFailure`. */
+  async #collect(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    this.#lastCollection = this.#lastCollection.then(async () => {
+      this.#isCollecting = true;
+      try {
+        await task(this.#closing.signal);
+      } catch (error) {
+        this.#collectionFailure = error;
+      } finally {
+        this.#isCollecting = false;
+      }
+    });
+    await this.#lastCollection;
   }
 
   /** Runs `task` after every earlier one, whether or not that failed. */
@@ -219,7 +297,7 @@ class LevelStore implements Store {
 function levelRange({ from, to, reverse, limit }: StoreRange) {
   return {
     ...(from === undefined ? {} : { gte: from }),
-    ...(to === undefined ? {} : { lt: to }),
+    lt: to === undefined || compareBytes(to, OWN_KEYS) > 0 ? OWN_KEYS : to,
     reverse: reverse ?? false,
     limit: limit ?? -1,
   };
@@ -247,6 +325,36 @@ function storeCodeOf(code: string): StoreErrorCode {
     default:
       return "store_io";
   }
+}
+
+/** What LevelDB's binding takes. */
+type BatchOperation =
+  | { readonly type: "put"; readonly key: Uint8Array; readonly value: Uint8Array }
+  | { readonly type: "del"; readonly key: Uint8Array };
+
+function putOf(key: Uint8Array, value: Uint8Array): BatchOperation {
+  return { type: "put", key, value };
+}
+
+function isOwn(key: Uint8Array): boolean {
+  return key[0] === OWN_KEYS[0] && compareBytes(key, OWN_KEYS) >= 0;
+}
+
+function batchOf(operations: readonly StoreOperation[]): BatchOperation[] {
+  const gathered = gatheredOf(operations);
+  return operations.map((operation) => {
+    assert(!isOwn(operation.key), "a key of the store's own");
+    const key = gathered(operation.key);
+    return operation.kind === "put" ? putOf(key, gathered(operation.value)) : { type: "del", key };
+  });
+}
+
+/** What is kept outside of LevelDB, and its place in the batch. */
+function largeOf(operations: readonly StoreOperation[]): (Blob & { readonly index: number })[] {
+  const large: (Blob & { readonly index: number })[] = [];
+  for (const [index, operation] of operations.entries())
+    if (operation.kind === "put" && isBlob(operation.value)) large.push({ ...operation, index });
+  return large;
 }
 
 /** Up to here V8 keeps the bytes of an array in its own heap. */

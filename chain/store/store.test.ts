@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import t from "tap";
-import { compareBytes, readU32, u32, utf8 } from "../../crypto/base/bytes.ts";
+import { bytesEqual, compareBytes, readU32, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { ZERO_HASH } from "../../crypto/hash/hash.ts";
 import { STATE_PREFIX } from "../state/layout.ts";
 import { STORE_ERRORS } from "./errors.ts";
@@ -24,8 +24,9 @@ import {
 } from "./keyspace.ts";
 import { openLevelStore } from "./level.ts";
 import { openMemoryStore } from "./memory.ts";
+import { blobTests } from "./testing/blobs.ts";
 import { storeConformance } from "./testing/conformance.ts";
-import { BATCH_ROWS } from "./testing/endless-writer.ts";
+import { BATCH_ROWS, LARGE_KEY, largeValue } from "./testing/endless-writer.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "pyralog-store-"));
 t.teardown(() => rmSync(directory, { recursive: true, force: true }));
@@ -34,6 +35,10 @@ const freshPath = () => join(directory, `${(opened += 1)}`);
 
 t.test("the memory store conforms", async (t) => storeConformance(t, async () => openMemoryStore()));
 t.test("the level store conforms", async (t) => storeConformance(t, async () => await openLevelStore({ path: freshPath() })));
+
+t.test("the level store conforms, with files for large values that are soon full", async (t) =>
+  storeConformance(t, async () => await openLevelStore({ path: freshPath(), blobs: { fileSizeBytesMax: 100_000 } })),
+);
 
 t.test("what was written is there after closing and opening again", async (t) => {
   const path = freshPath();
@@ -89,14 +94,22 @@ t.test(
         .getMany(Array.from({ length: BATCH_ROWS }, (_, row) => u32(row)))
         .map((value) => readU32(value ?? u32(0)));
       t.equal(new Set(rows).size, 1, `one batch, not a mix: ${rows.join(" ")}`);
+      const large = store.get(LARGE_KEY);
+      t.ok(large !== undefined && bytesEqual(large, largeValue(rows[0] ?? 0)), "and the large row is of the same");
       t.ok(rows[0] === acknowledged || rows[0] === acknowledged + 1, `acknowledged ${acknowledged}, found ${rows[0]}`);
     }
   },
 );
 
+t.test("large values of a store on disk", async (t) => blobTests(t, freshPath));
+
 t.test("prefixes of the keyspace are distinct, and those of the state tree are the ones it uses", async (t) => {
   const { stateRoot: root, stateChunk: chunk, stateStale: stale, stateWorn: worn } = KEYSPACE;
   t.equal(new Set(Object.values(KEYSPACE)).size, Object.keys(KEYSPACE).length);
+  t.ok(
+    Object.values(KEYSPACE).every((prefix) => prefix < 0xff),
+    "0xff is the store's own",
+  );
   t.same(STATE_PREFIX, { root, chunk, stale, worn });
 });
 

@@ -40,8 +40,8 @@ export interface Store extends StoreReader, AsyncDisposable {
   snapshot(): StoreReader & Disposable;
   /** Deletes a whole range, in bounded steps. Not atomic. */
   clear(range: Pick<StoreRange, "from" | "to">): Promise<void>;
-  /** Gives back the room of what was deleted from a range, where a store would keep it for later. Costs reading and writing the rest. */
-  compact(range: Required<Pick<StoreRange, "from" | "to">>): Promise<void>;
+  /** Gives back the room of what was deleted from some ranges, where a store would keep it for later. Costs reading and writing the rest. */
+  compact(ranges: readonly Required<Pick<StoreRange, "from" | "to">>[]): Promise<void>;
   /** Bytes on disk (approximate), or held in memory. */
   sizeBytes(): Promise<number>;
 }

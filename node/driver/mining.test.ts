@@ -492,7 +492,7 @@ t.test("a node whose disk fails says nothing more, and says why", async (t) => {
     entries: (range) => store.entries(range),
     snapshot: () => store.snapshot(),
     clear: async (range) => await store.clear(range),
-    compact: async (range) => await store.compact(range),
+    compact: async (ranges) => await store.compact(ranges),
     sizeBytes: async () => await store.sizeBytes(),
     write: async (operations, options) => {
       if (isBroken) throw Object.assign(new Error("no space"), { code: "ENOSPC" });

@@ -152,7 +152,7 @@ t.test("a prune that is broken off after any batch leaves no holes, and the next
       entries: (range) => memory.entries(range),
       snapshot: () => memory.snapshot(),
       clear: async (range) => await memory.clear(range),
-      compact: async (range) => await memory.compact(range),
+      compact: async (ranges) => await memory.compact(ranges),
       sizeBytes: async () => await memory.sizeBytes(),
       write: async (operations, options) => {
         if (isFailing && (writes += 1) > limit) throw new CodedError("store_io", { message: "the disk is full" });

@@ -91,8 +91,8 @@ export class Pruner {
     this.#log.debug({ from: before, to: blocksFrom }, "blocks forgotten");
     if (this.#policy.kind !== "size") return;
     // Without it the store would look as large as before at the next look, and more would be forgotten than need be.
-    for (const kind of ["block", "results", "transaction", "certificate", "stateChunk"] as const)
-      await this.#ledger.store.compact(kindRange(kind));
+    const kinds = ["block", "results", "transaction", "certificate", "stateChunk"] as const;
+    await this.#ledger.store.compact(kinds.map(kindRange));
   }
 
   /** From which height on the policy wants to keep; `undefined` when there is nothing to forget. */

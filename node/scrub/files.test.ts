@@ -9,11 +9,13 @@ import { fileURLToPath } from "node:url";
 import fc from "fast-check";
 import t, { type Test } from "tap";
 import { present } from "../../crypto/base/assert.ts";
-import { readU32, u32 } from "../../crypto/base/bytes.ts";
+import { concatBytes, readU32, u32 } from "../../crypto/base/bytes.ts";
 import { checkProperty } from "../../crypto/testing/property.ts";
 import { openLevelStore } from "../../chain/store/level.ts";
+import type { StoreOperation } from "../../chain/store/store.ts";
 import { BATCH_ROWS } from "../../chain/store/testing/endless-writer.ts";
 import { openingFault, readLog, requireSoundFiles } from "./files.ts";
+import { LOG_HEAD_SIZE_BYTES } from "./leveldb.ts";
 
 async function freshPath(test: Test): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), "pyralog-files-"));
@@ -24,14 +26,28 @@ async function freshPath(test: Test): Promise<string> {
 /** A byte that differs from place to place and is no zero: nothing written here looks like what was never written. */
 const filled = (size: number, seed: number): Uint8Array => Uint8Array.from({ length: size }, (_, at) => ((at + seed) % 255) + 1);
 
+/** What a row may have and be kept in LevelDB itself. */
+const ROW_SIZE_BYTES_MAX = 3_000;
+
+const readU16Le = (bytes: Uint8Array, at: number): number => (bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8);
+
+/** The rows of a batch: one with its number, and what does not fit into that in more. */
+function rowsOf(index: number, sizeBytes: number): StoreOperation[] {
+  const bytes = filled(sizeBytes, index);
+  return Array.from({ length: Math.ceil(sizeBytes / ROW_SIZE_BYTES_MAX) }, (_, part) => ({
+    kind: "put",
+    key: part === 0 ? u32(index) : concatBytes(u32(index), u32(part)),
+    value: bytes.subarray(part * ROW_SIZE_BYTES_MAX, (part + 1) * ROW_SIZE_BYTES_MAX),
+  }));
+}
+
 /** A store that a crash left: batches in its log alone, each a row with its number, and one of several pieces. */
 async function crashedStore(test: Test, sizes: readonly number[]): Promise<string> {
   const path = await freshPath(test);
   const copy = `${path}.copy`;
   {
     await using store = await openLevelStore({ path });
-    for (const [index, size] of sizes.entries())
-      await store.write([{ kind: "put", key: u32(index), value: filled(size, index) }], { sync: true });
+    for (const [index, size] of sizes.entries()) await store.write(rowsOf(index, size), { sync: true });
     await copyFiles(path, copy);
   }
   await rm(path, { recursive: true });
@@ -132,12 +148,14 @@ t.test("a byte that changed anywhere in a log, the manifest or CURRENT is refuse
   t.equal(await openingFault(path), undefined);
   const log = await nameOf(path, /\.log$/);
   const bytes = new Uint8Array(await readFile(join(path, log)));
-  bytes[60] = present(bytes[60], "byte") ^ 1;
+  // In the first batch of ours: before it stands what the store needs for itself.
+  const first = LOG_HEAD_SIZE_BYTES + readU16Le(bytes, 4);
+  bytes[first + 50] = present(bytes[first + 50], "byte") ^ 1;
   await writeFile(join(path, log), bytes);
   await t.rejects(requireSoundFiles(path), {
     code: "store_file_damaged",
-    detail: { field: log, reason: "file_checksum", offset: 0 },
-    message: new RegExp(`${log} is damaged at byte 0.*scrub --repair`),
+    detail: { field: log, reason: "file_checksum", offset: first },
+    message: new RegExp(`${log} is damaged at byte ${first}.*scrub --repair`),
   });
   t.ok((await rowsAfterOpening(path, sizes.length)).includes(false), "LevelDB opens it all the same, and rows are gone");
 });

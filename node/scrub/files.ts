@@ -73,7 +73,7 @@ export async function openingFault(path: string): Promise<FileFault | undefined>
   const current = await readWhole(join(path, "CURRENT"));
   if (current === undefined) {
     // LevelDB would begin a new store here. A crash before the first start was over leaves a manifest alone.
-    const isNew = !names.some((name) => /^\d+\.(ldb|sst|log)$/.test(name));
+    const isNew = !names.some((name) => /^(\d+\.(ldb|sst|log)|blob-\d+)$/.test(name));
     return isNew ? undefined : { file: "CURRENT", offset: 0, code: "file_missing" };
   }
   const manifest = /^(MANIFEST-\d{6,})\n$/.exec(new TextDecoder().decode(current))?.[1];

@@ -1,6 +1,6 @@
 /** Scrubs: a changed byte of anything that a node keeps is found, never served, and repaired while a good copy exists. */
 
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import t, { type Test } from "tap";
@@ -18,6 +18,7 @@ import { Ledger } from "../../chain/ledger/ledger.ts";
 import { accountKey, rowRange } from "../../chain/state/keys.ts";
 import { parseAccount } from "../../chain/state/rows.ts";
 import { heightKey, type Kind, KEYSPACE, metadataKey, parseRecordDueKey } from "../../chain/store/keyspace.ts";
+import { BLOB_SIZE_BYTES_MIN } from "../../chain/store/blobs.ts";
 import { openLevelStore } from "../../chain/store/level.ts";
 import { openMemoryStore } from "../../chain/store/memory.ts";
 import type { Store, StoreOperation } from "../../chain/store/store.ts";
@@ -42,7 +43,10 @@ async function openChain(t: Test): Promise<DevNet> {
   const net = await DevNet.open({ powers: [3n, 1n] });
   t.teardown(() => net[Symbol.asyncDispose]());
   const table = { namespace: "shop", table: "orders" };
-  const put = (index: number): Call => ({ kind: "tablePut", ...table, key: utf8(`o-${index}`), value: encodeValue({ index }) });
+  const put = (index: number, text = ""): Call => {
+    const value = encodeValue(text === "" ? { index } : { index, text });
+    return { kind: "tablePut", ...table, key: utf8(`o-${index}`), value };
+  };
   const append = (partition: number, index: number, stream = "events"): Call => {
     const records = [utf8(`a ${index}`), utf8(`b ${index}`)];
     return { kind: "logAppend", stream, partition, records };
@@ -66,7 +70,8 @@ async function openChain(t: Test): Promise<DevNet> {
     [[{ kind: "tableDelete", ...table, key: utf8("o-1") }], [keep(["a", "2"])]],
     [],
     [[{ kind: "validatorSet", key: keyPairAt(2).publicKey, power: 1n }], [keep(["b", undefined])]],
-    [[put(3)], [keep(["c", "1"], ["d", "1"])]],
+    // Larger than what LevelDB keeps itself.
+    [[put(3, "x".repeat(6_000))], [keep(["c", "1"], ["d", "1"])]],
     // Its key comes before that of the longer name, which comes before it in text.
     [[put(4)], [put(5), append(0, 4, "z")], [keep(["a", "3"], ["d", "2"]), { kind: "recordErase", ...place, index: 6n }]],
     [[{ kind: "transfer", to: addressOfKey(keyPairAt(101).publicKey), amount: 5n }], [keep(["c", undefined])]],
@@ -442,6 +447,46 @@ t.test("a changed byte anywhere in any file of the store is found by the file's 
   }
   t.strictSame(unnoticed, []);
   t.strictSame(await faultsOf(path), []);
+});
+
+t.test("a changed byte of a large value, which is in a file of its own kind, is found by its row and put right", async (t) => {
+  const net = await openChain(t);
+  const path = await openDisk(t, net);
+  const open = async (): Promise<Ledger> =>
+    await Ledger.open({ store: await openLevelStore({ path }), network: net.network, executor: EXECUTOR });
+  const large: Row[] = [];
+  {
+    await using ledger = await open();
+    large.push(...(await rowsOf(ledger.store)).filter(({ value }) => value.length >= BLOB_SIZE_BYTES_MIN));
+  }
+  const kinds = new Set(large.map(({ key }) => kindOf(key)));
+  t.ok(kinds.has("block") && kinds.has("stateChunk"), [...kinds].join(", "));
+  const files = (await readdir(path)).filter((name) => name.startsWith("blob-")).map((name) => join(path, name));
+  for (const { key, value } of large) {
+    for (const file of files) {
+      const read = await readFile(file);
+      const [bytes, place] = [new Uint8Array(read), read.indexOf(value)];
+      if (place < 0) continue;
+      await writeFile(file, flipped(bytes, place + (value.length >> 1)));
+      await using ledger = await open();
+      t.ok((await damagesOf(ledger)).map(({ kind }) => kind).includes(kindOf(key)), kindOf(key));
+      if (kindOf(key) === "block") {
+        await using log = await openLog({ level: "silent", destination: "stderr" });
+        const parts = { storePath: path, cursorPath: `${path}.cursor`, copies: copiesOf(net.ledger), bytesPerSecondMax: 1e9 };
+        const rest = {
+          subject: { ledger, executor: EXECUTOR },
+          clock: SYSTEM_CLOCK,
+          log,
+          metrics: openMetrics({ process: false }),
+        };
+        t.ok(await new Scrubber({ ...parts, ...rest, intervalMs: 1_000 }).pass(CURSOR_FIRST, SIGNAL));
+        t.ok(bytesEqual(present(ledger.store.get(key), "row"), value), "it is as it was");
+        t.strictSame(await damagesOf(ledger), []);
+      } else await writeFile(file, bytes);
+    }
+  }
+  await using ledger = await open();
+  t.strictSame(await damagesOf(ledger), []);
 });
 
 t.test("a store is made anew from its good blocks and others' copies, and without one it stays as it was", async (t) => {

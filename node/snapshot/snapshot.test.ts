@@ -653,7 +653,7 @@ function bound(store: Store): Store {
     write: async (operations, options) => await store.write(operations, options),
     snapshot: () => store.snapshot(),
     clear: async (range) => await store.clear(range),
-    compact: async (range) => await store.compact(range),
+    compact: async (ranges) => await store.compact(ranges),
     sizeBytes: async () => await store.sizeBytes(),
     [Symbol.asyncDispose]: async () => await store[Symbol.asyncDispose](),
   };

@@ -170,6 +170,39 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
     t.equal(text(store.get(utf8("a"))), "2");
   });
 
+  t.test("a snapshot and an iteration keep their large values, whatever is written over them and compacted away", async (t) => {
+    await using store = await open();
+    const large = (name: string, version: number): StoreOperation => ({
+      kind: "put",
+      key: utf8(name),
+      value: new Uint8Array(50_000).fill(version),
+    });
+    const names = ["a", "b", "c"];
+    const versions = async (reader: AsyncIterable<StoreEntry>): Promise<string[]> => {
+      const found: string[] = [];
+      for await (const { key, value } of reader) found.push(`${text(key)}${value.length}:${value[0]}-${value.at(-1)}`);
+      return found;
+    };
+    const first = ["a50000:1-1", "b50000:1-1", "c50000:1-1"];
+    await store.write(
+      names.map((name) => large(name, 1)),
+      { sync: false },
+    );
+    using snapshot = store.snapshot();
+    const iteration = store.entries({});
+    for (let version = 2; version < 20; version += 1)
+      await store.write([large("a", version), large("b", version), remove("c")], { sync: version % 5 === 0 });
+    await store.compact([
+      { from: utf8("a"), to: utf8("c") },
+      { from: utf8("c"), to: utf8("d") },
+    ]);
+    t.same(await versions(iteration), first);
+    t.same(await versions(snapshot.entries({})), first);
+    t.equal(snapshot.get(utf8("c"))?.length, 50_000);
+    t.same(await versions(store.entries({})), ["a50000:19-19", "b50000:19-19"]);
+    t.equal(store.get(utf8("c")), undefined);
+  });
+
   t.test("clearing a range deletes it and nothing beside it", async (t) => {
     await using store = await open();
     await store.write(
@@ -226,8 +259,13 @@ export async function storeConformance(t: Test, open: () => Promise<Store>): Pro
   t.test("any sequence of batches leaves what a sorted map holds", async (t) => {
     await using store = await open();
     const key = fc.uint8Array({ minLength: 0, maxLength: 3 });
+    // Large ones too, which a store may keep elsewhere.
+    const value = fc.oneof(
+      { weight: 19, arbitrary: fc.uint8Array({ maxLength: 4 }) },
+      { weight: 1, arbitrary: fc.nat(20).map((number) => new Uint8Array(4_090 + number).fill(number)) },
+    );
     const operation: fc.Arbitrary<StoreOperation> = fc.oneof(
-      { weight: 3, arbitrary: fc.record({ kind: fc.constant("put" as const), key, value: fc.uint8Array({ maxLength: 4 }) }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant("put" as const), key, value }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant("delete" as const), key }) },
     );
     const range = fc.record(
