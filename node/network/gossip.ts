@@ -246,9 +246,9 @@ export class Gossip {
     this.#pubsub?.subscribe(name);
   }
 
-  /** How many peers listen on a topic. */
-  listeners(topic: GossipTopic): number {
-    return this.#pubsub?.getSubscribers(this.#name(topic)).length ?? 0;
+  /** The peers that listen on a topic. */
+  listeners(topic: GossipTopic): readonly string[] {
+    return this.#pubsub?.getSubscribers(this.#name(topic)).map(String) ?? [];
   }
 
   async #judge(topic: GossipTopic, from: string, bytes: Uint8Array, validate: Validate): Promise<"accept" | "ignore" | "reject"> {

@@ -13,7 +13,7 @@
 import { generateKeyPairFromSeed } from "@libp2p/crypto/keys";
 import type { GossipSub } from "@libp2p/gossipsub";
 import { identify, type Identify } from "@libp2p/identify";
-import type { Connection, MultiaddrConnection, PeerId } from "@libp2p/interface";
+import type { Connection, MultiaddrConnection, PeerId, Stream } from "@libp2p/interface";
 import { kadDHT, passthroughMapper, type KadDHT } from "@libp2p/kad-dht";
 import { noise } from "@libp2p/noise";
 import { peerIdFromPrivateKey } from "@libp2p/peer-id";
@@ -246,9 +246,9 @@ export class Network implements AsyncDisposable {
     this.#gossip.on(topic, validate);
   }
 
-  /** How many peers listen on a topic: a publication reaches these directly. */
+  /** How many peers listen on a topic and can be sent to: a publication reaches these directly. */
   gossipListeners(topic: GossipTopic): number {
-    return this.#gossip.listeners(topic);
+    return this.#gossip.listeners(topic).filter((id) => this.#hears(id)).length;
   }
 
   /** Serves a protocol (`/pyralog/<name>/<version>`) to greeted peers. */
@@ -568,14 +568,8 @@ export class Network implements AsyncDisposable {
    */
   #mendGossip(now: number): void {
     for (const { id } of this.peers()) {
-      const links = this.#roster.linksOf(id);
-      const isHeard = links.some((link) =>
-        link.connection.streams.some(
-          (stream) => stream.direction === "outbound" && stream.status === "open" && isGossipStream(stream),
-        ),
-      );
-      const isYoung = links.some((link) => now - link.openedAtMs < this.limits.gossipGraceMs);
-      const deafTicks = isHeard || isYoung ? 0 : (this.#mute.get(id) ?? 0) + 1;
+      const isYoung = this.#roster.linksOf(id).some((link) => now - link.openedAtMs < this.limits.gossipGraceMs);
+      const deafTicks = isYoung || this.#hears(id) ? 0 : (this.#mute.get(id) ?? 0) + 1;
       this.#mute.set(id, deafTicks);
       if (deafTicks < 2) continue;
       this.#mute.delete(id);
@@ -583,6 +577,13 @@ export class Network implements AsyncDisposable {
       this.penalise(id, "unreachable");
       this.disconnect(id);
     }
+  }
+
+  /** Whether there is a stream to send gossip to a peer on: what it listens on may be known before. */
+  #hears(id: string): boolean {
+    const isToIt = (stream: Stream): boolean =>
+      stream.direction === "outbound" && stream.status === "open" && isGossipStream(stream);
+    return this.#roster.linksOf(id).some(({ connection }) => connection.streams.some(isToIt));
   }
 }
 
