@@ -36,7 +36,6 @@ export interface BlobReader {
   read(offset: number, sizeBytes: number): Uint8Array;
   /** The same, without waiting for the disk. */
   load(offset: number, sizeBytes: number): Promise<Uint8Array>;
-  sizeBytes(): number;
   close(): void;
 }
 
@@ -44,6 +43,7 @@ export interface BlobReader {
 export interface BlobFile extends BlobReader {
   /** Writes all of the pieces at an offset, one after another, into the system's memory. */
   write(offset: number, pieces: readonly Uint8Array[]): void;
+  sizeBytes(): number;
   truncate(sizeBytes: number): void;
   /** Resolves when what was written or cut before would survive a power cut. */
   sync(): Promise<void>;

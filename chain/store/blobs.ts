@@ -30,7 +30,7 @@ import { bytesEqual, concatBytes, EMPTY, readU32, u32, utf8 } from "../../crypto
 import { CodedError } from "../../crypto/base/error.ts";
 import { type BlobDisk, type BlobFile, type BlobReader, SYSTEM_BLOB_DISK } from "./blob-disk.ts";
 
-/** How blob files are kept. */
+/** How blob files are kept. All sizes are in bytes of the file, heads and keys included. */
 export type BlobOptions = {
   /** Where they lie. Default: the machine's own disk. */
   readonly disk?: BlobDisk;
@@ -264,8 +264,12 @@ export class BlobFiles {
     return this.#hasBegun;
   }
 
-  /** Looks through some files, and gives back what is dead in them. One at a time; writes and reads may go on meanwhile. */
+  /**
+   * Looks through some files when one was begun since, and gives back what is dead in them. One call at a time; writes and reads
+   * may go on meanwhile. Costs reading the files, and a lookup a value.
+   */
   async collectSome(index: BlobIndex, signal: AbortSignal): Promise<void> {
+    if (!this.#hasBegun) return;
     this.#hasBegun = false;
     const numbers = [...this.#full.keys()];
     for (const number of numbers.slice(0, OLDEST_AT_ONCE_MAX))

@@ -161,6 +161,37 @@ export async function blobTests(t: Test, freshPath: () => string): Promise<void>
     t.equal(store.get(utf8("a"))?.length, 60_000);
   });
 
+  t.test("a batch may have more large values than the system takes at once, and than a file has room for", async (t) => {
+    for (const fileSizeBytesMax of [FILE_SIZE_BYTES_MAX, 10 * 1024 * 1024]) {
+      await using store = await openLevelStore({ path: freshPath(), blobs: { fileSizeBytesMax } });
+      const count = 700;
+      const operations = Array.from({ length: count }, (_, index) => put(`${index}`, BLOB_SIZE_BYTES_MIN + index, index % 251));
+      await store.write(operations, { sync: true });
+      const model = new Map<string, Uint8Array>();
+      applyTo(model, operations);
+      t.ok(await holds(store, model), `files of ${fileSizeBytesMax} bytes`);
+    }
+  });
+
+  t.test("when a file cannot be given back, whoever writes next hears of it, and nothing is lost", async (t) => {
+    const path = freshPath();
+    const disk: BlobDisk = {
+      ...SYSTEM_BLOB_DISK,
+      remove: async () => Promise.reject(Object.assign(new Error("input/output error"), { code: "EIO" })),
+    };
+    {
+      await using store = await openLevelStore({ path, blobs: { disk, fileSizeBytesMax: FILE_SIZE_BYTES_MAX } });
+      const ending = { code: "store_io", cause: { code: "EIO" } };
+      // The second begins a file, and the first of them is dead by then.
+      for (const version of [1, 2]) await store.write([put("a", 150_000, version)], { sync: true });
+      await t.rejects(store.compact([]), ending);
+      await t.rejects(store.write([put("b", 1)], { sync: true }), ending);
+      t.equal(store.get(utf8("a"))?.[0], 2);
+    }
+    await using store = await openLevelStore({ path });
+    t.equal(store.get(utf8("a"))?.[0], 2);
+  });
+
   t.test("what no batch came to name is cut off, and the file goes on where it was", async (t) => {
     const path = freshPath();
     for (const round of [1, 2, 3]) {
