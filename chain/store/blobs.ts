@@ -30,6 +30,9 @@ import { bytesEqual, concatBytes, EMPTY, readU32, u32, utf8 } from "../../crypto
 import { CodedError } from "../../crypto/base/error.ts";
 import { type BlobDisk, type BlobFile, type BlobReader, SYSTEM_BLOB_DISK } from "./blob-disk.ts";
 
+/** Where the files end: what a batch stores beside the pointers of what was appended, and the file of it. */
+export type BlobEnd = { readonly bytes: Uint8Array; readonly file: number };
+
 /** How blob files are kept. All sizes are in bytes of the file, heads and keys included. */
 export type BlobOptions = {
   /** Where they lie. Default: the machine's own disk. */
@@ -143,6 +146,8 @@ export class BlobFiles {
   readonly #full: Map<number, number>;
   /** Made when something is first written to it. */
   #growing: Growing & { file: BlobFile | undefined };
+  /** Where LevelDB has it that they end. What lies before this file has its pointers, or never will have. */
+  #endedIn: number;
   /** Least recently used first. */
   readonly #readers = new Map<number, BlobReader>();
   readonly #views = new Set<symbol>();
@@ -162,12 +167,13 @@ export class BlobFiles {
     this.#fileSizeBytesMax = place.fileSizeBytesMax;
     this.#full = files.full;
     this.#growing = { ...files.growing, file: undefined };
+    this.#endedIn = files.growing.number;
   }
 
   /**
    * Opens what a directory has of them, and cuts off what no batch came to name.
    *
-   * @param end - what `end()` gave for the last batch that LevelDB has; `undefined` when none was stored: before anything is
+   * @param end - the bytes of `end()` for the last batch that LevelDB has; `undefined` when none was stored: before anything is
    *   appended one has to be
    * @throws CodedError `store_corrupt` when that cannot be: better than cutting at a wrong place
    */
@@ -201,10 +207,16 @@ export class BlobFiles {
     return new BlobFiles({ directory, disk, fileSizeBytesMax }, { full, growing });
   }
 
-  /** What the next batch has to store beside the pointers of what was appended. */
-  end(): Uint8Array {
-    const place = concatBytes(u32(this.#growing.number), u32(this.#growing.sizeBytes));
-    return concatBytes(place, u32(crc32(place)));
+  /** What the batch has to store that has the pointers of what was appended last. */
+  end(): BlobEnd {
+    const { number, sizeBytes } = this.#growing;
+    const place = concatBytes(u32(number), u32(sizeBytes));
+    return { bytes: concatBytes(place, u32(crc32(place))), file: number };
+  }
+
+  /** To be told when a batch with such an end is stored, in their order. */
+  noteStored({ file }: BlobEnd): void {
+    this.#endedIn = file;
   }
 
   /**
@@ -271,7 +283,7 @@ export class BlobFiles {
   async collectSome(index: BlobIndex, signal: AbortSignal): Promise<void> {
     if (!this.#hasBegun) return;
     this.#hasBegun = false;
-    const numbers = [...this.#full.keys()];
+    const numbers = this.#settled();
     for (const number of numbers.slice(0, OLDEST_AT_ONCE_MAX))
       if (!(await this.#collect(number, LIVE_SHARE_MAX.begun, { index, signal }))) break;
     for (let count = 0; count < IN_TURN_AT_ONCE; count += 1, this.#turn += 1) {
@@ -282,7 +294,7 @@ export class BlobFiles {
 
   /** As `collectSome` of all files but the one that grows, and of each that a quarter is dead of. */
   async collectAll(index: BlobIndex, signal: AbortSignal): Promise<void> {
-    for (const number of Array.from(this.#full.keys())) await this.#collect(number, LIVE_SHARE_MAX.asked, { index, signal });
+    for (const number of this.#settled()) await this.#collect(number, LIVE_SHARE_MAX.asked, { index, signal });
   }
 
   /** After the last append and collection. */
@@ -295,6 +307,11 @@ export class BlobFiles {
     this.#growing.file = undefined;
   }
 
+  /** Those in which what nothing points to is dead. In one that is newer, some may have been kept and not pointed to yet. */
+  #settled(): number[] {
+    return Array.from(this.#full.keys()).filter((number) => number < this.#endedIn);
+  }
+
   #beginNext(): void {
     const { number, sizeBytes, file } = this.#growing;
     file?.close();
@@ -303,9 +320,9 @@ export class BlobFiles {
     this.#hasBegun = true;
   }
 
-  async #grown(): Promise<BlobFile> {
+  /** Opens the file that grows. */
+  async #grow(): Promise<BlobFile> {
     const growing = this.#growing;
-    if (growing.file !== undefined) return growing.file;
     const path = join(this.#directory, nameOf(growing.number));
     growing.file = this.#disk.open(path, growing.isThere ? "existing" : "new");
     growing.isThere = true;
@@ -335,7 +352,7 @@ export class BlobFiles {
       offset = end;
     }
     if (pieces.length === 0) return [];
-    const file = await this.#grown();
+    const file = growing.file ?? (await this.#grow());
     file.write(growing.sizeBytes, pieces);
     await file.sync();
     growing.sizeBytes = offset;

@@ -2,8 +2,9 @@
  * The store on disk: LevelDB through `classic-level`.
  *
  * Writes are queued, so that they take effect in the order of the calls: the binding runs each on a thread of its
- * pool, which would let two that nobody waited for change places. A batch is one record of LevelDB's log, so it is
- * there entirely or not at all, whenever the process dies.
+ * pool, which would let two that nobody waited for change places. One that nothing is ahead of begins before the call returns:
+ * its caller may go on to compute for long. A batch is one record of LevelDB's log, so it is there entirely or not at all,
+ * whenever the process dies.
  *
  * Large values lie beside it, in files of their own (`blobs.ts`): what LevelDB has for them says where.
  *
@@ -17,8 +18,18 @@ import { ClassicLevel, type Iterator } from "classic-level";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { compareBytes, utf8 } from "../../crypto/base/bytes.ts";
 import { CodedError, codeOf } from "../../crypto/base/error.ts";
-import { type Blob, BlobFiles, type BlobIndex, discardBlobs, type BlobOptions, isBlob, isPointer } from "./blobs.ts";
+import {
+  type Blob,
+  type BlobEnd,
+  BlobFiles,
+  type BlobIndex,
+  discardBlobs,
+  type BlobOptions,
+  isBlob,
+  isPointer,
+} from "./blobs.ts";
 import type { StoreErrorCode } from "./errors.ts";
+import { Line } from "./line.ts";
 import type { Store, StoreEntry, StoreOperation, StoreRange, StoreReader } from "./store.ts";
 
 type Level = ClassicLevel<Uint8Array, Uint8Array>;
@@ -78,7 +89,7 @@ export async function openLevelStore(options: LevelStoreOptions): Promise<Store>
     // The first row of a store: where it is not, there is none, or one from before there were such files.
     if (end === undefined && (await level.keys({ limit: 1 }).all()).length === 0) await discardBlobs(options.path, options.blobs);
     const blobs = await BlobFiles.open(options.path, end, options.blobs);
-    if (end === undefined) await level.put(BLOBS_END_KEY, blobs.end(), { sync: true });
+    if (end === undefined) await level.put(BLOBS_END_KEY, blobs.end().bytes, { sync: true });
     return new LevelStore(level, options.path, blobs);
   } catch (error) {
     await level.close();
@@ -91,10 +102,11 @@ class LevelStore implements Store {
   readonly #path: string;
   readonly #blobs: BlobFiles;
   readonly #index: BlobIndex;
-  /** Resolves when the last write queued, and so every one before it, is over. */
-  #lastWrite: Promise<unknown> = Promise.resolve();
+  readonly #writes = new Line();
+  /** Large values are kept ahead of the write's turn: while the one before is still under way. */
+  readonly #appends = new Line();
   readonly #releases = new Set<Promise<void>>();
-  /** As `#lastWrite`, for what goes through blob files. */
+  /** Resolves when the last that goes through blob files, and so every one before it, is over. */
   #lastCollection: Promise<void> = Promise.resolve();
   #isCollecting = false;
   /** Whoever writes next hears of it. */
@@ -110,10 +122,12 @@ class LevelStore implements Store {
       get: (key) => level.getSync(key),
       load: async (keys) => await level.getMany([...keys]),
       commit: async (task) => {
-        await this.#enqueue(async () => {
+        const moved = this.#enqueue(async () => {
           const batch = (await task()).map(({ key, pointer }) => putOf(key, pointer));
-          await level.batch([...batch, putOf(BLOBS_END_KEY, blobs.end())], { sync: true });
+          await this.#writeWithEnd(batch, blobs.end(), true);
         });
+        // What was kept before it has its pointers by then, and nothing is kept meanwhile.
+        await Promise.all([moved, this.#appends.run(async () => await moved)]);
       },
     };
   }
@@ -135,13 +149,12 @@ class LevelStore implements Store {
     if (this.#collectionFailure !== undefined) throw failure(this.#collectionFailure, this.#path);
     const batch = batchOf(operations);
     const large = largeOf(operations);
+    const kept = large.length === 0 ? undefined : this.#appends.run(async () => await this.#keep(large, batch));
+    // Heard of in the write's turn, if that comes.
+    kept?.catch(() => undefined);
     await this.#enqueue(async () => {
-      if (large.length > 0) {
-        const pointers = await this.#blobs.append(large);
-        for (const [at, { index, key }] of large.entries()) batch[index] = putOf(key, present(pointers[at], "pointer"));
-        batch.push(putOf(BLOBS_END_KEY, this.#blobs.end()));
-      }
-      await this.#level.batch(batch, { sync: options.sync });
+      if (kept === undefined) await this.#level.batch(batch, { sync: options.sync });
+      else await this.#writeWithEnd(batch, await kept, options.sync);
     });
     if (this.#blobs.isCollectionDue && !this.#isCollecting)
       void this.#collect(async (signal) => await this.#blobs.collectSome(this.#index, signal));
@@ -209,7 +222,7 @@ class LevelStore implements Store {
     this.#isClosed = true;
     this.#closing.abort();
     await this.#lastCollection;
-    await this.#lastWrite;
+    await this.#writes.over();
     await Promise.all(this.#releases);
     this.#blobs.close();
     await this.#level.close();
@@ -258,6 +271,19 @@ class LevelStore implements Store {
     }
   }
 
+  /** Keeps large values, puts their pointers into the batch, and says where the files end then. */
+  async #keep(large: readonly LargeValue[], batch: BatchOperation[]): Promise<BlobEnd> {
+    const pointers = await this.#blobs.append(large);
+    for (const [at, { index, key }] of large.entries()) batch[index] = putOf(key, present(pointers[at], "pointer"));
+    return this.#blobs.end();
+  }
+
+  async #writeWithEnd(batch: BatchOperation[], end: BlobEnd, sync: boolean): Promise<void> {
+    batch.push(putOf(BLOBS_END_KEY, end.bytes));
+    await this.#level.batch(batch, { sync });
+    this.#blobs.noteStored(end);
+  }
+
   /** Goes through blob files, after whoever does. Resolves also when that fails: see `#collectionFailure`. */
   async #collect(task: (signal: AbortSignal) => Promise<void>): Promise<void> {
     this.#lastCollection = this.#lastCollection.then(async () => {
@@ -273,13 +299,9 @@ class LevelStore implements Store {
     await this.#lastCollection;
   }
 
-  /** Runs `task` after every earlier one, whether or not that failed. */
   async #enqueue(task: () => Promise<void>): Promise<void> {
-    const turn = this.#lastWrite.then(task);
-    // The caller hears of a failure; the next in line only needs to know that this one is over.
-    this.#lastWrite = turn.catch(() => undefined);
     try {
-      await turn;
+      await this.#writes.run(task);
     } catch (error) {
       throw failure(error, this.#path);
     }
@@ -351,8 +373,10 @@ function batchOf(operations: readonly StoreOperation[]): BatchOperation[] {
 }
 
 /** What is kept outside of LevelDB, and its place in the batch. */
-function largeOf(operations: readonly StoreOperation[]): (Blob & { readonly index: number })[] {
-  const large: (Blob & { readonly index: number })[] = [];
+type LargeValue = Blob & { readonly index: number };
+
+function largeOf(operations: readonly StoreOperation[]): LargeValue[] {
+  const large: LargeValue[] = [];
   for (const [index, operation] of operations.entries())
     if (operation.kind === "put" && isBlob(operation.value)) large.push({ ...operation, index });
   return large;

@@ -34,7 +34,10 @@ export interface StoreReader {
 
 /** A store. Throws `CodedError` (`store_io`, `store_closed`, `store_locked`, `store_corrupt`) when the world fails. */
 export interface Store extends StoreReader, AsyncDisposable {
-  /** Applies all operations or none. When `sync`, resolves only once they would survive a power cut. */
+  /**
+   * Applies all operations or none, after those of earlier calls. When `sync`, resolves only once they would survive a power cut.
+   * When it fails, those fail with it that were called for meanwhile.
+   */
   write(operations: readonly StoreOperation[], options: { readonly sync: boolean }): Promise<void>;
   /** A frozen view; release it. */
   snapshot(): StoreReader & Disposable;

@@ -75,26 +75,35 @@ export async function blobTests(t: Test, freshPath: () => string): Promise<void>
     const random = randomOf(t);
     const path = freshPath();
     const model = new Map<string, Uint8Array>();
-    let writing: readonly StoreOperation[] = [];
+    let writing: (readonly StoreOperation[])[] = [];
     const images: { readonly path: string; readonly models: readonly Model[]; readonly at: string }[] = [];
     const disk = losingDisk((at) => {
       if (images.length >= 90 || random(at === "remove" ? 2 : 8) > 0) return;
       const image = freshPath();
       cpSync(path, image, { recursive: true });
       disk.losePower(image, random);
-      // A batch may be there that nobody was told of yet.
-      const next = new Map(model);
-      applyTo(next, writing);
-      images.push({ path: image, models: [new Map(model), next], at });
+      // Batches may be there that nobody was told of yet, but none without the one before.
+      const models: Model[] = [new Map(model)];
+      for (const operations of writing) {
+        const next = new Map(present(models.at(-1), "model"));
+        applyTo(next, operations);
+        models.push(next);
+      }
+      images.push({ path: image, models, at });
     });
     const blobs = { disk, fileSizeBytesMax: FILE_SIZE_BYTES_MAX };
     {
-      await using store = await openLevelStore({ path, blobs });
+      // So much in memory that LevelDB does not replace its own files while they are copied.
+      await using store = await openLevelStore({ path, blobs, writeBufferSizeBytes: 64 * 1024 * 1024 });
+      const write = async (operations: readonly StoreOperation[]): Promise<void> => {
+        writing.push(operations);
+        await store.write(operations, { sync: true });
+        applyTo(model, operations);
+        writing = writing.slice(1);
+      };
       for (let batch = 0; batch < 150; batch += 1) {
-        writing = drawOperations(random, 20);
-        await store.write(writing, { sync: true });
-        applyTo(model, writing);
-        // Of no range: LevelDB would replace its own files while they are copied.
+        await Promise.all(Array.from({ length: 1 + random(3) }, async () => await write(drawOperations(random, 10))));
+        // Of no range, for the same reason.
         if (batch % 40 === 39) await store.compact([]);
       }
     }
@@ -153,6 +162,10 @@ export async function blobTests(t: Test, freshPath: () => string): Promise<void>
       await t.rejects(store.write([put("a", 60_000)], { sync: true }), { code: "store_io" }, "what the file holds is not known");
       await store.write([put("c", 7)], { sync: true });
       applyTo(model, [put("c", 7)]);
+      const failing = store.write([put("b", 8), put("a", 60_000)], { sync: true });
+      const behind = store.write([put("b", 9)], { sync: true });
+      await t.rejects(failing, { code: "store_io" });
+      await t.rejects(behind, { code: "store_io" }, "who called for a write did not know that the one ahead would fail");
       t.ok(await holds(store, model));
     }
     await using store = await openLevelStore({ path });
@@ -190,6 +203,48 @@ export async function blobTests(t: Test, freshPath: () => string): Promise<void>
     }
     await using store = await openLevelStore({ path });
     t.equal(store.get(utf8("a"))?.[0], 2);
+  });
+
+  t.test("what is kept and not pointed to yet is not taken for dead", async (t) => {
+    const { promise: isPointedTo, resolve: pointTo } = Promise.withResolvers<void>();
+    const { promise: isSecondBegun, resolve: secondBegun } = Promise.withResolvers<void>();
+    const { promise: isLookedThrough, resolve: lookedThrough } = Promise.withResolvers<void>();
+    const disk: BlobDisk = {
+      ...SYSTEM_BLOB_DISK,
+      open: (path, mode) => {
+        const opened = SYSTEM_BLOB_DISK.open(path, mode);
+        const sync = async (): Promise<void> => {
+          if (path.endsWith("2")) {
+            secondBegun();
+            await isPointedTo;
+          }
+          await opened.sync();
+        };
+        return { ...opened, sync };
+      },
+      openToRead: (path) => {
+        const opened = present(SYSTEM_BLOB_DISK.openToRead(path), "reader");
+        return {
+          ...opened,
+          close: () => {
+            opened.close();
+            // What was found by then is believed.
+            setImmediate(lookedThrough);
+          },
+        };
+      },
+    };
+    await using store = await openLevelStore({ path: freshPath(), blobs: { disk, fileSizeBytesMax: FILE_SIZE_BYTES_MAX } });
+    const operations = [put("a", 150_000), put("b", 150_000)];
+    const written = store.write(operations, { sync: true });
+    await isSecondBegun;
+    const compacted = store.compact([]);
+    await Promise.race([compacted, isLookedThrough]);
+    pointTo();
+    await Promise.all([written, compacted]);
+    const model = new Map<string, Uint8Array>();
+    applyTo(model, operations);
+    t.ok(await holds(store, model));
   });
 
   t.test("what no batch came to name is cut off, and the file goes on where it was", async (t) => {
