@@ -294,51 +294,62 @@ function begin(tree: StateTree, store: Store, at: Height, updates: readonly Stat
   };
 }
 
-t.test("a version answers and is built upon while it is being written, and a crash leaves the one before", async () => {
-  // With no room for pages, all that is asked of the version under way comes from its operations.
+t.test("two versions answer and are built upon while they are being written, and a crash leaves what is durable", async () => {
+  // With no room for pages, all that is asked of the versions under way comes from their operations.
   const settings = fc.tuple(rewrites({ minLength: 3, maxLength: 6 }), fc.constantFrom(1, 1_000_000));
   await fc.assert(
     fc.asyncProperty(settings, async ([batches, cacheSizeBytes]) => {
       const store = openMemoryStore();
       const tree = await StateTree.open(store, { cacheSizeBytes });
-      let map = new NaiveMap();
+      const maps = [new NaiveMap()];
+      const checkLatest = (count: number, at: number, words: string): void => {
+        for (let back = 0; back < count && at - back > 0; back += 1)
+          checkVersion(tree, version(at - back), present(maps[at - back], "map"), `${words}, ${back} back`);
+      };
+      let landBefore = async (): Promise<void> => Promise.resolve();
       for (const [index, batch] of batches.entries()) {
-        const at = version(index + 1);
-        const below = map;
-        map = map.with(batch);
-        const { land } = begin(tree, store, at, batch);
-        checkVersion(tree, at, map, "under way");
-        if (index > 0) checkVersion(tree, version(index), below, "the one before");
-        const next = tree.stage(at, version(index + 2), [put("next", `${index}`)]);
+        const at = index + 1;
+        const map = present(maps[index], "map").with(batch);
+        maps.push(map);
+        const { land } = begin(tree, store, version(at), batch);
+        checkLatest(3, at, "two under way");
+        const next = tree.stage(version(at), version(at + 1), [put("next", `${index}`)]);
         t.equal(toHex(next.root), toHex(map.with([put("next", `${index}`)]).root()), "the one after");
-        t.equal((await StateTree.open(store)).latest(), index === 0 ? undefined : version(index), "after a crash");
-        await land();
-        checkVersion(await StateTree.open(store), at, map, "durable");
+        t.equal((await StateTree.open(store)).latest(), at < 3 ? undefined : version(at - 2), "after a crash");
+        await landBefore();
+        checkLatest(3, at, "one under way");
+        if (at > 1) checkVersion(await StateTree.open(store), version(at - 1), present(maps[at - 1], "map"), "durable");
+        landBefore = land;
       }
+      await landBefore();
       await tree.prune(version(batches.length));
-      checkVersion(tree, version(batches.length), map, "pruned");
+      checkVersion(tree, version(batches.length), present(maps.at(-1), "map"), "pruned");
     }),
     many(20),
   );
 });
 
-t.test("one version is under way at a time, and nothing follows one that could not be written", async () => {
+t.test("two versions are under way at most, and nothing follows one that could not be written", async () => {
   const store = openMemoryStore();
   const tree = await StateTree.open(store);
   await commit(tree, store, version(1), [put("a", "1")]);
-  const { land } = begin(tree, store, version(2), [put("a", "2")]);
-  const third = tree.stage(version(2), version(3), [put("a", "3")]);
-  t.throws(() => tree.adopt(third, Promise.resolve()), /two versions are under way/);
-  await t.rejects(tree.prune(version(2)), /pruned while a version is being written/);
-  await t.rejects(tree.rollback(version(1)), /rolled back while a version is being written/);
-  await land();
-  const { fail } = begin(tree, store, version(3), [put("a", "3")]);
+  const second = begin(tree, store, version(2), [put("a", "2")]);
+  const { land: landThird } = begin(tree, store, version(3), [put("a", "3")]);
   const fourth = tree.stage(version(3), version(4), [put("a", "4")]);
+  t.throws(() => tree.adopt(fourth, Promise.resolve()), /more than 2 versions are under way/);
+  for (const { land } of [{ land: async () => undefined }, second]) {
+    await land();
+    await t.rejects(tree.prune(version(2)), /pruned while a version is being written/);
+    await t.rejects(tree.rollback(version(1)), /rolled back while a version is being written/);
+  }
+  await landThird();
+  const { fail } = begin(tree, store, version(4), [put("a", "4")]);
+  const fifth = tree.stage(version(4), version(5), [put("a", "5")]);
   fail(new Error("no space left"));
   await new Promise(setImmediate);
-  t.throws(() => tree.adopt(fourth), /no space left/);
-  t.throws(() => tree.adopt(fourth, Promise.resolve()), /no space left/);
-  t.equal((await StateTree.open(store)).latest(), 2n);
+  t.throws(() => tree.adopt(fifth), /no space left/);
+  t.throws(() => tree.adopt(fifth, Promise.resolve()), /no space left/);
+  t.equal((await StateTree.open(store)).latest(), 3n);
 });
 
 t.test("a rollback forgets later versions, and another history follows", async () => {

@@ -91,6 +91,9 @@ export const CACHE_SIZE_BYTES = 192 * 1024 * 1024;
 /** How many locations one step of `prune` handles (about 20 ms), before it lets others have the thread. */
 const PRUNE_LOCATIONS_MAX = 4096;
 
+/** How many versions may be adopted and not durable yet. */
+const UNDER_WAY_MAX = 2;
+
 /** An authenticated map over a store. One per store. */
 export class StateTree {
   readonly #store: Store;
@@ -101,8 +104,8 @@ export class StateTree {
   #latest: Height | undefined;
   #isPruning = false;
   #latestRecord: RootRecord = { hash: EMPTY_ROOT, location: undefined, nextChunk: 0 };
-  /** The latest version, while it is being written. */
-  #underWay: UnderWay | undefined;
+  /** The latest versions, while they are being written, newest last. */
+  readonly #underWay: UnderWay[] = [];
   /** Why the latest version is not in the store. */
   #failure: { readonly cause: unknown } | undefined;
   /** The chunk read last: rows that were written together are read together. */
@@ -176,7 +179,8 @@ export class StateTree {
   }
 
   /**
-   * Makes a staged version the latest one. Its base must still be the latest.
+   * Makes a staged version the latest one. Its base must still be the latest. At most two may be under way: one that is being
+   * written, and one whose write was called for meanwhile.
    *
    * @param written - resolves when its operations are durable; absent: they are. What it rejects with, every later `adopt` throws:
    *   the store has no such version, and never will
@@ -184,7 +188,7 @@ export class StateTree {
   adopt(staged: Staged, written?: Promise<void>): void {
     assert(staged.base === this.#latest, "adopted on {}, latest is {}", staged.base, this.#latest);
     if (this.#failure !== undefined) throw this.#failure.cause;
-    assert(this.#underWay === undefined, "two versions are under way");
+    assert(this.#underWay.length < UNDER_WAY_MAX, "more than {} versions are under way", UNDER_WAY_MAX);
     if (written !== undefined) this.#await(staged, written);
     staged.adopt();
     this.#latest = staged.version;
@@ -193,12 +197,12 @@ export class StateTree {
   }
 
   /** Reads of what a version wrote go to its operations until they are in the store. */
-  #await({ operations }: Staged, written: Promise<void>): void {
-    const underWay: UnderWay = { operations, chunks: undefined };
-    this.#underWay = underWay;
+  #await({ version, record, operations }: Staged, written: Promise<void>): void {
+    this.#underWay.push({ version, record, operations, chunks: undefined });
     written.then(
       () => {
-        this.#underWay = undefined;
+        // In the order in which they were called for.
+        this.#underWay.shift();
       },
       (cause: unknown) => {
         this.#failure = { cause };
@@ -238,7 +242,7 @@ export class StateTree {
 
   async #prune(keepFrom: Height, signal: AbortSignal | undefined): Promise<void> {
     assert(this.#latest !== undefined && keepFrom <= this.#latest, "prune from {}, latest is {}", keepFrom, this.#latest);
-    assert(this.#underWay === undefined, "pruned while a version is being written");
+    assert(this.#underWay.length === 0, "pruned while a version is being written");
     const versions: Height[] = [];
     for await (const { key } of this.#store.entries({ from: rangeOf("root").from, to: rootKey(keepFrom) }))
       versions.push(versionOfKey(key));
@@ -279,7 +283,7 @@ export class StateTree {
    * later versions wrote is cleared afterwards.
    */
   async rollback(version: Height): Promise<void> {
-    assert(this.#underWay === undefined, "rolled back while a version is being written");
+    assert(this.#underWay.length === 0, "rolled back while a version is being written");
     const record = this.#existing(version);
     const later: StoreOperation[] = [];
     for (const kind of ["root", "stale"] as const) {
@@ -435,9 +439,12 @@ export class StateTree {
   }
 
   #chunkUnderWay(number: number): Uint8Array | undefined {
-    if (this.#underWay === undefined) return undefined;
-    this.#underWay.chunks ??= chunksOf(this.#underWay.operations);
-    return this.#underWay.chunks.get(number);
+    for (const underWay of this.#underWay) {
+      underWay.chunks ??= chunksOf(underWay.operations);
+      const bytes = underWay.chunks.get(number);
+      if (bytes !== undefined) return bytes;
+    }
+    return undefined;
   }
 
   #staleList(version: Height): Location[] {
@@ -452,6 +459,8 @@ export class StateTree {
     if (version === this.#latest) return this.#latestRecord;
     if (this.#latest === undefined || version > this.#latest) return undefined;
     if (this.#oldest === undefined || version < this.#oldest) return undefined;
+    const underWay = this.#underWay.find((each) => each.version === version);
+    if (underWay !== undefined) return underWay.record;
     const bytes = this.#store.get(rootKey(version));
     return bytes === undefined ? undefined : readRoot(version, bytes);
   }
@@ -495,7 +504,7 @@ function claimOf({ hash, link }: { readonly hash: Uint8Array; readonly link: Ite
 }
 
 /** A version that is being written, and its chunks once one was asked for. */
-type UnderWay = { readonly operations: readonly StoreOperation[]; chunks: ReadonlyMap<number, Uint8Array> | undefined };
+type UnderWay = Pick<Staged, "version" | "record" | "operations"> & { chunks: ReadonlyMap<number, Uint8Array> | undefined };
 
 function chunksOf(operations: readonly StoreOperation[]): ReadonlyMap<number, Uint8Array> {
   const chunks = new Map<number, Uint8Array>();

@@ -13,9 +13,9 @@
  *   pointed to, and is cut off when the store is opened: so a file has whole records and nothing else.
  * - A file is deleted after it is durable that nothing points there. Whoever reads through a view that is older keeps it open.
  *
- * Nothing tells a file that one of its values was deleted. Instead some files are looked through when a new one is begun, the
- * oldest and a few in turn: a value is dead when its key points elsewhere, and dead it stays. Of a file that is half dead the
- * rest is written again, and it goes.
+ * Nothing tells a file that one of its values was deleted. Instead some files are looked through when a new one is begun: the
+ * oldest, as far as it pays, and one in turn. A value is dead when its key points elsewhere, and dead it stays. Of a file that
+ * is half dead the rest is written again, and it goes.
  *
  * A value that rots comes back changed, and one that is not there shorter: as with LevelDB's own files, what matters is under
  * a hash. Of a file in which a head is damaged nothing is thrown away any more.
@@ -59,8 +59,16 @@ export type BlobIndex = {
 /** Smaller ones are left to LevelDB. A full chunk of the state (`chain/state/chunk.ts`) is of this size, or larger. */
 export const BLOB_SIZE_BYTES_MIN = 4096;
 const FILE_SIZE_BYTES_MAX = 64 * 1024 * 1024;
-/** Of a file, how much may be live for the rest to be moved: when one is begun, and when room is asked for. */
-const LIVE_SHARE_MAX = { begun: 0.5, asked: 0.75 } as const;
+/**
+ * How much may be live: of a file, for that to be moved, and of its first values, for the rest to be looked at. What dies by age
+ * dies from the front, and what dies by chance anywhere; where neither holds the file's turn comes.
+ */
+const LOOKS = {
+  oldest: { fileLiveShareMax: 0.5, headLiveShareMax: 0.75 },
+  inTurn: { fileLiveShareMax: 0.5, headLiveShareMax: 1 },
+  asked: { fileLiveShareMax: 0.75, headLiveShareMax: 1 },
+} as const;
+type Look = (typeof LOOKS)[keyof typeof LOOKS];
 
 const NAME = /^blob-(\d{8,10})$/;
 /** What a pointer begins with. A value that looks like one is kept here whatever its size, so that the two never mix. */
@@ -73,10 +81,9 @@ const RECORD_MAGIC = utf8("blob");
 const HEAD_SIZE_BYTES = RECORD_MAGIC.length + 12;
 /** Files open to be read. */
 const READERS_MAX = 128;
-/** Looked through when a file is begun: from the oldest on, as long as they go, and in turn. */
+/** Looked through when a file is begun, from the oldest on, as long as they go. */
 const OLDEST_AT_ONCE_MAX = 4;
-const IN_TURN_AT_ONCE = 2;
-/** Read at once, where a file is looked through, and keys asked for. */
+/** Read at once, where a file is looked through, and keys asked for: as many are the head of a file. */
 const WINDOW_SIZE_BYTES = 256 * 1024;
 const KEYS_AT_ONCE_MAX = 512;
 /** Written again at once, when what is left of a file moves: nobody else writes meanwhile. */
@@ -285,16 +292,15 @@ export class BlobFiles {
     this.#hasBegun = false;
     const numbers = this.#settled();
     for (const number of numbers.slice(0, OLDEST_AT_ONCE_MAX))
-      if (!(await this.#collect(number, LIVE_SHARE_MAX.begun, { index, signal }))) break;
-    for (let count = 0; count < IN_TURN_AT_ONCE; count += 1, this.#turn += 1) {
-      const number = numbers[this.#turn % numbers.length];
-      if (number !== undefined) await this.#collect(number, LIVE_SHARE_MAX.begun, { index, signal });
-    }
+      if (!(await this.#collect(number, LOOKS.oldest, { index, signal }))) break;
+    const number = numbers[this.#turn % numbers.length];
+    this.#turn += 1;
+    if (number !== undefined) await this.#collect(number, LOOKS.inTurn, { index, signal });
   }
 
   /** As `collectSome` of all files but the one that grows, and of each that a quarter is dead of. */
   async collectAll(index: BlobIndex, signal: AbortSignal): Promise<void> {
-    for (const number of this.#settled()) await this.#collect(number, LIVE_SHARE_MAX.asked, { index, signal });
+    for (const number of this.#settled()) await this.#collect(number, LOOKS.asked, { index, signal });
   }
 
   /** After the last append and collection. */
@@ -390,13 +396,13 @@ export class BlobFiles {
   /** Whether the file is gone. */
   async #collect(
     number: number,
-    liveShareMax: number,
+    look: Look,
     { index, signal }: { readonly index: BlobIndex; readonly signal: AbortSignal },
   ): Promise<boolean> {
     const sizeBytes = this.#full.get(number);
     if (sizeBytes === undefined || signal.aborted) return false;
-    const live = await this.#liveOf(number, sizeBytes, { index, signal });
-    if (live === undefined || live.reduce((sum, record) => sum + record.sizeBytes, 0) > sizeBytes * liveShareMax) return false;
+    const live = await this.#liveOf(number, sizeBytes, { index, signal, headLiveShareMax: look.headLiveShareMax });
+    if (live === undefined || sizeOf(live) > sizeBytes * look.fileLiveShareMax) return false;
     for (const part of partsOf(live)) {
       if (signal.aborted) return false;
       await index.commit(async () => {
@@ -411,11 +417,11 @@ export class BlobFiles {
     return true;
   }
 
-  /** What keys point to in a file; `undefined` when not all of it can be known, because a head in it is damaged. */
+  /** What keys point to in a file; `undefined` when that does not pay, or cannot be known because a head in it is damaged. */
   async #liveOf(
     number: number,
     sizeBytes: number,
-    options: { readonly index: BlobIndex; readonly signal: AbortSignal },
+    options: { readonly index: BlobIndex; readonly signal: AbortSignal; readonly headLiveShareMax: number },
   ): Promise<BlobRecord[] | undefined> {
     // One of its own: those that values are read through may be closed in favour of others while this one waits.
     const reader = this.#openToRead(number);
@@ -437,25 +443,33 @@ export class BlobFiles {
   }
 }
 
-/** Those of a file's records that keys point to; `undefined` when a head is damaged, or nobody wants to know any more. */
+/** Those of a file's records that keys point to; `undefined` when a head is damaged, most live, or nobody wants to know any more. */
 async function liveOf(
   records: AsyncIterable<BlobRecord | undefined>,
-  { index, signal }: { readonly index: BlobIndex; readonly signal: AbortSignal },
+  options: { readonly index: BlobIndex; readonly signal: AbortSignal; readonly headLiveShareMax: number },
 ): Promise<BlobRecord[] | undefined> {
   const live: BlobRecord[] = [];
   let asked: BlobRecord[] = [];
+  let isHead = true;
   const ask = async (): Promise<void> => {
-    const stored = await index.load(asked.map(({ key }) => key));
+    const stored = await options.index.load(asked.map(({ key }) => key));
     for (const [at, record] of asked.entries()) if (isLive(record, stored[at])) live.push(record);
-    asked = [];
   };
   for await (const record of records) {
-    if (record === undefined || signal.aborted) return undefined;
+    if (record === undefined || options.signal.aborted) return undefined;
     asked.push(record);
-    if (asked.length === KEYS_AT_ONCE_MAX) await ask();
+    if (asked.length < KEYS_AT_ONCE_MAX) continue;
+    await ask();
+    if (isHead && sizeOf(live) > sizeOf(asked) * options.headLiveShareMax) return undefined;
+    isHead = false;
+    asked = [];
   }
   await ask();
   return live;
+}
+
+function sizeOf(records: readonly BlobRecord[]): number {
+  return records.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
 }
 
 /** What a file has, in order; `undefined` where a head is damaged, and nothing after. */

@@ -122,8 +122,9 @@ class Restoration {
   #pendingSizeBytes = 0;
   readonly #pendingSizeBytesMax: number;
   #position: number;
-  /** Rows that are being written. */
+  /** Rows that are being written, and those before them. */
   #written: Promise<void> = Promise.resolve();
+  #writtenBefore: Promise<void> = Promise.resolve();
   #isHistoryChecked = false;
   #arePartitionsChecked = false;
 
@@ -281,20 +282,26 @@ class Restoration {
   async #stage(version: Height, at: number): Promise<void> {
     const staged = this.#tree.stage(this.#tree.latest(), version, this.#pending.splice(0));
     this.#pendingSizeBytes = 0;
-    // At most one version is under way. The next rows are fetched, proven and staged meanwhile.
-    await this.#written;
-    this.#written = this.#write(staged.operations, at);
+    // At most two versions are under way. The next rows are fetched, proven and staged meanwhile.
+    await this.#writtenBefore;
+    this.#writtenBefore = this.#written;
+    this.#written = this.#put(staged.operations, at);
     this.#written.catch(() => undefined); // Heard of by whoever stages or finishes next.
     this.#tree.adopt(staged, this.#written);
   }
 
-  /**
-   * One batch: what a chunk holds, and that it is here. Durable each time: LevelDB syncs only the log that it writes, so a
-   * later batch could survive a power cut that an earlier one does not. None goes before the rows ahead of it are there: it would
-   * say that they are.
-   */
+  /** What a chunk holds, after the rows ahead of it. */
   async #write(operations: readonly StoreOperation[], at: number): Promise<void> {
     await this.#written;
+    await this.#put(operations, at);
+  }
+
+  /**
+   * One batch: what a chunk holds, and that it is here. Durable each time: LevelDB syncs only the log that it writes, so a
+   * later batch could survive a power cut that an earlier one does not. None is there without those that were called for before,
+   * and so far it says that they are.
+   */
+  async #put(operations: readonly StoreOperation[], at: number): Promise<void> {
     const position = Math.max(this.#position, at + 1);
     await this.#store.write([...operations, { kind: "put", key: PROGRESS_KEY, value: encodeProgress(this.#root, position) }], {
       sync: true,

@@ -3,8 +3,7 @@
  *
  * Method: load random rows in batches of 50,000, then rewrite random rows in batches of 1,000, each staged, written with fsync and
  * adopted before the next (`updatesPerSecondInTurn`): what a node does for a block that others wait for. Then as many again, each
- * staged while the one before is being written and written when that one is durable (`updatesPerSecond`): what it does that
- * restores a state. Then single questions, each proved from the newest version and verified, with rows drawn at random. At last
+ * staged while the two before are being written (`updatesPerSecond`): what it does that restores a state. Then single questions, each proved from the newest version and verified, with rows drawn at random. At last
  * all history is pruned. Keys and values come from a seed. The process has the memory settings of a node (`node/bin.mjs`).
  */
 
@@ -198,7 +197,7 @@ type Rewriting = {
   readonly writtenBytes: number;
 };
 
-/** Commits batches: each durable before the next is staged, or before the next is written. */
+/** Commits batches: each durable before the next is staged, or before the one after the next is. */
 async function rewriteRows(
   tree: StateTree,
   store: Store,
@@ -207,13 +206,14 @@ async function rewriteRows(
 ): Promise<Rewriting> {
   const perSecond: number[] = [];
   let writtenBytes = 0;
-  let written = Promise.resolve();
+  let [writtenBefore, written] = [Promise.resolve(), Promise.resolve()];
   const cpuStart = process.cpuUsage();
   const start = performance.now();
   let before = start;
   for (const updates of rounds) {
     const staged = tree.stage(tree.latest(), nextVersion(tree), updates);
-    await written;
+    await writtenBefore;
+    writtenBefore = written;
     written = store.write(staged.operations, { sync: true });
     if (isInTurn) await written;
     tree.adopt(staged, written);

@@ -247,6 +247,50 @@ export async function blobTests(t: Test, freshPath: () => string): Promise<void>
     t.ok(await holds(store, model));
   });
 
+  t.test("of the oldest file the head is looked at while that lives, and all when it is dead", async (t) => {
+    const fileSizeBytesMax = 8 * 1024 * 1024;
+    const path = freshPath();
+    let [loadedBytes, closedCount] = [0, 0];
+    const disk: BlobDisk = {
+      ...SYSTEM_BLOB_DISK,
+      openToRead: (file) => {
+        const opened = present(SYSTEM_BLOB_DISK.openToRead(file), "reader");
+        return {
+          ...opened,
+          load: async (offset, sizeBytes) => {
+            if (file.endsWith("1")) loadedBytes += sizeBytes;
+            return await opened.load(offset, sizeBytes);
+          },
+          close: () => {
+            closedCount += 1;
+            opened.close();
+          },
+        };
+      },
+    };
+    await using store = await openLevelStore({ path, blobs: { disk, fileSizeBytesMax } });
+    const fill = async (name: string): Promise<void> => {
+      const values = Array.from({ length: 1600 }, (_, index) => put(`${name} ${index}`, 5000, index % 251));
+      // A file has just room for them.
+      await store.write(values, { sync: false });
+    };
+    const rounds = 6;
+    await fill("0");
+    for (let round = 1; round <= rounds; round += 1) {
+      const before = closedCount;
+      await fill(`${round}`);
+      // The oldest, and one in turn.
+      while (closedCount < before + 2) await new Promise(setImmediate);
+    }
+    t.ok(loadedBytes < fileSizeBytesMax * (1 + 0.4 * rounds), `${loadedBytes} bytes read, once in turn and the rest of its head`);
+    t.ok(loadedBytes > fileSizeBytesMax, "and it was looked through in turn");
+    const deletions = Array.from({ length: 1600 }, (_, index): StoreOperation => ({ kind: "delete", key: utf8(`0 ${index}`) }));
+    await store.write(deletions, { sync: false });
+    await fill("last");
+    while (blobFiles(path)[0]?.endsWith("1") === true) await new Promise(setImmediate);
+    t.equal(store.get(utf8("1 0"))?.length, 5000, "and it alone goes");
+  });
+
   t.test("what no batch came to name is cut off, and the file goes on where it was", async (t) => {
     const path = freshPath();
     for (const round of [1, 2, 3]) {
