@@ -72,8 +72,9 @@ async function main() {
 
 /** Whether somebody has decided this flag already. */
 function isSet(flag) {
-  const name = flag.slice(0, flag.indexOf("=") + 1);
-  return [...process.execArgv, ...(process.env.NODE_OPTIONS ?? "").split(/\s+/)].some((each) => each.startsWith(name));
+  const [name] = flag.split("=");
+  const given = [...process.execArgv, ...(process.env.NODE_OPTIONS ?? "").split(/\s+/)];
+  return given.some((each) => each === name || each.startsWith(`${name}=`));
 }
 
 /** Not where this process has been opened to somebody (a debugger, a parent that talks over a channel) or cannot be replaced. */

@@ -298,8 +298,8 @@ class Restoration {
 
   /**
    * One batch: what a chunk holds, and that it is here. Durable each time: LevelDB syncs only the log that it writes, so a
-   * later batch could survive a power cut that an earlier one does not. None is there without those that were called for before,
-   * and so far it says that they are.
+   * later batch could survive a power cut that an earlier one does not. None is there without those that were called for before:
+   * it says that they are.
    */
   async #put(operations: readonly StoreOperation[], at: number): Promise<void> {
     const position = Math.max(this.#position, at + 1);

@@ -224,6 +224,9 @@ t.test("a page names machine, commit, load, what was left out, and whoever was n
   t.match(page, "| load of the machine before | 0.25");
   t.match(page, /Not in this run at all: network-portable, compare, write/);
   t.match(page, "- etcd: not found on PATH");
+  t.notMatch(page, /one thread of it/, "whose lines do not say what it did");
+  const rates = [7_000, 9_000, 8_000].map((rate, index) => ({ ...LINE, name: `n${index}`, ed25519VerifiesPerSecond: rate }));
+  t.match(renderPage(rates), "before each section | 8,000 Ed25519 verifications a second by OpenSSL (7,000 to 9,000) |");
   t.end();
 });
 

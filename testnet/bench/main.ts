@@ -28,6 +28,7 @@ import { benchProofs } from "./proofs.ts";
 import { type BenchLine, type Extent, EXTENTS, pageProblem, parseLines, renderPage } from "./report.ts";
 import { benchState, type Figures } from "./state.ts";
 import { benchWrite } from "./write.ts";
+import { ed25519VerifiesPerSecond } from "./yardstick.ts";
 import { readOptions } from "../options.ts";
 
 /** What to measure; `sizes` in place of those that belong to the extent. */
@@ -59,7 +60,7 @@ const BENCHES: Readonly<Record<string, Bench>> = {
     what: "state tree: updates/s, proof bytes, prove and verify times by rows (about three minutes)",
     sizesOf: "rows",
     run: async (settings) => {
-      const options = { quick: { rows: [10_000, 100_000] }, page: { rows: [10_000, 100_000, 1_000_000], batches: 50 } };
+      const options = { quick: { rows: [10_000, 100_000] }, page: { rows: [10_000, 100_000, 1_000_000] } };
       return await benchState({ ...byExtent(settings.extent, options), ...sized("rows", settings) });
     },
   },
@@ -149,19 +150,26 @@ async function measure(name: string, settings: Settings): Promise<BenchLine> {
   // Before it runs: a checkout may be another one by the end.
   const where = { commit: commit(), machine: machine(), extent: settings.extent };
   const when = { startedAt: new Date().toISOString(), loadBefore: present(loadavg()[0], "load") };
+  const yardstick = { ed25519VerifiesPerSecond: ed25519VerifiesPerSecond() };
   const startedMs = performance.now();
   const { figures, spread, notes = [] } = await present(BENCHES[name], "benchmark").run(settings);
   const seconds = Number(((performance.now() - startedMs) / 1000).toFixed(1));
-  return { name, ...where, ...when, seconds, figures, spread, notes: [...notes] };
+  return { name, ...where, ...when, ...yardstick, seconds, figures, spread, notes: [...notes] };
 }
 
-function print({ name, commit, machine, figures, spread, notes }: BenchLine): void {
+function print({ name, commit, machine, ed25519VerifiesPerSecond: verifies, figures, spread, notes }: BenchLine): void {
   const lines = Object.entries(figures).map(([key, value]) => {
     const range = spread[key];
     return `  ${key.padEnd(34)} ${String(value).padStart(14)}${range === undefined ? "" : `   (${range[0]} to ${range[1]})`}`;
   });
   process.stdout.write(
-    [`${name}   commit ${commit}`, `  ${machine}`, ...lines, ...notes.map((note) => `  ${note}`), ""].join("\n"),
+    [
+      `${name}   commit ${commit}`,
+      `  ${machine}; one thread: ${verifies} Ed25519 verifications/s`,
+      ...lines,
+      ...notes.map((note) => `  ${note}`),
+      "",
+    ].join("\n"),
   );
 }
 

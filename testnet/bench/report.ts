@@ -30,6 +30,8 @@ const lineSchema = z.strictObject({
   extent: z.enum(EXTENTS),
   startedAt: z.iso.datetime(),
   loadBefore: FIGURE.min(0),
+  /** What one thread of the machine did just before (`yardstick.ts`). */
+  ed25519VerifiesPerSecond: FIGURE.min(0).optional(),
   seconds: FIGURE.min(0),
   figures: z.record(NAME, FIGURE),
   spread: z.record(NAME, z.tuple([FIGURE, FIGURE])),
@@ -178,8 +180,18 @@ function headOf(lines: readonly BenchLine[]): string[] {
     `| begun | ${started} |`,
     `| took | ${Math.round(lines.reduce((sum, { seconds }) => sum + seconds, 0))} s |`,
     `| load of the machine before | ${before.toFixed(2)} (one minute's average) |`,
+    ...yardstickOf(lines),
     "",
   ];
+}
+
+/** Of all sections: how much the machine changed meanwhile can be told from it. */
+function yardstickOf(lines: readonly BenchLine[]): string[] {
+  const rates = lines.flatMap((line) => line.ed25519VerifiesPerSecond ?? []).toSorted((a, b) => a - b);
+  const [least, median, greatest] = [rates[0], rates[rates.length >> 1], rates.at(-1)];
+  if (least === undefined || median === undefined || greatest === undefined) return [];
+  const range = `${shown(least)} to ${shown(greatest)}`;
+  return [`| one thread of it, before each section | ${shown(median)} Ed25519 verifications a second by OpenSSL (${range}) |`];
 }
 
 function targetRow(target: Target, lines: readonly BenchLine[]): string {
