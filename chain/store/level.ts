@@ -223,6 +223,8 @@ class LevelStore implements Store {
     this.#closing.abort();
     await this.#lastCollection;
     await this.#writes.over();
+    // What is being kept for a write that one ahead of it took along as it failed.
+    await this.#appends.over();
     await Promise.all(this.#releases);
     this.#blobs.close();
     await this.#level.close();
