@@ -99,6 +99,12 @@ export class Lane {
     return this.#entries.at(-1);
   }
 
+  /** Whether one with this nonce would be the last. */
+  isBehindAll(nonce: bigint): boolean {
+    const tail = this.tail();
+    return tail === undefined || tail.transaction.body.nonce < nonce;
+  }
+
   /** What the lane's tail is worth. */
   tailWorth(): bigint {
     return this.readyCount() < this.#entries.length ? 0n : (this.#leastBefore(this.#entries.length) ?? 0n);

@@ -5,11 +5,13 @@ import t from "tap";
 import { assert, present } from "../../crypto/base/assert.ts";
 import { toHex } from "../../crypto/base/bytes.ts";
 import { addressOfKey, type Address } from "../../crypto/identity/address.ts";
-import { checkProperty } from "../../crypto/testing/property.ts";
+import { checkProperty, checkSeeing } from "../../crypto/testing/property.ts";
+import { PARAMETERS_DEFAULT } from "../block/genesis.ts";
 import { heightOf } from "../block/height.ts";
 import { CHAIN_ID, hashAt, keyPairAt } from "../block/testing/fixtures.ts";
 import { signTransaction, type Transaction } from "../block/transaction.ts";
 import { Heap } from "./heap.ts";
+import { MEMPOOL_LIMITS_DEFAULT, type MempoolLimits } from "./limits.ts";
 import { Mempool, type SenderAccount } from "./mempool.ts";
 
 const RICH: SenderAccount = { nonce: 0n, balance: 1n << 60n };
@@ -132,7 +134,7 @@ t.test("whether there is a place is judged by the account of now: money that cam
 });
 
 t.test("a client may go less far ahead than gossip: what it hands in finds a place where blocks come later", (t) => {
-  const mempool = new Mempool({ perSenderMax: 4, clientGapMax: 2 });
+  const mempool = new Mempool({ perSenderMax: 4, clientPerSenderMax: 2 });
   const account = RICH;
   const [first, second, third, fifth] = [0, 1, 2, 4].map((nonce) => transactionOf(0, nonce, 100));
   const check = (transaction: Transaction | undefined, from: "client" | "gossip") =>
@@ -146,6 +148,116 @@ t.test("a client may go less far ahead than gossip: what it hands in finds a pla
   t.notOk(check(fifth, "gossip").ok);
   t.ok(check(first, "client").ok, "what waits already is for the signature to tell from its twin");
   t.equal(mempool.count, 2, "asking changes nothing");
+  t.end();
+});
+
+t.test(
+  "what a client hands in beyond its share of the mempool takes the place of a lesser one, and gossip has room beside it",
+  (t) => {
+    const mempool = new Mempool({ countMax: 4, clientCountMax: 2 });
+    const [low, middle, high] = [transactionOf(1, 0, 1000), transactionOf(2, 0, 2000), transactionOf(3, 0, 3000)];
+    for (const transaction of [low, middle]) t.ok(mempool.add(transaction, RICH, "client").ok);
+    t.match(mempool.add(transactionOf(4, 0, 1000), RICH, "client"), { ok: false, error: { code: "mempool_full" } });
+    t.same(mempool.add(high, RICH, "client"), { ok: true, value: { replaced: undefined, evicted: [low] } });
+    for (const sender of [4, 5]) t.equal(add(mempool, transactionOf(sender, 0, 1000)), "ok", "from gossip");
+    t.equal(add(mempool, transactionOf(6, 0, 1000)), "mempool_full", "nor from gossip without end");
+    const best = transactionOf(7, 0, 9000);
+    const added = mempool.add(best, RICH, "client");
+    t.ok(added.ok && added.value.evicted.length === 1, "one goes for one, whatever gossip has brought beyond the share");
+    t.equal(mempool.count, 4);
+    t.end();
+  },
+);
+
+t.test("what fills a gap has a place, also where its sender's client has no more", (t) => {
+  const size = transactionOf(1, 0, 1000).bytes.length;
+  const mempool = new Mempool({ perSenderSizeBytesMax: 4 * size, clientPerSenderSizeBytesMax: 2 * size, clientCountMax: 3 });
+  for (const nonce of [1, 2, 3]) t.equal(add(mempool, transactionOf(1, nonce, 1000)), "ok");
+  t.match(mempool.add(transactionOf(1, 4, 1000), RICH, "client"), { ok: false, error: { code: "mempool_sender_full" } });
+  t.ok(mempool.add(transactionOf(1, 0, 1000), RICH, "client").ok);
+  t.equal(mempool.reap(ALL).length, 4);
+  t.end();
+});
+
+/** A mempool and the blocks that its node has committed, as the nonces after them. */
+class Follower {
+  readonly mempool: Mempool;
+  readonly #nonces = new Map<string, bigint>();
+
+  constructor(limits: Partial<MempoolLimits>) {
+    this.mempool = new Mempool(limits);
+  }
+
+  accountOf(sender: Address): SenderAccount {
+    return { ...RICH, nonce: this.#nonces.get(toHex(sender)) ?? 0n };
+  }
+
+  commit(transactions: readonly Transaction[]): void {
+    for (const { body } of transactions) this.#nonces.set(toHex(body.sender), body.nonce + 1n);
+    this.mempool.commit({ height: heightOf(1n), transactions }, (sender) => this.accountOf(sender));
+  }
+}
+
+t.test("what clients hand in once a block has made room finds a place with all who do not have that block yet", async (t) => {
+  const size = transactionOf(0, 0, 1000).bytes.length + 8;
+  const counts = { countMax: 40, clientCountMax: 24, perSenderMax: 8, clientPerSenderMax: 4 };
+  const sizes = {
+    sizeBytesMax: 40 * size,
+    clientSizeBytesMax: 24 * size,
+    perSenderSizeBytesMax: 6 * size,
+    clientPerSenderSizeBytesMax: 3 * size,
+  };
+  let most = 0;
+  const property = fc.property(
+    fc.constantFrom(counts, sizes, { ...counts, ...sizes }),
+    fc.array(
+      fc.record({
+        offers: fc.array(fc.nat(9), { minLength: 20, maxLength: 80, size: "max" }),
+        countMax: fc.integer({ min: 1, max: 16 }),
+      }),
+      {
+        minLength: 2,
+        maxLength: 4,
+      },
+    ),
+    (limits, heights) => {
+      const [ahead, behind] = [new Follower(limits), new Follower(limits)];
+      const nonces = new Map<number, number>();
+      let block: readonly Transaction[] = [];
+      for (const { offers, countMax } of heights) {
+        for (const sender of offers) {
+          const nonce = nonces.get(sender) ?? 0;
+          const transaction = transactionOf(sender, nonce, 1000);
+          const account = ahead.accountOf(addressAt(sender));
+          if (!ahead.mempool.add(transaction, account, "client").ok) continue;
+          nonces.set(sender, nonce + 1);
+          assert(
+            add(behind.mempool, transaction, behind.accountOf(addressAt(sender))) === "ok",
+            codeOf(behind.mempool, transaction),
+          );
+        }
+        most = Math.max(most, behind.mempool.count);
+        behind.commit(block);
+        block = ahead.mempool.reap({ ...ALL, countMax });
+        ahead.commit(block);
+      }
+    },
+  );
+  await checkSeeing(t, "a block behind", property, {
+    runs: 100,
+    seen: () => t.ok(most > counts.clientCountMax, `${most} at most`),
+  });
+});
+
+t.test("by default a block fits between what clients may take and what gossip may", (t) => {
+  const { perSenderMax, clientPerSenderMax, nonceGapMax, perSenderSizeBytesMax, clientPerSenderSizeBytesMax, ...all } =
+    MEMPOOL_LIMITS_DEFAULT;
+  t.ok(clientPerSenderMax * 2 <= Math.min(perSenderMax, nonceGapMax));
+  t.ok(clientPerSenderSizeBytesMax * 2 <= perSenderSizeBytesMax);
+  t.ok(
+    all.sizeBytesMax - all.clientSizeBytesMax >= PARAMETERS_DEFAULT.blockSizeBytesMax,
+    "and a block fits between those of all",
+  );
   t.end();
 });
 

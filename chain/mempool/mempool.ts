@@ -41,6 +41,19 @@ const ENVELOPE_SIZE_BYTES = 5;
 /** The eviction heap holds outdated positions; it is made anew when it is so many times the lanes. */
 const HEAP_SLACK = 4;
 
+/** Where a transaction comes from: a client has fewer places than gossip (`clientPerSenderMax` and what is beside it). */
+export type Origin = "client" | "gossip";
+
+/** What may wait. */
+type Bounds = {
+  readonly countMax: number;
+  readonly sizeBytesMax: number;
+  readonly perSenderMax: number;
+  readonly perSenderSizeBytesMax: number;
+  /** How far from a sender's nonce one may be. Never further than there are places: the nonce that all others wait for always has one left. */
+  readonly gap: bigint;
+};
+
 /** Who goes for another. */
 type Going = { readonly replaced: Entry | undefined; readonly evicted: readonly Entry[] };
 const NOBODY_GOES: Result<Going, never> = ok({ replaced: undefined, evicted: [] });
@@ -52,10 +65,7 @@ type Cursor = { readonly lane: Lane; readonly entry: Entry; readonly position: n
 /** See the file's head. */
 export class Mempool {
   readonly #limits: MempoolLimits;
-  /** How many a sender has waiting at most. */
-  readonly #places: { readonly client: number; readonly gossip: number };
-  /** How far from a sender's nonce one may be. Never further than there are places: the nonce that all others wait for always has one left. */
-  readonly #gaps: { readonly client: bigint; readonly gossip: bigint };
+  readonly #bounds: { readonly client: Bounds; readonly gossip: Bounds };
   readonly #entries = new Map<string, Entry>();
   /** The same by the object: a block that was read with what waits here has it too. */
   readonly #objects = new Map<Transaction, Entry>();
@@ -68,10 +78,20 @@ export class Mempool {
 
   constructor(limits: Partial<MempoolLimits> = {}) {
     this.#limits = { ...MEMPOOL_LIMITS_DEFAULT, ...limits };
-    const { perSenderMax, nonceGapMax, clientGapMax } = this.#limits;
-    this.#places = { client: Math.min(perSenderMax, clientGapMax), gossip: perSenderMax };
+    const { countMax, sizeBytesMax, perSenderMax, perSenderSizeBytesMax, nonceGapMax, ...client } = this.#limits;
     const gapOf = (placesMax: number): bigint => BigInt(Math.min(nonceGapMax, placesMax));
-    this.#gaps = { client: gapOf(this.#places.client), gossip: gapOf(this.#places.gossip) };
+    const gossip = { countMax, sizeBytesMax, perSenderMax, perSenderSizeBytesMax, gap: gapOf(perSenderMax) };
+    const clientPerSenderMax = Math.min(perSenderMax, client.clientPerSenderMax);
+    this.#bounds = {
+      gossip,
+      client: {
+        countMax: Math.min(countMax, client.clientCountMax),
+        sizeBytesMax: Math.min(sizeBytesMax, client.clientSizeBytesMax),
+        perSenderMax: clientPerSenderMax,
+        perSenderSizeBytesMax: Math.min(perSenderSizeBytesMax, client.clientPerSenderSizeBytesMax),
+        gap: gapOf(clientPerSenderMax),
+      },
+    };
   }
 
   /** Transactions waiting. */
@@ -121,11 +141,11 @@ export class Mempool {
    * @param account - the sender's, as the executor found it in the newest state
    * @returns what had to go for it, or why it may not wait; a refusal is remembered
    */
-  add(transaction: Transaction, account: SenderAccount): Result<Added, MempoolRefusal> {
+  add(transaction: Transaction, account: SenderAccount, from: Origin = "gossip"): Result<Added, MempoolRefusal> {
     const id = bytesName(transaction.id);
     if (this.#entries.has(id)) return fail({ code: "mempool_known", field: "id" });
     const lane = this.#laneOf(transaction.body.sender, account);
-    const judged = this.#judge(lane, transaction);
+    const judged = this.#judge(lane, transaction, from);
     if (!judged.ok) {
       this.#remember(id, judged.error);
       if (lane.entries.length === 0) this.#lanes.delete(lane.sender);
@@ -142,10 +162,8 @@ export class Mempool {
   /**
    * Whether there is a place for a transaction now: for asking before its signature is checked, which costs more than all else.
    * One whose id waits already is not refused: only the signature tells its twin from a forgery. A refusal is remembered.
-   *
-   * @param from - a client has places fewer than gossip (`clientGapMax`)
    */
-  check(transaction: Transaction, account: SenderAccount, from: "client" | "gossip"): Result<void, MempoolRefusal> {
+  check(transaction: Transaction, account: SenderAccount, from: Origin): Result<void, MempoolRefusal> {
     const id = bytesName(transaction.id);
     if (this.#entries.has(id)) return ok(undefined);
     // As `add` does: the lane follows the account of now. Of a sender who has nothing waiting there is none to follow.
@@ -240,11 +258,13 @@ export class Mempool {
   }
 
   /** The rules that only the mempool knows. Changes nothing. */
-  #judge(lane: Lane, transaction: Transaction, from: "client" | "gossip" = "gossip"): Result<Going, MempoolRefusal> {
+  #judge(lane: Lane, transaction: Transaction, from: Origin): Result<Going, MempoolRefusal> {
     const { nonce, fee } = transaction.body;
+    // Others have what stands behind it, and so a place for it.
+    const bounds = this.#bounds[lane.isBehindAll(nonce) ? from : "gossip"];
     if (nonce < lane.nonce) return fail({ code: "nonce_used", field: "nonce" });
-    if (nonce - lane.nonce >= this.#gaps[from]) {
-      const isFull = lane.entries.length >= this.#places[from];
+    if (nonce - lane.nonce >= bounds.gap) {
+      const isFull = lane.entries.length >= bounds.perSenderMax;
       return isFull
         ? fail({ code: "mempool_sender_full", field: "sender" })
         : fail({ code: "mempool_nonce_gap", field: "nonce" });
@@ -253,7 +273,7 @@ export class Mempool {
     const replaced = lane.at(nonce);
     // Mostly it takes nobody's place: it follows what waits, or will once those are in that were asked about before it.
     const isBeside = replaced === undefined && (nonce !== nextNonce || lane.readyCount() === lane.entries.length);
-    if (isBeside && this.#hasRoom(lane, transaction))
+    if (isBeside && this.#hasRoom(lane, transaction, bounds))
       return lane.canPay(fee, 0n) ? NOBODY_GOES : fail({ code: "balance_insufficient", field: "fee" });
     if (replaced !== undefined && !outbids(transaction, replaced)) return fail({ code: "mempool_replacement_fee", field: "fee" });
     // What waits behind a gap gives way to the one that it waits for, in places (an undone block opens a gap before a full lane),
@@ -263,8 +283,8 @@ export class Mempool {
     let laneSizeBytes = lane.sizeBytes + transaction.bytes.length - (replaced?.transaction.bytes.length ?? 0);
     let feesGiven = replaced?.transaction.body.fee ?? 0n;
     const isTooLarge = (): boolean =>
-      laneSizeBytes > this.#limits.perSenderSizeBytesMax ||
-      (replaced === undefined && lane.entries.length - given.length >= this.#limits.perSenderMax);
+      laneSizeBytes > bounds.perSenderSizeBytesMax ||
+      (replaced === undefined && lane.entries.length - given.length >= bounds.perSenderMax);
     for (let last = behind.pop(); last !== undefined && (isTooLarge() || !lane.canPay(fee, feesGiven)); last = behind.pop()) {
       given.push(last);
       laneSizeBytes -= last.transaction.bytes.length;
@@ -272,15 +292,15 @@ export class Mempool {
     }
     if (isTooLarge()) return fail({ code: "mempool_sender_full", field: "sender" });
     if (!lane.canPay(fee, feesGiven)) return fail({ code: "balance_insufficient", field: "fee" });
-    const evicted = this.#makeRoom(lane, transaction, replaced === undefined ? given : [replaced]);
+    const evicted = this.#makeRoom(lane, transaction, replaced === undefined ? given : [replaced], bounds);
     return evicted === undefined
       ? fail({ code: "mempool_full", field: "fee" })
       : ok({ replaced, evicted: [...given, ...evicted] });
   }
 
   /** Whether one more fits, in its lane and beside all others. */
-  #hasRoom(lane: Lane, { bytes }: Transaction): boolean {
-    const { perSenderMax, perSenderSizeBytesMax, countMax, sizeBytesMax } = this.#limits;
+  #hasRoom(lane: Lane, { bytes }: Transaction, bounds: Bounds): boolean {
+    const { perSenderMax, perSenderSizeBytesMax, countMax, sizeBytesMax } = bounds;
     const isInLane = lane.entries.length < perSenderMax && lane.sizeBytes + bytes.length <= perSenderSizeBytesMax;
     return isInLane && this.#entries.size < countMax && this.#sizeBytes + bytes.length <= sizeBytesMax;
   }
@@ -291,9 +311,10 @@ export class Mempool {
    *
    * @param given - of its own lane, what goes anyway
    */
-  #makeRoom(lane: Lane, transaction: Transaction, given: readonly Entry[]): readonly Entry[] | undefined {
-    let count = this.#entries.size + 1 - given.length - this.#limits.countMax;
-    let sizeBytes = this.#sizeBytes + transaction.bytes.length - this.#limits.sizeBytesMax;
+  #makeRoom(lane: Lane, transaction: Transaction, given: readonly Entry[], bounds: Bounds): readonly Entry[] | undefined {
+    // What gossip has brought beyond a client's bounds stays: no more goes than what comes.
+    let count = this.#entries.size + 1 - given.length - Math.max(bounds.countMax, this.#entries.size);
+    let sizeBytes = this.#sizeBytes + transaction.bytes.length - Math.max(bounds.sizeBytesMax, this.#sizeBytes);
     for (const entry of given) sizeBytes -= entry.transaction.bytes.length;
     if (count <= 0 && sizeBytes <= 0) return [];
     const worth = lane.worthAt(transaction.body.nonce, priceOf(transaction));

@@ -22,7 +22,7 @@ import { Slab } from "../../chain/block/slab.ts";
 import { parseTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { Commit, Ledger } from "../../chain/ledger/ledger.ts";
 import type { Head } from "../../chain/ledger/opening.ts";
-import type { Mempool, MempoolRefusal, SenderAccount } from "../../chain/mempool/mempool.ts";
+import type { Mempool, MempoolRefusal, Origin, SenderAccount } from "../../chain/mempool/mempool.ts";
 import { accountKey } from "../../chain/state/keys.ts";
 import { ACCOUNT_EMPTY, ownRow, parseAccount } from "../../chain/state/rows.ts";
 import type { Log } from "../log/log.ts";
@@ -254,10 +254,7 @@ export class Intake implements AsyncDisposable {
   }
 
   /** Takes some in, in their order: their signatures are one question. */
-  async #takeAll(
-    transactions: readonly Transaction[],
-    from: "client" | "gossip",
-  ): Promise<readonly Result<void, IntakeRefusal>[]> {
+  async #takeAll(transactions: readonly Transaction[], from: Origin): Promise<readonly Result<void, IntakeRefusal>[]> {
     const head = this.#parts.ledger.head();
     const asked: Asked[] = [];
     const toVerify: Transaction[] = [];
@@ -282,7 +279,7 @@ export class Intake implements AsyncDisposable {
       if (!("account" in answer)) return answer.outcome;
       const isSigned = valid[verified++] === true;
       if (!isSigned) return this.#refuse(transaction, { code: "signature_invalid", field: "authorisation" });
-      const taken = this.#enter(transaction, answer.account, head);
+      const taken = this.#enter(transaction, answer.account, { admittedOn: head, from });
       if (!taken.ok) return taken;
       if (from === "gossip") this.#noteSent(transaction.bytes);
       // With a full queue it goes out with the next repetition.
@@ -295,7 +292,7 @@ export class Intake implements AsyncDisposable {
   }
 
   /** Asks state and mempool, before the signature is checked as one more than those under way. */
-  #ask(transaction: Transaction, from: "client" | "gossip", underWay: number): Asked {
+  #ask(transaction: Transaction, from: Origin, underWay: number): Asked {
     const { ledger, mempool } = this.#parts;
     const admitted = ledger.admit(transaction);
     if (!admitted.ok) return { outcome: this.#refuse(transaction, admitted.error) };
@@ -307,12 +304,16 @@ export class Intake implements AsyncDisposable {
   }
 
   /** Takes in one whose signature is good, and that was admitted on the head of then. */
-  #enter(transaction: Transaction, account: SenderAccount, admittedOn: Head): Result<void, IntakeRefusal> {
+  #enter(
+    transaction: Transaction,
+    account: SenderAccount,
+    { admittedOn, from }: { readonly admittedOn: Head; readonly from: Origin },
+  ): Result<void, IntakeRefusal> {
     const { ledger, mempool } = this.#parts;
     // Only a block changes what was admitted.
     const admitted = ledger.head() === admittedOn ? ok(account) : ledger.admit(transaction);
     if (!admitted.ok) return this.#refuse(transaction, admitted.error);
-    const added = mempool.add(transaction, admitted.value);
+    const added = mempool.add(transaction, admitted.value, from);
     if (!added.ok) return this.#noPlace(added.error);
     return ok(undefined);
   }

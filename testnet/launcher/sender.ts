@@ -19,7 +19,7 @@ import type { Authorisation } from "../../crypto/identity/authorisation.ts";
 import type { PyralogClient } from "../../node/rpc/client.ts";
 import { transactionWait } from "../../node/rpc/methods/transaction.ts";
 
-/** Fewer than a mempool keeps of one sender (`perSenderMax`, 64). */
+/** Far fewer than a mempool takes of one sender (`clientPerSenderMax`). */
 export const UNDER_WAY_MAX = 48;
 
 /** Later than any run lasts. */
