@@ -16,7 +16,7 @@ import { statSync } from "node:fs";
 import { rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join, sep } from "node:path";
 import { fileURLToPath } from "node:url";
-import { BUILT, SOURCES, stampOf } from "./built.mjs";
+import { BUILT, isCurrent, SOURCES, stampOf } from "./built.mjs";
 
 const REPLACE_ATTEMPTS_MAX = 10;
 
@@ -110,6 +110,8 @@ async function takePlace(fresh) {
 async function main() {
   // As published there are no sources, and this is what it was built from.
   if (here.includes(`${sep}node_modules${sep}`)) return;
+  // Beside nodes that run it is not made again without need: they load parts of it when they need them.
+  if (process.argv.includes("--if-stale") && isCurrent()) return;
   const started = Date.now();
   try {
     const sizeBytes = await build(await import("esbuild"), started);

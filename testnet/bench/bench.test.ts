@@ -9,18 +9,24 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import t from "tap";
+import { present } from "../../crypto/base/assert.ts";
 import { fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
 import { readManifest } from "../../node/home/manifest.ts";
 import { BLOCK_INTERVAL_MS, COMETBFT, withSetting } from "./cometbft.ts";
 import { benchCompare } from "./compare.ts";
 import { putFrame } from "./etcd.ts";
-import { runLoad } from "./load.ts";
+import { offerLoad, runLoad } from "./load.ts";
+import { openBenchNetwork, SENDERS_COUNT } from "./network.ts";
 import { findProgram } from "./peer.ts";
 import { postJson } from "./post.ts";
+import { openTarget } from "./pyralog.ts";
 import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
 import { TARGETS } from "./targets.ts";
 
 const run = promisify(execFile);
+
+// One test starts four validators.
+t.setTimeout(300_000);
 
 const temporary = mkdtempSync(join(tmpdir(), "pyralog-bench-test-"));
 t.teardown(() => rmSync(temporary, { recursive: true, force: true }));
@@ -101,6 +107,32 @@ t.test("a sustained run whose load runs out is no measurement", async (t) => {
   await t.rejects(run(10), { message: /ran out/ });
   const finalized = await run(100_000);
   t.ok(finalized > 0 && finalized < 100_000, `${finalized} were final when time was over`);
+});
+
+t.test("load on validators that run becomes final, and of more than they take nothing that was accepted is lost", async (t) => {
+  const signal = AbortSignal.timeout(120_000);
+  await using bench = await openBenchNetwork(signal);
+  const urls = bench.network.nodes.map(({ rpcUrl }) => rpcUrl);
+  const report = await runLoad(await openTarget(urls, signal), {
+    lanes: await bench.lanes((lane) => lane + 20),
+    inFlightMax: 100,
+    signal,
+  });
+  // Each sender makes its table first.
+  const count = SENDERS_COUNT * 21 + (SENDERS_COUNT * (SENDERS_COUNT - 1)) / 2;
+  t.equal(report.finalized, count);
+  t.equal(report.refused, 0);
+  t.ok(report.finalityMs.every((ms) => ms > 0));
+
+  const lanes = await bench.lanes((lane) => (lane === 0 ? 2_400 : 100));
+  const target = await openTarget(urls, signal);
+  const [late] = await target.submit(0, present(lanes[0], "lane").slice(-1), signal);
+  t.same(late, { kind: "refused", code: "mempool_nonce_gap" }, "so far ahead nobody may be");
+  const perSecond = lanes.map((_, lane) => (lane === 0 ? 2_000 : 50));
+  const offered = await offerLoad(await openTarget(urls, signal), { lanes, perSecond, seconds: 1, signal });
+  t.equal(offered.lost, 0);
+  t.ok(offered.accepted > SENDERS_COUNT, `${offered.accepted} were accepted`);
+  t.equal(offered.finalityMs.length, offered.accepted);
 });
 
 t.test("a setting takes another value where the file has it once", (t) => {

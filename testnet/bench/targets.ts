@@ -57,7 +57,21 @@ export const TARGETS: readonly Target[] = [
     unit: "transactions",
   },
   {
-    what: "state updates a second in batches of 1,000 at 10^6 rows, each staged while the one before is synced",
+    what: "until a refusal under overload, p99",
+    bench: "network",
+    figure: "overloadRefusalMsP99",
+    bound: most(1_000),
+    unit: "ms",
+  },
+  {
+    what: "finalised under overload of the sender with the least, in terms of the one with the most",
+    bench: "network",
+    figure: "overloadFairness",
+    bound: least(0.75),
+    unit: "times",
+  },
+  {
+    what: "state updates a second in batches of 1,000 at 10^6 rows, each staged while two before it are under way",
     bench: "state",
     figure: "updatesPerSecond_1000000",
     bound: least(100_000),
