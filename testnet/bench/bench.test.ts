@@ -11,15 +11,18 @@ import { delimiter, join } from "node:path";
 import t from "tap";
 import { present } from "../../crypto/base/assert.ts";
 import { fromHex, toHex, utf8 } from "../../crypto/base/bytes.ts";
+import { feeOf, PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
+import { keyPairAt } from "../../chain/block/testing/fixtures.ts";
+import { priceOf } from "../../chain/mempool/lane.ts";
 import { readManifest } from "../../node/home/manifest.ts";
 import { BLOCK_INTERVAL_MS, COMETBFT, withSetting } from "./cometbft.ts";
 import { benchCompare } from "./compare.ts";
 import { putFrame } from "./etcd.ts";
 import { offerLoad, runLoad } from "./load.ts";
-import { openBenchNetwork, SENDERS_COUNT } from "./network.ts";
+import { openBenchNetwork, SENDERS_COUNT, VALUE_SIZE_BYTES } from "./network.ts";
 import { findProgram } from "./peer.ts";
 import { postJson } from "./post.ts";
-import { openTarget } from "./pyralog.ts";
+import { openTarget, signLoad } from "./pyralog.ts";
 import { type BenchLine, pageProblem, parseLines, renderPage } from "./report.ts";
 import { TARGETS } from "./targets.ts";
 
@@ -107,6 +110,17 @@ t.test("a sustained run whose load runs out is no measurement", async (t) => {
   await t.rejects(run(10), { message: /ran out/ });
   const finalized = await run(100_000);
   t.ok(finalized > 0 && finalized < 100_000, `${finalized} were final when time was over`);
+});
+
+t.test("all transactions of a load have one price, however long their nonces are", (t) => {
+  for (const nonce of [0n, 20n, 250n, 65_530n]) {
+    const shared = { chainId: "bench", keyPair: keyPairAt(0), valueSizeBytes: VALUE_SIZE_BYTES };
+    const load = signLoad({ ...shared, nonce, count: 11 });
+    t.equal(load.length, 12);
+    t.same([...new Set(load.map((transaction) => priceOf(transaction)))], [10_000_000n]);
+    t.ok(load.every(({ body, bytes }) => body.fee >= feeOf(PARAMETERS_DEFAULT, bytes.length)));
+  }
+  t.end();
 });
 
 t.test("load on validators that run becomes final, and of more than they take nothing that was accepted is lost", async (t) => {

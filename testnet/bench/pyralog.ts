@@ -1,15 +1,15 @@
 /** Load for a Pyralog network: signed puts, handed in through JSON-RPC, seen final by the nonces in one node's state. */
 
 import { randomBytes } from "node:crypto";
-import { present } from "../../crypto/base/assert.ts";
+import { assert, present } from "../../crypto/base/assert.ts";
 import { concatBytes, toHex, u32, utf8 } from "../../crypto/base/bytes.ts";
 import { encodeValue } from "../../crypto/codec/value.ts";
 import { addressOfKey, formatAddress } from "../../crypto/identity/address.ts";
+import type { Authorisation } from "../../crypto/identity/authorisation.ts";
 import type { KeyPair } from "../../crypto/sign/key.ts";
-import { PARAMETERS_DEFAULT } from "../../chain/block/genesis.ts";
 import { heightOf } from "../../chain/block/height.ts";
 import type { Call } from "../../chain/block/call.ts";
-import { signTransaction, type Transaction } from "../../chain/block/transaction.ts";
+import { signedSizeBytes, signTransaction, type Transaction } from "../../chain/block/transaction.ts";
 import type { LoadItem, LoadTarget } from "./load.ts";
 import { getJson, postJson } from "./post.ts";
 
@@ -23,17 +23,27 @@ export type SignedLoad = {
 };
 
 const NAMESPACE = "bench";
-const FEE = PARAMETERS_DEFAULT.feeMin + PARAMETERS_DEFAULT.feePerByte * 4_096n;
+/**
+ * Fee a byte, of each transaction exactly: blocks go by price, and at one price senders take turns. With one fee for all, a sender whose
+ * nonce had come to 65,536, which takes two bytes more, waited under overload until the others' had.
+ */
+const PRICE = 10n;
+/** As long as a fee is encoded in as many bytes as this, its transaction's size does not depend on it. */
+const FEE_TYPICAL = 5_000n;
 
-/** The transactions of one sender: a table of its own, then puts into it. */
+/** The transactions of one sender, at one price: a table of its own, then puts into it. */
 export function signLoad({ chainId, keyPair, nonce, count, valueSizeBytes }: SignedLoad): readonly Transaction[] {
   const sender = addressOfKey(keyPair.publicKey);
   const table = `t${toHex(sender).slice(0, 12)}`;
-  const sign = (index: number, call: Call): Transaction =>
-    signTransaction(
-      { chainId, sender, nonce: nonce + BigInt(index), fee: FEE, expiry: heightOf(1_000_000n), calls: [call] },
-      keyPair,
-    );
+  let authorisation: Authorisation | undefined;
+  const sign = (index: number, call: Call): Transaction => {
+    const body = { chainId, sender, nonce: nonce + BigInt(index), fee: FEE_TYPICAL, expiry: heightOf(1_000_000n), calls: [call] };
+    authorisation ??= signTransaction(body, keyPair).authorisation;
+    const sizeBytes = signedSizeBytes(body, authorisation);
+    const signed = signTransaction({ ...body, fee: PRICE * BigInt(sizeBytes) }, keyPair);
+    assert(signed.bytes.length === sizeBytes, "{} bytes instead of {}", signed.bytes.length, sizeBytes);
+    return signed;
+  };
   const created = sign(0, { kind: "tableCreate", namespace: NAMESPACE, table });
   const puts = Array.from({ length: count }, (_, index) => {
     const key = concatBytes(utf8("row-"), u32(index));
