@@ -96,6 +96,20 @@ t.test("a transaction that there is no place for is refused before its signature
   t.equal(verified.count, 2);
 });
 
+t.test("what clients may have waiting is not passed by handing in much at once, and gossip may bring more", async (t) => {
+  const transactions = [0n, 1n, 2n, 3n].map((nonce) => sign(nonce, [append(1, Number(nonce))]));
+  const sizeBytes = present(transactions[0], "transaction").bytes.length;
+  const { intake, mempool, verified } = await open(t, { clientPerSenderSizeBytesMax: 2 * sizeBytes });
+  const results = await Promise.all(transactions.map(async ({ bytes }) => await intake.submit(bytes)));
+  t.same(
+    results.map((result) => (result.ok ? "ok" : result.error.code)),
+    ["ok", "ok", "mempool_sender_full", "mempool_sender_full"],
+  );
+  t.equal(verified.count, 4, "all were asked about before any had come in");
+  t.equal(await intake.receive("peer", encodeBatch(transactions.slice(2).map(({ bytes }) => bytes))), "accept");
+  t.equal(mempool.count, 4);
+});
+
 t.test("a forged twin of what waits is told from it by its signature", async (t) => {
   const { intake, published } = await open(t);
   const good = sign(0n, [append(1)]);
