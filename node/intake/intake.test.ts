@@ -51,7 +51,7 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}, clock: Cloc
   /** What signature checks wait for. */
   const slow: { until: Promise<void> | undefined } = { until: undefined };
   const woken = { count: 0 };
-  const verified = { count: 0 };
+  const verified = { begun: 0, count: 0 };
   const onWork = (): void => void (woken.count += 1);
   const intake = new Intake({
     ledger,
@@ -59,6 +59,7 @@ async function open(test: Test, limits: Partial<MempoolLimits> = {}, clock: Cloc
     network,
     clock,
     verify: async (signed) => {
+      verified.begun += signed.length;
       await slow.until;
       verified.count += signed.length;
       return await verifySignatures(signed);
@@ -108,6 +109,36 @@ t.test("what clients may have waiting is not passed by handing in much at once, 
   t.equal(verified.count, 4, "all were asked about before any had come in");
   t.equal(await intake.receive("peer", encodeBatch(transactions.slice(2).map(({ bytes }) => bytes))), "accept");
   t.equal(mempool.count, 4);
+});
+
+t.test("gossip beyond what is checked at once waits for its turn, while clients are asked to come back", async (t) => {
+  const most = 4_096;
+  const { intake, mempool, slow, verified } = await open(t, {
+    perSenderMax: 9_999,
+    nonceGapMax: 9_999,
+    clientPerSenderMax: 9_999,
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  slow.until = promise;
+  const transactions = Array.from({ length: most + 200 }, (_, nonce) => sign(BigInt(nonce), [append(1, nonce)]).bytes);
+  const batches = [];
+  for (let from = 0; from < transactions.length; from += 100) batches.push(encodeBatch(transactions.slice(from, from + 100)));
+  const verdicts = batches.map(async (batch) => await intake.receive("peer", batch));
+  await new Promise((resolve) => setImmediate(resolve));
+  t.ok(verified.begun > 0 && verified.begun <= most, `${verified.begun} are being checked`);
+  const own = intake.submit(sign(9_000n, [append(1)]).bytes);
+  resolve();
+  t.ok((await Promise.all(verdicts)).every((verdict) => verdict === "accept"));
+  t.ok((await own).ok, "and none of them is in a client's way");
+  t.equal(mempool.count, transactions.length + 1);
+
+  const later = Promise.withResolvers<void>();
+  slow.until = later.promise;
+  const asked = Array.from({ length: most + 1 }, (_, index) => sign(BigInt(transactions.length + index), [append(1, index)]));
+  const answers = asked.map(async ({ bytes }) => await intake.submit(bytes));
+  later.resolve();
+  const refused = (await Promise.all(answers)).filter((answer) => !answer.ok);
+  t.same(refused, [{ ok: false, error: { code: "mempool_busy", field: "transaction" } }]);
 });
 
 t.test("a forged twin of what waits is told from it by its signature", async (t) => {

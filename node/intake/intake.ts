@@ -31,6 +31,7 @@ import type { Clock, Timer } from "../ports/clock.ts";
 import { SPREAD_MS_MAX } from "../driver/spread.ts";
 import { Batcher, parseBatch } from "../network/batcher.ts";
 import type { Network } from "../network/network.ts";
+import { Slots } from "../network/slots.ts";
 import type { TransactionStatus } from "../rpc/backend.ts";
 
 /** Why a transaction does not wait for a block: a code of `REFUSALS`, and the field at fault. */
@@ -48,13 +49,18 @@ export type IntakeParts = {
   readonly onWork: () => void;
 };
 
-/** Signature checks under way at once. At the bound a client is refused (`mempool_busy`) and gossip ignored. */
+/** Of clients, signature checks under way at once. At the bound one is refused (`mempool_busy`). */
 const CHECKS_MAX = 4_096;
 /**
  * Of a gossiped batch, so many are checked at once, up to the first few with a bad one among them: as many as the addon adds
  * up at once (8 us a signature, 10 with 32 of them), and what forgeries may cost us once, five milliseconds.
  */
 const TOGETHER_MAX = 128;
+/**
+ * Of gossip, so many times as many are checked at once. The others wait, which their peers feel (`gossipPendingMax`): what was
+ * dropped here would count as seen, and come from nobody again.
+ */
+const GOSSIP_TURNS_MAX = CHECKS_MAX / TOGETHER_MAX;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */
 const REPEAT_AFTER_MS = 10_000;
 /** What peers sent is waited for so long: whoever floods us holds up no proposal beyond it. */
@@ -78,7 +84,8 @@ export class Intake implements AsyncDisposable {
   /** The bytes of what waits: without what they came in, of which the rest may be refused. */
   readonly #slab = new Slab();
   #timer: Timer;
-  #checks = 0;
+  #clientChecks = 0;
+  readonly #gossipTurns = new Slots(GOSSIP_TURNS_MAX, Number.POSITIVE_INFINITY);
   /** When what waits came from a peer or was sent to them, by its bytes; of the last `SPREAD_MS_MAX`, the earliest first. */
   readonly #sent = new Map<Uint8Array, number>();
   /** Batches that are being taken in. */
@@ -241,13 +248,22 @@ export class Intake implements AsyncDisposable {
   }
 
   async #receiveSome(items: readonly Uint8Array[]): Promise<"accept" | "ignore" | "reject"> {
-    const unknown: Transaction[] = [];
+    const transactions: Transaction[] = [];
     for (const item of items) {
       const parsed = parseTransaction(this.#slab.copy(item));
       if (!parsed.ok) return "reject";
-      if (!this.isVerified(parsed.value)) unknown.push(parsed.value);
+      if (!this.isVerified(parsed.value)) transactions.push(parsed.value);
     }
-    const taken = await this.#takeAll(unknown, "gossip");
+    if (transactions.length === 0) return "ignore";
+    await this.#gossipTurns.take();
+    let taken: readonly Result<void, IntakeRefusal>[];
+    try {
+      // Others may have brought some meanwhile.
+      const unknown = transactions.filter((transaction) => !this.isVerified(transaction));
+      taken = await this.#takeAll(unknown, "gossip");
+    } finally {
+      this.#gossipTurns.give();
+    }
     // Any other refusal may be true of our state and not yet, or no longer, of the sender's.
     if (taken.some((each) => !each.ok && each.error.code === "signature_invalid")) return "reject";
     return taken.some(({ ok: isTaken }) => isTaken) ? "accept" : "ignore";
@@ -259,18 +275,19 @@ export class Intake implements AsyncDisposable {
     const asked: Asked[] = [];
     const toVerify: Transaction[] = [];
     for (const transaction of transactions) {
-      const answer = this.#ask(transaction, from, this.#checks + toVerify.length);
+      const isBusy = from === "client" && this.#clientChecks + toVerify.length >= CHECKS_MAX;
+      const answer = this.#ask(transaction, from, isBusy);
       asked.push(answer);
       if ("account" in answer) toVerify.push(transaction);
     }
     // Not before all are asked about: reading the state may fail, and what is counted here must end.
-    this.#checks += toVerify.length;
+    if (from === "client") this.#clientChecks += toVerify.length;
     let valid: readonly boolean[];
     try {
       const signed = toVerify.map(({ authorisation, id }) => ({ authorisation, message: id }));
       valid = await verifyAuthorisations(signed, this.#parts.verify);
     } finally {
-      this.#checks -= toVerify.length;
+      if (from === "client") this.#clientChecks -= toVerify.length;
     }
     let verified = 0;
     let entered = 0;
@@ -291,15 +308,15 @@ export class Intake implements AsyncDisposable {
     return outcomes;
   }
 
-  /** Asks state and mempool, before the signature is checked as one more than those under way. */
-  #ask(transaction: Transaction, from: Origin, underWay: number): Asked {
+  /** Asks state and mempool, before the signature is checked. */
+  #ask(transaction: Transaction, from: Origin, isBusy: boolean): Asked {
     const { ledger, mempool } = this.#parts;
     const admitted = ledger.admit(transaction);
     if (!admitted.ok) return { outcome: this.#refuse(transaction, admitted.error) };
     // Under overload most have no place, and are told so for a tenth of what their signatures would cost.
     const checked = mempool.check(transaction, admitted.value, from);
     if (!checked.ok) return { outcome: this.#noPlace(checked.error) };
-    if (underWay >= CHECKS_MAX) return { outcome: fail({ code: "mempool_busy", field: "transaction" }) };
+    if (isBusy) return { outcome: fail({ code: "mempool_busy", field: "transaction" }) };
     return { account: admitted.value };
   }
 

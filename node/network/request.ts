@@ -20,6 +20,7 @@ import { NETWORK_ERRORS, type Refusal } from "./errors.ts";
 import { FrameReader, writeFrame } from "./frames.ts";
 import type { Limits } from "./limits.ts";
 import type { Offence } from "./peers.ts";
+import { Slots } from "./slots.ts";
 
 const KIND = { data: 0, end: 1, refusal: 2 } as const;
 const REFUSAL_SIZE_BYTES_MAX = 64;
@@ -286,47 +287,4 @@ function offenceOf(error: unknown): Offence {
 function readRefusal(bytes: Uint8Array): string {
   const text = parseUtf8(bytes.subarray(0, REFUSAL_SIZE_BYTES_MAX));
   return text.ok && /^[a-z_]+$/.test(text.value) ? text.value : "unreadable";
-}
-
-/** So many at once; the others wait in line. */
-class Slots {
-  #free: number;
-  readonly #countMax: number;
-  readonly #waiting: (() => void)[] = [];
-
-  readonly #waitingMax: number;
-
-  constructor(countMax: number, waitingMax: number) {
-    this.#free = countMax;
-    this.#countMax = countMax;
-    this.#waitingMax = waitingMax;
-  }
-
-  get isIdle(): boolean {
-    return this.#free === this.#countMax && this.#waiting.length === 0;
-  }
-
-  async take(signal: AbortSignal): Promise<void> {
-    signal.throwIfAborted();
-    if (this.#free > 0) {
-      this.#free -= 1;
-      return;
-    }
-    if (this.#waiting.length >= this.#waitingMax) throw new CodedError("peer_busy", { waiting: this.#waiting.length });
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const onAbort = (): void => {
-      this.#waiting.splice(this.#waiting.indexOf(resolve), 1);
-      reject(signal.reason);
-    };
-    this.#waiting.push(resolve);
-    signal.addEventListener("abort", onAbort, { once: true });
-    await promise;
-    signal.removeEventListener("abort", onAbort);
-  }
-
-  give(): void {
-    const next = this.#waiting.shift();
-    if (next === undefined) this.#free += 1;
-    else next();
-  }
 }
