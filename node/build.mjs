@@ -1,5 +1,6 @@
 /**
- * `npm run build`, and a step of `npm ci`: puts the program into `dist/node`, a few files instead of eleven hundred.
+ * `npm run build`, and a step of `npm ci`: puts the program into `dist/node`, a few files instead of eleven hundred. With
+ * `--if-stale` only when the sources are no longer those that it was made of.
  *
  * ```
  *   main.ts, driver/searcher-worker.ts, and all that they import --esbuild--> dist/node/*.js

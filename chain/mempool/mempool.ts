@@ -139,6 +139,7 @@ export class Mempool {
    * Takes in a transaction that the executor admitted.
    *
    * @param account - the sender's, as the executor found it in the newest state
+   * @param from - a client has fewer places
    * @returns what had to go for it, or why it may not wait; a refusal is remembered
    */
   add(transaction: Transaction, account: SenderAccount, from: Origin = "gossip"): Result<Added, MempoolRefusal> {

@@ -57,8 +57,8 @@ const CHECKS_MAX = 4_096;
  */
 const TOGETHER_MAX = 128;
 /**
- * Of gossip, so many times as many are checked at once. The others wait, which their peers feel (`gossipPendingMax`): what was
- * dropped here would count as seen, and come from nobody again.
+ * Of gossip, so many times as many are checked at once. The others wait in the order of their coming: what was dropped here would
+ * count as seen, and come from nobody again. How many may wait is bounded where they are read, by peer (`gossipPendingMax`).
  */
 const GOSSIP_TURNS_MAX = CHECKS_MAX / TOGETHER_MAX;
 /** Own transactions that wait longer than this are gossiped again: the first time may have reached nobody. */

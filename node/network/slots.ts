@@ -9,12 +9,17 @@ export class Slots {
   readonly #waitingMax: number;
   readonly #waiting: (() => void)[] = [];
 
+  /**
+   * @param countMax - taken at once
+   * @param waitingMax - in line; without bound only where something else bounds them
+   */
   constructor(countMax: number, waitingMax: number) {
     this.#free = countMax;
     this.#countMax = countMax;
     this.#waitingMax = waitingMax;
   }
 
+  /** Whether none is taken. */
   get isIdle(): boolean {
     return this.#free === this.#countMax && this.#waiting.length === 0;
   }
@@ -38,6 +43,7 @@ export class Slots {
     signal?.removeEventListener("abort", onAbort);
   }
 
+  /** Gives one back, to whoever has waited longest. */
   give(): void {
     const next = this.#waiting.shift();
     if (next === undefined) this.#free += 1;
